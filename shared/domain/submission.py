@@ -1,0 +1,192 @@
+"""What a client may submit, for each of the three families of routes, and the run that comes of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zlib import crc32
+
+from shared.domain.directory import JOBS, Model, Organization, Profile
+from shared.domain.fields import Fields, writable
+from shared.domain.notebook import flattened
+from shared.domain.run import SHARDS, Event, Kind, ModelRef, Run, Status
+from shared.errors import InputTooLarge, InvalidRequest
+
+LONGEST_TEXT = 1500
+LONGEST_NAME = 255
+MOST_REFERENCE_FILES = 20
+LONGEST_DEADLINE_SECONDS = 24 * 3600
+JOB_TYPES = ("trainer_question_analysis", "review_colab", "general_llm_request")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A valid request for a run; what it does not say comes from the organization."""
+
+    kind: Kind
+    input: Mapping[str, Any]
+    """A and B: {text}. C: {system_message?, full_input, …}."""
+    prior_run_id: str | None = None
+    end_client_id: str | None = None
+    phrase_client_id: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+    style_guide: str | None = None
+    reference_file_ids: tuple[str, ...] = ()
+    channel: str | None = None
+    job_type: str | None = None
+    model_id: str | None = None
+    question_id: str | None = None
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the operator settled for every run: time limits and how long a run is kept."""
+
+    deadlines: Mapping[str, timedelta]
+    """By job type or kind; `default` for all others."""
+    retention: timedelta
+    pending_grace: timedelta
+    """How long a new run may wait for its message before the sweeper publishes it again."""
+
+    def deadline(self, submission: Submission) -> timedelta:
+        return submission.deadline or self.deadlines.get(
+            submission.job_type or submission.kind, self.deadlines["default"]
+        )
+
+
+def admin_run(body: Mapping[str, Any]) -> Submission:
+    """POST /llm_user_runs_admin."""
+    fields = Fields(body)
+    submission = Submission(
+        kind=Kind.ADMIN_RUN,
+        input={"text": fields.text("text", longest=LONGEST_TEXT)},
+        source_lang=fields.language("source_lang"),
+        target_lang=fields.language("target_lang"),
+        prior_run_id=fields.optional_uuid("prior_run_uuid"),
+        phrase_client_id=fields.optional_text("phrase_clients_id", longest=LONGEST_NAME),
+        style_guide=fields.optional_text("style_guide", longest=LONGEST_NAME),
+        reference_file_ids=fields.strings("reference_file_ids", most=MOST_REFERENCE_FILES),
+        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+    )
+    fields.done()
+    if submission.source_lang == submission.target_lang:
+        raise InvalidRequest("target_lang is the same language as source_lang", field="target_lang")
+    return submission
+
+
+def user_run(body: Mapping[str, Any]) -> Submission:
+    """POST /llm_user_runs."""
+    fields = Fields(body)
+    submission = Submission(
+        kind=Kind.USER_RUN,
+        input={"text": fields.text("input_text", longest=LONGEST_TEXT)},
+        prior_run_id=fields.optional_uuid("prior_run_uuid"),
+        end_client_id=fields.optional_text("end_client_id", longest=LONGEST_NAME),
+        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+    )
+    fields.done()
+    return submission
+
+
+def job(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
+    """POST /api/llm/jobs/submit/; `input_data` may be `most_input_bytes` of JSON at most."""
+    fields = Fields(body)
+    job_type = fields.choice("job_type", JOB_TYPES)
+    seconds = fields.optional_whole_number("deadline_seconds", least=1, most=LONGEST_DEADLINE_SECONDS)
+    submission = Submission(
+        kind=Kind.JOB,
+        job_type=job_type,
+        model_id=fields.text("model_id", longest=LONGEST_NAME),
+        input=_input_data(fields.mapping("input_data"), job_type, most_input_bytes),
+        question_id=fields.optional_text("question_id", longest=LONGEST_NAME),
+        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+        deadline=timedelta(seconds=seconds) if seconds else None,
+    )
+    fields.done()
+    return submission
+
+
+def trainer_analysis(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
+    """POST /api/llm/trainer-analysis/."""
+    fields = Fields(body)
+    input_data = {name: fields.text(name, longest=most_input_bytes) for name in ("system_message", "full_input")}
+    submission = Submission(
+        kind=Kind.JOB,
+        job_type="trainer_question_analysis",
+        model_id=fields.text("model_id", longest=LONGEST_NAME),
+        question_id=fields.text("question_id", longest=LONGEST_NAME),
+        input=_input_data(input_data, "trainer_question_analysis", most_input_bytes),
+    )
+    fields.done()
+    return submission
+
+
+def _input_data(data: Mapping[str, Any], job_type: str, most_bytes: int) -> Mapping[str, Any]:
+    """The job's input with `full_input` in it; fields that are not ours are kept with the run as they came."""
+    if len(writable("input_data", json.dumps(data, ensure_ascii=False)).encode()) > most_bytes:
+        raise InputTooLarge(f"input_data is larger than {most_bytes} bytes")
+    fields = Fields(data)
+    fields.optional_text("system_message", longest=most_bytes)
+    if job_type != "review_colab" or "notebook" not in data:
+        fields.text("full_input", longest=most_bytes)
+        return data
+    if "full_input" in data:
+        raise InvalidRequest("input_data takes either notebook or full_input, not both", field="input_data")
+    instructions = fields.optional_text("instructions", longest=most_bytes)
+    text = writable("notebook", flattened(fields.mapping("notebook")))
+    kept = {name: value for name, value in data.items() if name != "notebook"}
+    return {**kept, "full_input": f"{instructions}\n\n{text}" if instructions else text}
+
+
+def new_run(
+    submission: Submission,
+    *,
+    run_id: str,
+    caller: Profile,
+    organization: Organization,
+    model: Model | None,
+    prior: Run | None,
+    terms: Terms,
+    now: datetime,
+) -> Run:
+    """The run as it is recorded. A re-run without languages of its own takes those of the run before it."""
+    deadline_at = now + terms.deadline(submission)
+    return Run(
+        id=run_id,
+        kind=submission.kind,
+        status=Status.PENDING,
+        user_id=caller.user_id,
+        organization_id=organization.id,
+        channel=submission.channel or f"user:{caller.user_id}",
+        api=model.api if model else JOBS,
+        created_at=now,
+        updated_at=now,
+        deadline_at=deadline_at,
+        expires_at=deadline_at + terms.retention,
+        due_at=min(now + terms.pending_grace, deadline_at),
+        shard=crc32(run_id.encode()) % SHARDS,
+        root_run_id=prior.root_run_id if prior else run_id,
+        prior_run_id=prior.id if prior else None,
+        prior_provider_job_id=prior.provider_job_id if prior else None,
+        input=submission.input,
+        job_type=submission.job_type,
+        question_id=submission.question_id,
+        model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
+        deployment=model.deployment if model else organization.deployment,
+        source_lang=submission.source_lang or _inherited("source_lang", prior, organization, model),
+        target_lang=submission.target_lang or _inherited("target_lang", prior, organization, model),
+        style_guide=submission.style_guide or (None if model else organization.style_guide),
+        phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
+        reference_file_ids=submission.reference_file_ids,
+        events=(Event(sequence=1, type="run.queued", at=now),),
+    )
+
+
+def _inherited(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:
+    if model is not None:
+        return None
+    inherited: str | None = getattr(prior, name, None) or getattr(organization, name)
+    return inherited

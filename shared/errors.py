@@ -1,0 +1,156 @@
+"""Every error raised on purpose, so that each place can ask two things: whose fault, and will trying again help.
+
+ServiceError
+├─ CallerError            the request is at fault; never retried
+│  ├─ InvalidRequest      a field is missing or wrong (names the field)
+│  ├─ InputTooLarge       the body or the input is over its limit
+│  ├─ Unauthenticated     no credentials, or bad ones
+│  ├─ Forbidden           known caller, not allowed
+│  ├─ RunNotFound         no such run, or somebody else's
+│  ├─ IdempotencyConflict  the key was used before, for something else
+│  ├─ RunNotFinished      the result of an open run was asked for
+│  └─ RunFailed           the result of a failed or cancelled run was asked for
+├─ TransientError         trying again later can help
+│  ├─ StoreUnavailable    the database did not answer, or refused for now
+│  ├─ QueueUnavailable    the message could not be published
+│  ├─ SchedulerUnavailable  the re-check could not be scheduled
+│  ├─ StaleRun            somebody else wrote the run first
+│  └─ LlmUnavailable      the LLM is busy, down, silent or unreadable
+├─ PermanentError         the run fails; trying again cannot help
+│  ├─ LlmRefused          the LLM said no for good
+│  ├─ DeadlineExceeded    the run's time is over
+│  └─ MalformedMessage    a message that names no run
+└─ ConfigurationError     the settings are wrong; nothing starts
+"""
+
+from datetime import timedelta
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """`message` is one sentence that a front end may show: no internals, never the user's text."""
+
+    code: str = "internal"
+    retriable: ClassVar[bool] = False
+    default_message: ClassVar[str] = "Something went wrong."
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        self.message = message or self.default_message
+        self.code = code or type(self).code
+        super().__init__(self.message)
+
+
+class CallerError(ServiceError):
+    pass
+
+
+class InvalidRequest(CallerError):
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, field: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.field = field
+
+
+class InputTooLarge(CallerError):
+    code = "input_too_large"
+    default_message = "The input is too large."
+
+
+class Unauthenticated(CallerError):
+    code = "unauthenticated"
+    default_message = "Authentication is required."
+
+
+class Forbidden(CallerError):
+    code = "forbidden"
+    default_message = "This is not allowed."
+
+
+class RunNotFound(CallerError):
+    code = "run_not_found"
+    default_message = "There is no such run."
+
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class RunNotFinished(CallerError):
+    code = "run_not_finished"
+    default_message = "The run is not finished; ask for its status until it is complete."
+
+
+class RunFailed(CallerError):
+    code = "run_failed"
+    default_message = "The run failed and has no result."
+
+
+class IdempotencyConflict(CallerError):
+    code = "idempotency_conflict"
+    default_message = "This Idempotency-Key was used before with a different body."
+
+
+class TransientError(ServiceError):
+    retriable = True
+
+
+class StoreUnavailable(TransientError):
+    code = "store_unavailable"
+    default_message = "The database is not available; try again."
+
+
+class QueueUnavailable(TransientError):
+    code = "queue_unavailable"
+    default_message = "The queue is not available; try again."
+
+
+class SchedulerUnavailable(TransientError):
+    code = "scheduler_unavailable"
+    default_message = "The scheduler is not available; try again."
+
+
+class StaleRun(TransientError):
+    code = "stale_run"
+    default_message = "The run was changed by somebody else in between; try again."
+
+
+class LlmUnavailable(TransientError):
+    """`code` says why: llm_unavailable, llm_rate_limited, llm_timeout, llm_connection_lost, llm_unreadable,
+    llm_job_unknown or llm_job_failed.
+    """
+
+    code = "llm_unavailable"
+    default_message = "The LLM is not available at the moment."
+
+    def __init__(self, message: str = "", *, code: str | None = None, retry_after: timedelta | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
+
+
+class PermanentError(ServiceError):
+    pass
+
+
+class LlmRefused(PermanentError):
+    """`code` says why: llm_refused, llm_failed, llm_quota_exhausted, llm_credentials, llm_job_cancelled or
+    model_unavailable.
+    """
+
+    code = "llm_refused"
+    default_message = "The LLM refused this input."
+
+
+class DeadlineExceeded(PermanentError):
+    code = "deadline_exceeded"
+    default_message = "The run did not finish before its deadline."
+
+
+class MalformedMessage(PermanentError):
+    code = "malformed_message"
+    default_message = "The message names no run."
+
+
+class ConfigurationError(ServiceError):
+    code = "configuration"
+    default_message = "The settings are wrong."

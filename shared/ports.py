@@ -1,0 +1,183 @@
+"""What the use cases ask of the outside world. An adapter that keeps these promises can take another's place.
+
+Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable),
+within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may repeat at any time.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from shared.domain.directory import Model, Organization, Profile
+from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.run import Kind, Run, Status
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Aware UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Whose runs, and which; None filters nothing."""
+
+    user_id: str
+    kinds: tuple[Kind, ...]
+    status: Status | None = None
+    job_type: str | None = None
+    question_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """A place in a list ordered by (created_at, id), newest first."""
+
+    created_at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyRecord:
+    """Which run a client's idempotency key belongs to. Hashes only; the key itself is not kept."""
+
+    key_hash: str
+    body_hash: str
+    run_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A named stream of updates; within one organization, or, for a name that is unique by itself, in any."""
+
+    name: str
+    organization_id: str | None = None
+
+
+class RunStore(Protocol):
+    async def create(self, run: Run, *, idempotency: IdempotencyRecord | None = None) -> IdempotencyRecord | None:
+        """One atomic commit of the run, of its idempotency record, and of the parts of an input too large to be inline.
+
+        None when the run is recorded; repeating it with the same run (after an answer was lost) does no harm. When the
+        key belongs to another run that did not fail and has not expired, that record, and nothing is written.
+        """
+
+    async def get(self, run_id: str) -> Run:
+        """The run, with an empty input when that is kept in parts. Raises RunNotFound."""
+
+    async def load_input(self, run: Run) -> Mapping[str, Any]:
+        """The whole input, from the run or from its parts."""
+
+    async def save(self, run: Run) -> Run:
+        """Compare-and-set: replaces the stored run that `run.revision` was read from and returns it as stored.
+
+        Raises StaleRun when somebody else saved in between; then nothing has changed.
+        """
+
+    async def list_runs(
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+    ) -> Sequence[Run]:
+        """Newest first; `after` starts behind that place, whatever was inserted meanwhile."""
+
+    async def count_runs(self, wanted: RunFilter) -> int: ...
+
+    async def due_runs(
+        self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
+    ) -> Sequence[Run]:
+        """Open runs of one shard ordered by (due_at, id), behind `after`; with `before` only those due by then."""
+
+    async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
+        """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes."""
+
+
+class RunFeed(Protocol):
+    async def next(self, *, timeout: float) -> Run | None:
+        """The run as soon as it differs from what this feed gave last (at once the first time).
+
+        States that quickly replace one another may be skipped. None after `timeout` seconds without a change.
+        """
+
+
+class RunWatcher(Protocol):
+    def watch(self, run_id: str) -> AbstractAsyncContextManager[RunFeed]:
+        """Follows one run, whoever changes it. Reading raises RunNotFound."""
+
+    def watch_channel(self, channel: Channel, *, since: datetime) -> AbstractAsyncContextManager[RunFeed]:
+        """Follows a channel: each run that has changed since then, and each that changes, one at a time.
+
+        The same state of a run is given once; of states that quickly replace one another perhaps only the last.
+        """
+
+
+class RunQueue(Protocol):
+    async def publish(self, run_id: str) -> None:
+        """Once it returns, process_run is told of the run at least once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recheck:
+    """What a re-check task carries: ids and counts only."""
+
+    run_id: str
+    attempt: int
+    sequence: str
+    """Tells the re-checks of one attempt apart; the same sequence is the same task."""
+    checks: int = 0
+    """How many times the LLM has been asked so far."""
+
+
+class RecheckScheduler(Protocol):
+    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
+        """Calls recheck_run at that time or later, at least once.
+
+        A task of the same (run_id, attempt, sequence) made in the last 24 hours makes this a success without effect.
+        """
+
+
+class LlmProvider(Protocol):
+    """Every call ends within a bounded time. Raises LlmUnavailable or LlmRefused."""
+
+    def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
+        """Whether there is room to start the run at once. It is claimed inside, so that no lease is waited away."""
+
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+        """Submits the run under its idempotency key, or gets the answer at once; `within` that time, or less."""
+
+    async def check(self, run: Run) -> Running | Finished:
+        """Asks about `run.provider_job_id`; changes nothing."""
+
+    async def cancel(self, run: Run) -> None:
+        """Asks to stop `run.provider_job_id`; a job that has ended is no error."""
+
+
+class Directory(Protocol):
+    """Read only; records may be up to a minute old. None when there is no such record."""
+
+    async def profile(self, user_id: str) -> Profile | None: ...
+
+    async def organization(self, organization_id: str) -> Organization | None: ...
+
+    async def model(self, model_id: str) -> Model | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a token proves, and until when."""
+
+    user_id: str
+    expires_at: datetime
+
+
+class TokenVerifier(Protocol):
+    async def verify(self, token: str) -> Identity:
+        """Who the bearer token speaks for. Raises Unauthenticated."""
+
+
+class DeadLetters(Protocol):
+    async def keep(
+        self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
+    ) -> None:
+        """Stores a message that could not be handled, for people to look at; keeping it twice keeps it once."""

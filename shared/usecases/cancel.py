@@ -1,0 +1,34 @@
+"""Stop a run: first here, where it counts, then at the LLM, as far as it listens."""
+
+from dataclasses import dataclass
+
+from shared import log
+from shared.domain.directory import Profile
+from shared.domain.run import Run
+from shared.errors import StaleRun
+from shared.ports import Clock, LlmProvider, RunStore
+from shared.usecases.advance import MOST_TRIES, cancel_upstream
+from shared.usecases.read import ReadRuns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRun:
+    store: RunStore
+    reader: ReadRuns
+    provider: LlmProvider
+    clock: Clock
+
+    async def __call__(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
+        """(the run, whether this call cancelled it); a complete run stays as it is. Raises RunNotFound."""
+        for _ in range(MOST_TRIES):
+            run = await self.reader.get(caller, run_id)
+            if run.is_complete:
+                return run, False
+            try:
+                cancelled = await self.store.save(run.cancelled(self.clock.now()))
+            except StaleRun:
+                continue
+            log.info("run cancelled", run_id=run.id)
+            await cancel_upstream(self.provider, cancelled)
+            return cancelled, True
+        raise StaleRun

@@ -1,0 +1,122 @@
+"""Accept a run: check it against the directory, record it in one commit, then say so to the queue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from shared import log
+from shared.domain.directory import Model, Organization, Profile
+from shared.domain.run import Run
+from shared.domain.submission import Submission, Terms, new_run
+from shared.errors import (
+    ConfigurationError,
+    Forbidden,
+    IdempotencyConflict,
+    InvalidRequest,
+    QueueUnavailable,
+    RunNotFound,
+)
+from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
+
+KEY_KEPT_FOR = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A client's key, with whom and what it is for, and the body that it came with; both hashed."""
+
+    key_hash: str
+    body_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitRun:
+    store: RunStore
+    queue: RunQueue
+    directory: Directory
+    clock: Clock
+    terms: Terms
+    new_id: Callable[[], str]
+
+    async def __call__(
+        self, caller: Profile, submission: Submission, *, key: IdempotencyKey | None = None
+    ) -> tuple[Run, bool]:
+        """(the run, whether it is the answer to an earlier request with the same key).
+
+        Raises a CallerError, and then nothing was recorded.
+        """
+        run = new_run(
+            submission,
+            run_id=self.new_id(),
+            caller=caller,
+            organization=await self._organization(caller, submission),
+            model=await self._model(submission),
+            prior=await self._prior(caller, submission),
+            terms=self.terms,
+            now=self.clock.now(),
+        )
+        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None)
+        if earlier is not None:
+            return await self._replay(earlier, key), True
+        log.info("run accepted", run_id=run.id, kind=run.kind)
+        await self._announce(run)
+        return run, False
+
+    async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
+        if key is None or earlier.body_hash != key.body_hash:
+            raise IdempotencyConflict
+        return await self.store.get(earlier.run_id)
+
+    async def _announce(self, run: Run) -> None:
+        """Only makes the run start sooner: the sweeper publishes what is still pending later."""
+        try:
+            await self.queue.publish(run.id)
+        except QueueUnavailable as error:
+            log.warning("run not published; the sweeper will", run_id=run.id, code=error.code)
+
+    async def _organization(self, caller: Profile, submission: Submission) -> Organization:
+        own = await self.directory.organization(caller.organization_id)
+        if own is None:
+            raise ConfigurationError("Your organization is not set up; ask your administrator.")
+        wanted = submission.end_client_id
+        if wanted is None or wanted == own.id:
+            return own
+        client = await self.directory.organization(wanted)
+        if client is None or client.parent_id != own.id:
+            raise Forbidden("end_client_id is not your organization or one of its end clients.")
+        return _with_defaults_of(own, client)
+
+    async def _model(self, submission: Submission) -> Model | None:
+        if submission.model_id is None:
+            return None
+        model = await self.directory.model(submission.model_id)
+        if model is None or not model.enabled:
+            raise InvalidRequest("model_id names no model that is available", field="model_id")
+        return model
+
+    async def _prior(self, caller: Profile, submission: Submission) -> Run | None:
+        if submission.prior_run_id is None:
+            return None
+        try:
+            prior = await self.store.get(submission.prior_run_id)
+        except RunNotFound:
+            prior = None
+        if prior is None or prior.user_id != caller.user_id:
+            raise RunNotFound("prior_run_uuid names no run of yours.", field="prior_run_uuid")
+        return prior
+
+
+def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + KEY_KEPT_FOR
+    )
+
+
+def _with_defaults_of(parent: Organization, client: Organization) -> Organization:
+    return replace(
+        client,
+        phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
+        style_guide=client.style_guide or parent.style_guide,
+        source_lang=client.source_lang or parent.source_lang,
+        target_lang=client.target_lang or parent.target_lang,
+    )
