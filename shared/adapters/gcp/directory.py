@@ -1,0 +1,37 @@
+"""Users, organizations and models as Firestore documents."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from shared.adapters.document_directory import DocumentDirectory
+from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.clients import ClientsByLoop
+from shared.errors import StoreUnavailable
+
+LONGEST_ID_BYTES = 1500
+
+
+class FirestoreDirectory(DocumentDirectory):
+    def __init__(self, clients: ClientsByLoop) -> None:
+        self._clients = clients
+
+    async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
+        async with calling(StoreUnavailable):
+            await (
+                self._clients().firestore.collection(collection).document(document_id).set(dict(document), **bounded())
+            )
+
+    async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
+        if not _is_document_id(document_id):
+            return None
+        async with calling(StoreUnavailable):
+            snapshot = await self._clients().firestore.collection(collection).document(document_id).get(**bounded())
+        found: dict[str, Any] | None = snapshot.to_dict()
+        return found
+
+
+def _is_document_id(name: str) -> bool:
+    """https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields"""
+    reserved = name in ("", ".", "..") or re.fullmatch(r"__.*__", name, re.DOTALL)
+    return not reserved and "/" not in name and len(name.encode()) <= LONGEST_ID_BYTES

@@ -1,0 +1,163 @@
+"""What is watched on a `listen` stream: one document, or the runs of a channel."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from google.cloud.firestore_v1.types import Target
+
+from shared.adapters.channel_news import ChannelNews
+from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
+from shared.domain.run import Run, Status
+from shared.errors import RunNotFound, StoreUnavailable
+from shared.ports import Channel
+
+PAGE = 200
+LOOK_BACK = timedelta(seconds=5)
+
+
+class Feed(ABC):
+    """A target of a stream, which tells it what it hears."""
+
+    def __init__(self, store: FirestoreRunStore) -> None:
+        self._store = store
+        self.target_id = 0
+        self.resume_token = b""
+        self.is_current = False
+        self._is_broken = False
+        self._news = asyncio.Event()
+
+    async def next(self, *, timeout: float) -> Run | None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while (run := self._take()) is None:
+                    if self._is_broken:
+                        raise StoreUnavailable
+                    await self._news.wait()
+                    self._news.clear()
+        return run if run is None else await self._whole(run)
+
+    async def _whole(self, run: Run) -> Run:
+        """A large result is not in the document that the stream brought. What cannot be read now is given again."""
+        if run.status is not Status.COMPLETED or run.result is not None:
+            return run
+        try:
+            return await self._store.get(run.id)
+        except BaseException:
+            self._put_back(run)
+            raise
+
+    def tell_broken(self) -> None:
+        """Nothing will come any more."""
+        self._is_broken = True
+        self._news.set()
+
+    @abstractmethod
+    def target(self, client: Any) -> Target:
+        """Which documents are watched."""
+
+    @abstractmethod
+    def tell(self, run: Run) -> None:
+        """A run that is watched is like this now."""
+
+    def tell_missing(self) -> None:
+        """A document is gone, or no longer among those that are watched."""
+        return
+
+    def tell_current(self) -> None:
+        """All there was has been sent."""
+        self.is_current = True
+
+    @abstractmethod
+    async def read_anew(self) -> None:
+        """Reads what the stream may have missed."""
+
+    @abstractmethod
+    def _take(self) -> Run | None:
+        """The next state to give."""
+
+    @abstractmethod
+    def _put_back(self, run: Run) -> None:
+        """It could not be given after all."""
+
+
+class FirestoreRunFeed(Feed):
+    """One document; keeps its newest state only."""
+
+    def __init__(self, store: FirestoreRunStore, run_id: str) -> None:
+        super().__init__(store)
+        self._run_id = run_id
+        self._latest: Run | None = None
+        self._missing = False
+        self._given: Any = None
+
+    def target(self, client: Any) -> Target:
+        path = client.collection(RUNS).document(self._run_id)._document_path
+        return Target(documents=Target.DocumentsTarget(documents=[path]))
+
+    def tell(self, run: Run) -> None:
+        """States that come out of order, after a re-read, are dropped."""
+        if self._latest is None or run.revision >= self._latest.revision:
+            self._latest, self._missing = run, False
+            self._news.set()
+
+    def tell_missing(self) -> None:
+        self._missing = True
+        self._news.set()
+
+    def tell_current(self) -> None:
+        """A document that has not come by now is not there."""
+        super().tell_current()
+        if self._latest is None:
+            self.tell_missing()
+
+    async def read_anew(self) -> None:
+        try:
+            self.tell(await self._store.get(self._run_id))
+        except RunNotFound:
+            self.tell_missing()
+
+    def _take(self) -> Run | None:
+        if self._missing:
+            raise RunNotFound
+        if self._latest is None or self._latest.revision == self._given:
+            return None
+        self._given = self._latest.revision
+        return self._latest
+
+    def _put_back(self, run: Run) -> None:
+        self._given = None
+        self._news.set()
+
+
+class FirestoreChannelFeed(Feed):
+    """The runs of a channel that have changed since a moment."""
+
+    def __init__(self, store: FirestoreRunStore, channel: Channel, since: datetime) -> None:
+        super().__init__(store)
+        self._channel = channel
+        self._since = since
+        self._changes = ChannelNews()
+
+    def target(self, client: Any) -> Target:
+        query = self._store.changes(self._channel, since=self._since)
+        parent, _ = client.collection(RUNS)._parent_info()
+        return Target(query=Target.QueryTarget(parent=parent, structured_query=query._to_protobuf()))
+
+    def tell(self, run: Run) -> None:
+        self._since = max(self._since, run.updated_at - LOOK_BACK)
+        if self._changes.add([run]):
+            self._news.set()
+
+    async def read_anew(self) -> None:
+        for run in await self._store.changed_runs(self._channel, since=self._since, limit=PAGE):
+            self.tell(run)
+
+    def _take(self) -> Run | None:
+        return self._changes.take()
+
+    def _put_back(self, run: Run) -> None:
+        self._changes.put_back(run)
+        self._news.set()

@@ -1,0 +1,232 @@
+"""Runs as Firestore documents: `llm_runs/{id}`, large inputs and results in their `parts`, keys in `idempotency_keys`.
+
+A commit whose answer was lost is retried by the client and then fails on its own first success. So an error is no
+proof that nothing was written: whatever is in doubt is read again and compared.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound
+from google.cloud.firestore import AsyncClient, FieldFilter
+from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
+
+from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.document import from_firestore, to_firestore
+from shared.adapters.parts import joined, without_large_input
+from shared.adapters.readable import readable
+from shared.domain.run import Run, Status
+from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
+
+RUNS = "llm_runs"
+PARTS = "parts"
+INPUT, RESULT = "input", "result"
+KEYS = "idempotency_keys"
+MOST_TRIES = 5
+EPOCH = datetime.fromtimestamp(0, UTC)
+_IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
+"""Conflict is AlreadyExists too."""
+
+
+class FirestoreRunStore:
+    def __init__(self, clients: ClientsByLoop) -> None:
+        self._clients = clients
+
+    async def create(self, run: Run, *, idempotency: IdempotencyRecord | None = None) -> IdempotencyRecord | None:
+        taken_at: Any = None
+        for _ in range(MOST_TRIES):
+            if await self._try_to_create(run, idempotency, taken_at):
+                return None
+            if idempotency is None:
+                break
+            taken, taken_at = await self._living_record(idempotency, now=run.created_at)
+            if taken is not None:
+                return taken
+        raise StoreUnavailable
+
+    async def get(self, run_id: str) -> Run:
+        async with calling(StoreUnavailable):
+            snapshot = await self._run(run_id).get(**bounded())
+        if not snapshot.exists:
+            raise RunNotFound
+        return await self._read(snapshot.to_dict(), snapshot.update_time)
+
+    async def load_input(self, run: Run) -> Mapping[str, Any]:
+        if run.input_parts == 0:
+            return run.input
+        content: Mapping[str, Any] = await self._load_parts(run.id, INPUT, run.input_parts)
+        return content
+
+    async def save(self, run: Run) -> Run:
+        batch, reference = self._firestore.batch(), self._run(run.id)
+        document, parts = to_firestore(run)
+        batch.update(reference, document, option=self._if_unchanged_since(run.revision))
+        for number, text in enumerate(parts):
+            batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), {"text": text})
+        try:
+            async with calling(StoreUnavailable):
+                return await self._commit_save(batch, run)
+        except StoreUnavailable:
+            return await self._saved_after_all(run, or_else=StoreUnavailable())
+
+    async def list_runs(
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+    ) -> Sequence[Run]:
+        query = (
+            self._matching(wanted)
+            .order_by("created_at", direction="DESCENDING")
+            .order_by("__name__", direction="DESCENDING")
+        )
+        if after is not None:
+            query = query.start_after({"created_at": after.created_at, "__name__": self._run(after.run_id)})
+        return await self._found(query.offset(offset).limit(limit))
+
+    async def count_runs(self, wanted: RunFilter) -> int:
+        return await self._counted(self._matching(wanted))
+
+    async def due_runs(
+        self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
+    ) -> Sequence[Run]:
+        query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
+        if before is not None:
+            query = query.where(filter=FieldFilter("due_at", "<=", before))
+        else:
+            query = query.where(filter=FieldFilter("due_at", ">", EPOCH))
+        query = query.order_by("due_at").order_by("__name__")
+        if after is not None:
+            query = query.start_after({"due_at": after.due_at, "__name__": self._run(after.id)})
+        return await self._found(query.limit(limit))
+
+    async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
+        return await self._found(self.changes(channel, since=since).limit(limit))
+
+    def changes(self, channel: Channel, *, since: datetime) -> Any:
+        """The query of a channel's runs; the watcher listens to it."""
+        query = self._firestore.collection(RUNS).where(filter=FieldFilter("channel", "==", channel.name))
+        if channel.organization_id is not None:
+            query = query.where(filter=FieldFilter("organization_id", "==", channel.organization_id))
+        return query.where(filter=FieldFilter("updated_at", ">=", since)).order_by("updated_at")
+
+    @property
+    def _firestore(self) -> AsyncClient:
+        return self._clients().firestore
+
+    def _run(self, run_id: str) -> Any:
+        return self._firestore.collection(RUNS).document(run_id)
+
+    def _if_unchanged_since(self, update_time: Any) -> Any:
+        return self._firestore.write_option(last_update_time=update_time)
+
+    async def _found(self, query: Any) -> list[Run]:
+        async with calling(StoreUnavailable):
+            snapshots = [snapshot async for snapshot in query.stream(**bounded())]
+        results = {snapshot.id: await self._result_of(snapshot.to_dict()) for snapshot in snapshots}
+        return list(
+            readable(
+                snapshots,
+                lambda found: from_firestore(found.to_dict(), revision=found.update_time, result=results[found.id]),
+            )
+        )
+
+    async def _read(self, document: Mapping[str, Any], update_time: Any) -> Run:
+        return from_firestore(document, revision=update_time, result=await self._result_of(document))
+
+    async def _result_of(self, document: Mapping[str, Any]) -> Any:
+        """None when the document has its result in itself, or has none."""
+        count = document.get("result_parts", 0)
+        return await self._load_parts(document["id"], RESULT, count) if count else None
+
+    async def _load_parts(self, run_id: str, what: str, count: int) -> Any:
+        collection = self._run(run_id).collection(PARTS)
+        references = [collection.document(_part_name(what, number)) for number in range(count)]
+        async with calling(StoreUnavailable):
+            found = {part.id: part.get("text") async for part in self._firestore.get_all(references, **bounded())}
+        return joined([found[reference.id] for reference in references])
+
+    async def _counted(self, query: Any) -> int:
+        async with calling(StoreUnavailable):
+            [[total]] = await query.count().get(**bounded())
+        return int(total.value)
+
+    def _matching(self, wanted: RunFilter) -> Any:
+        query = self._firestore.collection(RUNS).where(filter=FieldFilter("user_id", "==", wanted.user_id))
+        query = query.where(filter=FieldFilter("kind", "in", [kind.value for kind in wanted.kinds]))
+        for name in ("status", "job_type", "question_id"):
+            value = getattr(wanted, name)
+            if value is not None:
+                query = query.where(filter=FieldFilter(name, "==", str(value)))
+        return query
+
+    async def _try_to_create(self, run: Run, idempotency: IdempotencyRecord | None, taken_at: Any) -> bool:
+        """False when the idempotency key, or a run of this id, is in the way."""
+        stored, parts = without_large_input(run)
+        batch, reference = self._firestore.batch(), self._run(run.id)
+        document, _ = to_firestore(stored)
+        batch.create(reference, document)
+        for number, text in enumerate(parts):
+            batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), {"text": text})
+        if idempotency is not None:
+            self._add_key(batch, idempotency, taken_at)
+        try:
+            async with calling(StoreUnavailable):
+                try:
+                    await batch.commit(**bounded())
+                except _IN_DOUBT:
+                    return await self._exists(run.id)
+        except StoreUnavailable:
+            if await self._exists(run.id):
+                return True
+            raise
+        return True
+
+    def _add_key(self, batch: AsyncWriteBatch, record: IdempotencyRecord, taken_at: Any) -> None:
+        """Claims a key that is free; or, when it was last written at `taken_at` by a run that lost it, that one."""
+        reference = self._firestore.collection(KEYS).document(record.key_hash)
+        if taken_at is None:
+            batch.create(reference, asdict(record))
+        else:
+            batch.update(reference, asdict(record), option=self._if_unchanged_since(taken_at))
+
+    async def _living_record(self, wanted: IdempotencyRecord, *, now: datetime) -> tuple[IdempotencyRecord | None, Any]:
+        """(the record that has the key and keeps it, None otherwise; when it was written)."""
+        async with calling(StoreUnavailable):
+            snapshot = await self._firestore.collection(KEYS).document(wanted.key_hash).get(**bounded())
+        if not snapshot.exists:
+            return None, None
+        record = IdempotencyRecord(**(snapshot.to_dict() or {}))
+        if record.expires_at <= now:
+            return None, snapshot.update_time
+        try:
+            failed = (await self.get(record.run_id)).status is Status.FAILED
+        except RunNotFound:
+            failed = True
+        return (None, snapshot.update_time) if failed else (record, None)
+
+    async def _exists(self, run_id: str) -> bool:
+        try:
+            await self.get(run_id)
+        except RunNotFound:
+            return False
+        return True
+
+    async def _commit_save(self, batch: AsyncWriteBatch, run: Run) -> Run:
+        try:
+            result, *_ = await batch.commit(**bounded())
+        except _IN_DOUBT:
+            return await self._saved_after_all(run, or_else=StaleRun())
+        return replace(run, revision=result.update_time)
+
+    async def _saved_after_all(self, run: Run, *, or_else: Exception) -> Run:
+        """What is stored, if it is this very run; `or_else` when it is still the one before; StaleRun otherwise."""
+        stored = await self.get(run.id)
+        if stored == run:
+            return stored
+        raise or_else if stored.revision == run.revision else StaleRun
+
+
+def _part_name(what: str, number: int) -> str:
+    return f"{what}-{number:04}"

@@ -1,0 +1,61 @@
+"""Finds where a run's LLM is and which protocol it speaks: from settings and the directory, never from a request."""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any
+
+from shared.adapters.llm.chat import ChatProtocol
+from shared.adapters.llm.jobs import JobsProtocol
+from shared.domain.directory import CHAT, Model
+from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.run import Run
+from shared.errors import LlmRefused
+from shared.ports import Directory
+
+
+class DirectoryLlmProvider:
+    def __init__(
+        self, directory: Directory, *, deployments: Mapping[str, str], jobs: JobsProtocol, chat: ChatProtocol
+    ) -> None:
+        """`deployments`: {name: base URL}."""
+        self._directory = directory
+        self._deployments = deployments
+        self._jobs = jobs
+        self._chat = chat
+
+    def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
+        return self._chat.slot() if run.api == CHAT else self._jobs.slot()
+
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+        model, seconds = await self._model(run), within.total_seconds()
+        if model is not None and model.api == CHAT:
+            return await self._chat.start(self._base_url(run, model), run, content, model=model, seconds=seconds)
+        organization = await self._directory.organization(run.organization_id)
+        base_url = self._base_url(run, model)
+        return await self._jobs.start(base_url, run, content, organization=organization, seconds=seconds)
+
+    async def check(self, run: Run) -> Running | Finished:
+        model = await self._model(run)
+        return await self._jobs.check(self._base_url(run, model), run, prices=model.prices if model else None)
+
+    async def cancel(self, run: Run) -> None:
+        await self._jobs.cancel(self._base_url(run, await self._model(run)), run)
+
+    async def _model(self, run: Run) -> Model | None:
+        """A model that was disabled still finishes what it has begun."""
+        if run.model is None:
+            return None
+        model = await self._directory.model(run.model.id)
+        if model is None:
+            raise LlmRefused("The model of this run is no longer there.", code="model_unavailable")
+        return model
+
+    def _base_url(self, run: Run, model: Model | None) -> str:
+        if model is not None and model.base_url is not None:
+            return model.base_url.rstrip("/")
+        base_url = self._deployments.get(run.deployment or "")
+        if base_url is None:
+            raise LlmRefused("The deployment of this run is not set up.", code="model_unavailable")
+        suffix = "/v1" if model is not None and model.api == CHAT else ""
+        return base_url.rstrip("/") + suffix

@@ -1,0 +1,29 @@
+"""Splits what is too large to stand in a run's own document, and joins it again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from shared.domain.run import INLINE_INPUT_BYTES, Run
+
+PART_CHARACTERS = 200_000
+"""At most four bytes each: below Firestore's 1 MiB a document."""
+
+
+def without_large_input(run: Run) -> tuple[Run, list[str]]:
+    """(the run as stored, the parts of its input when that is too large to be inline)."""
+    parts = parts_of(run.input, inline_bytes=INLINE_INPUT_BYTES)
+    return (replace(run, input={}, input_parts=len(parts)), parts) if parts else (run, [])
+
+
+def parts_of(value: Any, *, inline_bytes: int) -> list[str]:
+    """The value as JSON in parts; none when it is small enough to be inline."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text.encode()) <= inline_bytes:
+        return []
+    return [text[start : start + PART_CHARACTERS] for start in range(0, len(text), PART_CHARACTERS)]
+
+
+def joined(parts: Sequence[str]) -> Any:
+    return json.loads("".join(parts))

@@ -1,0 +1,31 @@
+"""All SQLite adapters over one file, joined so that they tell each other of news inside the process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.dead_letters import SqliteDeadLetters
+from shared.adapters.sqlite.delivery import SqliteDeliveries
+from shared.adapters.sqlite.directory import SqliteDirectory
+from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
+from shared.adapters.sqlite.run_queue import SqliteRunQueue
+from shared.adapters.sqlite.run_store import SqliteRunStore
+from shared.adapters.sqlite.run_watcher import SqliteRunWatcher
+from shared.ports import Clock
+
+
+class SqliteBackend:
+    def __init__(self, path: Path | str, clock: Clock) -> None:
+        self.database = Database(path)
+        self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.tell(run_id))
+        self.watcher = SqliteRunWatcher(self.database, self.store)
+        self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
+        self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
+        self.directory = SqliteDirectory(self.database)
+        self.dead_letters = SqliteDeadLetters(self.database, clock)
+        self.deliveries = SqliteDeliveries(self.database)
+        self.on_work: Callable[[], None] = lambda: None
+        """Called when this process has put something into the queue or the timers."""
+
+    def close(self) -> None:
+        self.database.close()

@@ -1,0 +1,63 @@
+"""The schema, as a list of numbered steps. A step that was released is never changed; a new one is added below it."""
+
+import sqlite3
+
+STEPS = (
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, revision INTEGER NOT NULL,
+        document TEXT NOT NULL, status TEXT NOT NULL, due_at TEXT, updated_at TEXT NOT NULL,
+        user_id TEXT NOT NULL, organization_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
+        channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX runs_by_channel ON runs (channel, updated_at);
+    CREATE INDEX runs_by_user ON runs (user_id, created_at DESC, id DESC);
+    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL;
+    CREATE TABLE run_parts (
+        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, number INTEGER NOT NULL, text TEXT NOT NULL,
+        PRIMARY KEY (run_id, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE idempotency (
+        key_hash TEXT PRIMARY KEY, body_hash TEXT NOT NULL, run_id TEXT NOT NULL, expires_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE messages (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, data TEXT NOT NULL, attributes TEXT NOT NULL,
+        published_at REAL NOT NULL, deliver_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX messages_by_delivery ON messages (topic, deliver_at);
+    CREATE TABLE tasks (
+        name TEXT PRIMARY KEY, body TEXT NOT NULL, deliver_at REAL, deliveries INTEGER NOT NULL DEFAULT 0,
+        forget_at REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX tasks_by_delivery ON tasks (deliver_at) WHERE deliver_at IS NOT NULL;
+    CREATE INDEX tasks_to_forget ON tasks (forget_at);
+    CREATE TABLE dead_letters (
+        message_id TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL, data TEXT NOT NULL,
+        attributes TEXT NOT NULL, kept_at REAL NOT NULL, PRIMARY KEY (source, message_id)
+    ) WITHOUT ROWID;
+    CREATE TABLE directory (
+        collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Takes the file to the newest schema; safe when several processes open it at once."""
+    if _version(connection) == len(STEPS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number, step in enumerate(STEPS[_version(connection) :], start=_version(connection) + 1):
+            for statement in filter(str.strip, step.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version

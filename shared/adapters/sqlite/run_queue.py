@@ -1,0 +1,31 @@
+"""The queue of runs as rows of a table."""
+
+import json
+from collections.abc import Callable
+
+from shared.adapters.sqlite.database import Database
+from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.ports import Clock
+
+TOPIC = "llm-runs"
+
+
+class SqliteRunQueue:
+    def __init__(self, database: Database, clock: Clock, *, on_publish: Callable[[], None] = lambda: None) -> None:
+        self._database = database
+        self._clock = clock
+        self._on_publish = on_publish
+
+    async def publish(self, run_id: str) -> None:
+        now = self._clock.now().timestamp()
+        row = (TOPIC, json.dumps({"run_id": run_id}), "{}", now, now)
+        try:
+            await self._database.write(
+                lambda connection: connection.execute(
+                    "INSERT INTO messages (topic, data, attributes, published_at, deliver_at) VALUES (?, ?, ?, ?, ?)",
+                    row,
+                )
+            )
+        except StoreUnavailable as error:
+            raise QueueUnavailable from error
+        self._on_publish()
