@@ -1,0 +1,59 @@
+"""Accepts runs: validates, records, publishes. The list of runs is here too: Hosting routes by path, not method."""
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.read_runs import list_user_runs
+from shared import wiring
+from shared.web import auth, parse, render, sse, submissions
+from shared.web.routes import Route, Routes
+
+
+async def submit_admin_run(request: Request) -> Response:
+    return await _submit(request, submissions.admin_run, group="users", stream_by_default=True)
+
+
+async def submit_user_run(request: Request) -> Response:
+    return await _submit(request, submissions.user_run)
+
+
+async def submit_job(request: Request) -> Response:
+    return await _submit(request, submissions.job, streamable=False)
+
+
+async def submit_trainer_analysis(request: Request) -> Response:
+    return await _submit(request, submissions.trainer_analysis, streamable=False)
+
+
+async def _submit(
+    request: Request,
+    read: submissions.Reader,
+    *,
+    group: str | None = None,
+    streamable: bool = True,
+    stream_by_default: bool = False,
+) -> Response:
+    services = wiring.services()
+    caller = await auth.caller(request, services, group=group)
+    most_bytes = services.settings.most_input_bytes
+    body = await parse.json_object(request, most_input_bytes=most_bytes)
+    key = parse.idempotency_key(request, caller, body)
+    run, replayed = await services.submit(caller, read(body, most_bytes), key=key)
+    if streamable and parse.wants_stream(request, by_default=stream_by_default):
+        return sse.stream(services, run, headers=render.replay_headers(replayed))
+    return render.accepted(run, replayed=replayed)
+
+
+ROUTES = Routes(
+    Route("POST", "/llm_user_runs_admin", submit_admin_run),
+    Route("POST", "/llm_user_runs", submit_user_run),
+    Route("GET", "/llm_user_runs", list_user_runs),
+    Route("POST", "/api/llm/jobs/submit", submit_job),
+    Route("POST", "/api/llm/trainer-analysis", submit_trainer_analysis),
+)
+
+
+@functions_framework.aio.http
+async def submit_run(request: Request) -> Response:
+    return await ROUTES.answer(request)

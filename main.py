@@ -1,0 +1,13 @@
+"""The functions, by the names under which they are deployed. Wrong settings stop the start, here and at once."""
+
+from functions.bury_run import bury_run
+from functions.process_run import process_run
+from functions.read_runs import read_runs
+from functions.recheck_run import recheck_run
+from functions.submit_run import submit_run
+from functions.sweep_runs import sweep_runs
+from shared import wiring
+
+wiring.settings()
+
+__all__ = ["bury_run", "process_run", "read_runs", "recheck_run", "submit_run", "sweep_runs"]

@@ -1,0 +1,249 @@
+"""Everything the environment may say, read in one place. infra/README.md has the table for operators."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from shared.domain.run import Kind
+from shared.domain.submission import JOB_TYPES
+from shared.errors import ConfigurationError
+
+BACKENDS = ("embedded", "gcp")
+DEADLINE_KINDS = ("default", *JOB_TYPES, *Kind)
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+REGIONS = ("europe", "tokyo", "default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Durations that operators give in seconds are timedeltas here."""
+
+    backend: str = "embedded"
+    port: int = 8080
+    data_dir: Path = Path(".data")
+    project: str | None = None
+    firestore_database: str = "(default)"
+    firestore_emulator: str | None = None
+    pubsub_emulator: str | None = None
+    tasks_emulator: str | None = None
+    runs_topic: str = "llm-runs"
+    tasks_location: str = "us-central1"
+    tasks_queue: str = "rechecks"
+    recheck_url: str | None = None
+    recheck_audience: str | None = None
+    tasks_service_account: str | None = None
+    log_level: str = "INFO"
+    deployments: Mapping[str, str] = field(default_factory=dict)
+    """{name: base URL} of the regional LLM deployments."""
+    own_llm: bool = False
+    """LLM_DEPLOYMENTS was given, so no simulator is needed."""
+    sim_port: int = 8090
+    sim_seconds: float = 2.0
+    chat_base_url: str | None = None
+    chat_model: str | None = None
+    chat_has_key: bool = False
+    chat_seconds: float = 300.0
+    """The longest a synchronous LLM call may take."""
+    llm_threads: int = 32
+    deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
+    retention: timedelta = timedelta(days=30)
+    most_input_bytes: int = 1024 * 1024
+    pending_grace: timedelta = timedelta(seconds=15)
+    sweep_interval: timedelta = timedelta(seconds=5)
+
+    @property
+    def on_emulators(self) -> bool:
+        return None not in (self.firestore_emulator, self.pubsub_emulator, self.tasks_emulator)
+
+    def as_environment(self) -> dict[str, str]:
+        """What a process needs in its environment to run on the same Google back end."""
+        named = {
+            "BACKEND": self.backend,
+            "DATA_DIR": str(self.data_dir.resolve()),
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "FIRESTORE_EMULATOR_HOST": self.firestore_emulator,
+            "PUBSUB_EMULATOR_HOST": self.pubsub_emulator,
+            "CLOUD_TASKS_EMULATOR_HOST": self.tasks_emulator,
+            "RECHECK_URL": self.recheck_url,
+            "LLM_DEPLOYMENTS": json.dumps(dict(self.deployments)),
+            "PENDING_GRACE_SECONDS": str(self.pending_grace.total_seconds()),
+            "SWEEP_SECONDS": str(self.sweep_interval.total_seconds()),
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+def from_environment() -> Settings:
+    """Raises ConfigurationError with every problem there is, in one message."""
+    reader = _Reader(os.environ)
+    sim_port = reader.number("LLM_SIM_PORT", 8090, least=0, most=65535)
+    embedded = reader.text("BACKEND") in (None, "embedded")
+    settings = Settings(
+        backend=reader.choice("BACKEND", BACKENDS),
+        **_google(reader),
+        port=reader.number("PORT", 8080, least=0, most=65535),
+        data_dir=Path(reader.text("DATA_DIR") or ".data"),
+        log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
+        deployments=reader.urls("LLM_DEPLOYMENTS") or {name: f"http://127.0.0.1:{sim_port}/{name}" for name in REGIONS},
+        own_llm=reader.text("LLM_DEPLOYMENTS") is not None,
+        sim_port=sim_port,
+        sim_seconds=reader.decimal("LLM_SIM_SECONDS", 2.0, least=0, most=86400),
+        chat_base_url=reader.url("OPENAI_BASE_URL"),
+        chat_model=reader.text("OPENAI_MODEL"),
+        chat_has_key=reader.text("OPENAI_API_KEY") is not None,
+        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, least=1, most=540),
+        llm_threads=reader.number("LLM_THREADS", 32, least=1, most=1000),
+        deadlines=reader.deadlines("DEADLINE_SECONDS"),
+        retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
+        most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),
+        pending_grace=timedelta(
+            seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, least=1, most=3600)
+        ),
+        sweep_interval=timedelta(seconds=reader.decimal("SWEEP_SECONDS", 5 if embedded else 60, least=0.1, most=3600)),
+    )
+    _check_place(reader, settings, on_cloud_run=reader.text("K_SERVICE") is not None)
+    reader.finish()
+    return settings
+
+
+def _google(reader: "_Reader") -> dict[str, Any]:
+    return {
+        "project": reader.text("GOOGLE_CLOUD_PROJECT"),
+        "firestore_database": reader.text("FIRESTORE_DATABASE") or "(default)",
+        "firestore_emulator": reader.text("FIRESTORE_EMULATOR_HOST"),
+        "pubsub_emulator": reader.text("PUBSUB_EMULATOR_HOST"),
+        "tasks_emulator": reader.text("CLOUD_TASKS_EMULATOR_HOST"),
+        "runs_topic": reader.text("RUNS_TOPIC") or "llm-runs",
+        "tasks_location": reader.text("TASKS_LOCATION") or "us-central1",
+        "tasks_queue": reader.text("TASKS_QUEUE") or "rechecks",
+        "recheck_url": reader.url("RECHECK_URL"),
+        "recheck_audience": reader.text("RECHECK_AUDIENCE"),
+        "tasks_service_account": reader.text("TASKS_SERVICE_ACCOUNT"),
+    }
+
+
+def _check_place(reader: "_Reader", settings: Settings, *, on_cloud_run: bool) -> None:
+    """What fits neither this back end nor this machine."""
+    emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
+    if on_cloud_run and settings.backend == "embedded":
+        reader.problems.append("BACKEND=embedded does not run on Cloud Run: its data would go with the instance")
+    if on_cloud_run and any(emulators):
+        reader.problems.append("*_EMULATOR_HOST is set on Cloud Run, where emulators have no place")
+    if (settings.chat_base_url is None) != (settings.chat_model is None):
+        reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL go together")
+    if settings.backend == "gcp":
+        _check_google(reader, settings, emulators)
+
+
+def _check_google(reader: "_Reader", settings: Settings, emulators: tuple[str | None, ...]) -> None:
+    if any(emulators) and not all(emulators):
+        reader.problems.append("of FIRESTORE_, PUBSUB_ and CLOUD_TASKS_EMULATOR_HOST either all are set or none")
+    for name, value in (("GOOGLE_CLOUD_PROJECT", settings.project), ("RECHECK_URL", settings.recheck_url)):
+        if value is None:
+            reader.problems.append(f"{name} is needed with BACKEND=gcp")
+    for name, value in (("RUNS_TOPIC", settings.runs_topic), ("TASKS_QUEUE", settings.tasks_queue)):
+        if not re.fullmatch(r"[A-Za-z][\w.~+%-]{2,254}", value):
+            reader.problems.append(f"{name} must be a name of letters, digits and hyphens")
+    if not any(emulators):
+        _check_production(reader, settings)
+
+
+def _check_production(reader: "_Reader", settings: Settings) -> None:
+    if settings.tasks_service_account is None:
+        reader.problems.append("TASKS_SERVICE_ACCOUNT is needed with BACKEND=gcp: re-checks are called in its name")
+    if not settings.own_llm:
+        reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: there is no simulator in the cloud")
+    if settings.recheck_url is not None and not settings.recheck_url.startswith("https://"):
+        reader.problems.append("RECHECK_URL must be an https address: it is called with an identity token")
+
+
+def secret(name: str) -> str | None:
+    """A key by the name that a model's record gives; None when it is not set."""
+    return os.environ.get(name) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else None
+
+
+def _is_deadline(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 1 <= seconds <= 86400
+
+
+class _Reader:
+    """Reads values, and collects problems instead of stopping at the first. An empty value counts as not set."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[str] = []
+
+    def finish(self) -> None:
+        if self.problems:
+            raise ConfigurationError("The settings are wrong: " + "; ".join(self.problems))
+
+    def text(self, name: str) -> str | None:
+        return self._environment.get(name) or None
+
+    def choice(self, name: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
+        value = self.text(name) or default or choices[0]
+        if value not in choices:
+            self.problems.append(f"{name} must be one of {', '.join(choices)}")
+        return value
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        return int(self._numeric(name, int, default, least, most))
+
+    def decimal(self, name: str, default: float, *, least: float, most: float) -> float:
+        return float(self._numeric(name, float, default, least, most))
+
+    def url(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not re.match(r"https?://[^/\s]", value):
+            self.problems.append(f"{name} must be an http or https address")
+        return value
+
+    def urls(self, name: str) -> Mapping[str, str] | None:
+        """A JSON object {name: base URL}."""
+        value = self._object(name)
+        if value is None:
+            return None
+        if value and not all(isinstance(url, str) and re.match(r"https?://[^/\s]", url) for url in value.values()):
+            self.problems.append(f"{name} must be a JSON object of names and http or https addresses")
+            return {}
+        return value
+
+    def deadlines(self, name: str) -> Mapping[str, timedelta]:
+        """A number for all, or a JSON object {job type or kind: seconds} with an optional `default`."""
+        given = self.text(name) or "{}"
+        value = {"default": float(given)} if re.fullmatch(r"\d+(\.\d+)?", given) else self._object(name) or {}
+        good = {kind: seconds for kind, seconds in value.items() if kind in DEADLINE_KINDS and _is_deadline(seconds)}
+        if len(good) < len(value):
+            kinds = ", ".join(DEADLINE_KINDS)
+            self.problems.append(f"{name} must be 1 to 86400 seconds, or a JSON object of them by {kinds}")
+        return {"default": timedelta(hours=1)} | {kind: timedelta(seconds=seconds) for kind, seconds in good.items()}
+
+    def _object(self, name: str) -> dict[str, Any] | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            self.problems.append(f"{name} is not a JSON object")
+            return {}
+        return value
+
+    def _numeric(self, name: str, read: Callable[[str], float], default: float, least: float, most: float) -> float:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            value = read(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            self.problems.append(f"{name} must be a number from {least} to {most}")
+            return default
+        return value

@@ -1,0 +1,80 @@
+"""What an error of ours is in HTTP: the one table of status codes, and the envelope that every client gets."""
+
+from http import HTTPStatus
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from shared import errors, log
+from shared.errors import CallerError, ServiceError
+
+RETRY_AFTER_SECONDS = 2
+
+
+class NoSuchRoute(CallerError):
+    code = "not_found"
+    default_message = "There is nothing at this address."
+
+
+class MethodNotAllowed(CallerError):
+    code = "method_not_allowed"
+    default_message = "This method is not allowed here."
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__()
+        self.allow = ", ".join(sorted(allowed))
+
+
+class NotJson(CallerError):
+    code = "not_json"
+    default_message = "Send the body as JSON, with Content-Type: application/json."
+
+
+STATUS_OF: dict[type[ServiceError], int] = {
+    errors.InvalidRequest: 400,
+    errors.RunNotFinished: 400,
+    errors.RunFailed: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.RunNotFound: 404,
+    NoSuchRoute: 404,
+    MethodNotAllowed: 405,
+    errors.InputTooLarge: 413,
+    NotJson: 415,
+    errors.IdempotencyConflict: 422,
+    errors.LlmRefused: 500,
+    errors.DeadlineExceeded: 500,
+    errors.MalformedMessage: 500,
+    errors.ConfigurationError: 500,
+    errors.StoreUnavailable: 503,
+    errors.QueueUnavailable: 503,
+    errors.SchedulerUnavailable: 503,
+    errors.StaleRun: 503,
+    errors.LlmUnavailable: 503,
+}
+
+
+def error_body(error: ServiceError) -> dict[str, Any]:
+    body = {
+        "success": False,
+        "error": error.message,
+        "code": error.code,
+        "field": getattr(error, "field", None),
+        "request_id": log.current("request_id"),
+        "retryable": error.retriable,
+    }
+    if isinstance(error, errors.RunFailed):
+        body["error_message"] = error.message
+    return {name: value for name, value in body.items() if value is not None or name != "field"}
+
+
+def error_response(error: ServiceError) -> Response:
+    status = STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    headers = {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = error.allow
+    return JSONResponse(error_body(error), status_code=status, headers=headers)

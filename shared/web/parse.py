@@ -1,0 +1,175 @@
+"""Requests in: bodies, queries and headers as what the use cases take, or an InvalidRequest that names the field."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import isfinite
+from typing import Any, NoReturn
+
+from starlette.requests import Request
+
+from shared.domain.directory import Profile
+from shared.domain.fields import is_deep, read_uuid, writable
+from shared.domain.run import USER_RUN_KINDS, Kind, Status
+from shared.domain.submission import JOB_TYPES
+from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
+from shared.ports import Position, RunFilter
+from shared.usecases.submit import IdempotencyKey
+from shared.web.cursor import read_cursor
+from shared.web.errors import NotJson
+
+DEFAULT_LIMIT = 20
+MOST_LIMIT = 100
+MOST_OFFSET = 1000
+LONGEST_KEY = 255
+SMALL_BODY_BYTES = 256 * 1024
+LONGEST_ESCAPE = 6
+"""JSON may spell one byte of text with six, as in \\u0041."""
+
+
+async def json_object(request: Request, *, most_input_bytes: int) -> Mapping[str, Any]:
+    """The body. Raises NotJson, InputTooLarge, InvalidRequest."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise NotJson
+    content = await _content(request, most_input_bytes * LONGEST_ESCAPE + SMALL_BODY_BYTES)
+    try:
+        body = json.loads(content, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    if is_deep(body):
+        raise InvalidRequest("the body is nested too deeply")
+    for name in body:
+        writable("a field name", name)
+    return body
+
+
+async def _content(request: Request, most_bytes: int) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > most_bytes:
+            raise InputTooLarge("The body is too large.")
+    return bytes(content)
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError(digits)
+    return value
+
+
+def run_id(text: str) -> str:
+    """From the path: what is no UUID is the id of no run."""
+    try:
+        return read_uuid("run_uuid", text)
+    except InvalidRequest:
+        raise RunNotFound from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    wanted: RunFilter
+    limit: int
+    offset: int
+    after: Position | None
+
+
+def user_run_query(request: Request, caller: Profile) -> ListQuery:
+    return _query(request, RunFilter(user_id=caller.user_id, kinds=USER_RUN_KINDS, status=_status(request)))
+
+
+def job_query(request: Request, caller: Profile) -> ListQuery:
+    question_id = request.query_params.get("question_id") or None
+    wanted = RunFilter(
+        user_id=caller.user_id,
+        kinds=(Kind.JOB,),
+        status=_status(request),
+        job_type=_choice(request, "job_type", JOB_TYPES),
+        question_id=writable("question_id", question_id) if question_id else None,
+    )
+    return _query(request, wanted)
+
+
+def _query(request: Request, wanted: RunFilter) -> ListQuery:
+    cursor = request.query_params.get("cursor") or None
+    return ListQuery(
+        wanted=wanted,
+        limit=min(_whole_number(request, "limit", default=DEFAULT_LIMIT, least=1), MOST_LIMIT),
+        offset=_whole_number(request, "offset", default=0, least=0, most=MOST_OFFSET),
+        after=read_cursor(cursor, wanted) if cursor else None,
+    )
+
+
+def _status(request: Request) -> Status | None:
+    value = _choice(request, "status", tuple(Status))
+    return Status(value) if value else None
+
+
+def _choice(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
+    value = request.query_params.get(name) or None
+    if value is not None and value not in choices:
+        raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
+    return value
+
+
+def _whole_number(request: Request, name: str, *, default: int, least: int, most: int | None = None) -> int:
+    text = request.query_params.get(name) or str(default)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+    if number < least or (most is not None and number > most):
+        bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
+    return number
+
+
+def starting_after(request: Request) -> int:
+    """Where a stream resumes: `?starting_after=`, else the browser's own Last-Event-ID."""
+    if "starting_after" in request.query_params:
+        return _whole_number(request, "starting_after", default=0, least=0)
+    text = request.headers.get("last-event-id", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) -> IdempotencyKey | None:
+    """The header, quoted or bare; it counts for this user and this route only."""
+    header = request.headers.get("idempotency-key", "").strip()
+    key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
+    if not key:
+        return None
+    if len(key) > LONGEST_KEY:
+        raise InvalidRequest(f"Idempotency-Key is longer than {LONGEST_KEY} characters", field="Idempotency-Key")
+    scope = [caller.user_id, request.url.path.rstrip("/"), key]
+    return IdempotencyKey(key_hash=_hash(scope), body_hash=_hash(body))
+
+
+def _hash(value: Any) -> str:
+    return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def wants_stream(request: Request, *, by_default: bool) -> bool:
+    """By Accept: whichever of JSON and event-stream is preferred; `Prefer: respond-async` means JSON."""
+    if "respond-async" in request.headers.get("prefer", "").lower():
+        return False
+    qualities = {"application/json": 0.0, "text/event-stream": 0.0}
+    for entry in request.headers.get("accept", "").lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        if name in qualities:
+            qualities[name] = _quality(parameters)
+    as_json, as_stream = qualities.values()
+    return by_default if as_json == as_stream else as_stream > as_json
+
+
+def _quality(parameters: list[str]) -> float:
+    text = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

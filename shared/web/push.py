@@ -1,0 +1,137 @@
+"""What Google's services post to us: Pub/Sub pushes, raw or as an Eventarc CloudEvent, and Cloud Tasks requests."""
+
+import json
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from shared import log
+from shared.domain.fields import read_uuid
+from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
+from shared.ports import Recheck
+from shared.wiring import Services
+
+MOST_BODY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A Pub/Sub message as it was pushed; `data` decoded, as far as it is text."""
+
+    message_id: str
+    source: str
+    data: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """From data {"run_id": …}, data that is the bare id, or the attribute run_id. Raises MalformedMessage."""
+        try:
+            body = json.loads(self.data)
+        except (ValueError, RecursionError):
+            body = self.data.strip()
+        named = body.get("run_id") if isinstance(body, dict) else body
+        return _uuid(named if isinstance(named, str) and named else self.attributes.get("run_id"))
+
+    @property
+    def run_id_or_none(self) -> str | None:
+        try:
+            return self.run_id
+        except MalformedMessage:
+            return None
+
+
+async def read_push(request: Request) -> Push:
+    """cloud.google.com/pubsub/docs/push#receive_push; Eventarc's CloudEvent has the same body. MalformedMessage."""
+    body = await _object(request)
+    message = body.get("message")
+    if not isinstance(message, dict):
+        raise MalformedMessage("The body is no Pub/Sub push.")
+    attributes = message.get("attributes") or {}
+    try:
+        data = b64decode(message.get("data") or "", validate=True).decode(errors="replace")
+    except (ValueError, TypeError):
+        data = str(message.get("data"))
+    return Push(
+        message_id=str(message.get("messageId") or message.get("message_id") or "unknown"),
+        source=str(body.get("subscription") or "unknown"),
+        data=data,
+        attributes={str(name): str(value) for name, value in attributes.items()}
+        if isinstance(attributes, dict)
+        else {},
+    )
+
+
+async def read_recheck(request: Request) -> Recheck:
+    body = await _object(request)
+    try:
+        return Recheck(
+            run_id=_uuid(body.get("run_id")),
+            attempt=int(body.get("attempt") or 0),
+            sequence=str(body.get("sequence") or ""),
+            checks=int(body.get("checks") or 0),
+        )
+    except (TypeError, ValueError):
+        raise MalformedMessage("The body is no re-check.") from None
+
+
+async def answer_event(
+    request: Request, services: Services, handle: Callable[[], Awaitable[None]], *, source: str
+) -> Response:
+    """204 acknowledges. What may work later is answered 5xx, to come again; what never can is kept and acknowledged."""
+    trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
+    with log.bound(trace=trace):
+        try:
+            await handle()
+        except (PermanentError, CallerError) as error:
+            return await _keep_poison(request, services, error, source)
+        except ServiceError as error:
+            log.warning("event not handled; it comes again", code=error.code)
+            return JSONResponse({"success": False, "code": error.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        except Exception as error:  # noqa: BLE001 - the last line of defence: the message comes again, then is buried
+            log.failure("event failed", error)
+            return JSONResponse({"success": False, "code": "internal"}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _keep_poison(request: Request, services: Services, error: ServiceError, source: str) -> Response:
+    body = (await request.body())[:MOST_BODY_BYTES].decode(errors="replace")
+    headers = request.headers
+    message_id = headers.get("x-cloudtasks-taskname") or headers.get("ce-id") or _message_id(body)
+    log.error("poison message kept", code=error.code, message_id=message_id)
+    try:
+        await services.dead_letters.keep(
+            message_id=message_id, source=source, reason=error.code, data=body, attributes={}
+        )
+    except ServiceError as failure:
+        return JSONResponse({"success": False, "code": failure.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _message_id(body: str) -> str:
+    return sha256(body.encode()).hexdigest()[:32]
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise MalformedMessage("The body is no JSON object.")
+    return body
+
+
+def _uuid(value: Any) -> str:
+    if not isinstance(value, str):
+        raise MalformedMessage
+    try:
+        return read_uuid("run_id", value)
+    except CallerError:
+        raise MalformedMessage from None

@@ -1,0 +1,88 @@
+"""A function's routes, and the one wrapper around every HTTP request that clients send."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from re import fullmatch
+from uuid import uuid4
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from shared import log
+from shared.errors import ConfigurationError, ServiceError
+from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` without a trailing slash; a part in braces is handed to the endpoint under that name."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+
+
+class Routes:
+    def __init__(self, *routes: Route) -> None:
+        self.routes = (*routes, Route("GET", "/healthz", _healthz))
+        self._by_parts = [(route, route.path.split("/")) for route in self.routes]
+
+    async def answer(self, request: Request) -> Response:
+        """Errors become the envelope of contract and status table; nothing about them but their code is logged."""
+        request_id = _request_id(request.headers.get("x-request-id"))
+        trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
+        with log.bound(request_id=request_id, trace=trace):
+            try:
+                route, values = self._find(request.method, request.url.path)
+                with log.bound(route=route.path):
+                    response = await route.endpoint(request, **values)
+            except ConfigurationError as error:
+                log.error("not set up", problem=error.message)
+                response = error_response(error)
+            except ServiceError as error:
+                log.info("request refused", code=error.code)
+                response = error_response(error)
+            except Exception as error:  # noqa: BLE001 - the last line of defence: a client never sees a traceback
+                log.failure("request failed", error)
+                response = error_response(ServiceError())
+        response.headers["X-Request-Id"] = request_id
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
+
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        parts = path.rstrip("/").split("/")
+        wanted = "GET" if method == "HEAD" else method
+        allowed = []
+        for route, pattern in self._by_parts:
+            values = _match(pattern, parts)
+            if values is None:
+                continue
+            if route.method == wanted:
+                return route, values
+            allowed.append(route.method)
+        if allowed:
+            raise MethodNotAllowed(allowed)
+        raise NoSuchRoute
+
+
+def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(parts):
+        return None
+    values = {}
+    for wanted, part in zip(pattern, parts, strict=True):
+        if wanted.startswith("{"):
+            values[wanted[1:-1]] = part
+        elif wanted != part:
+            return None
+    return values
+
+
+def _request_id(given: str | None) -> str:
+    return given if given and fullmatch(r"[\w.:-]{1,128}", given) else uuid4().hex
+
+
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"success": True, "status": "ok"}, status_code=HTTPStatus.OK)

@@ -1,0 +1,58 @@
+"""A run's updates as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from starlette.responses import StreamingResponse
+
+from shared import log
+from shared.domain.run import Run
+from shared.errors import ServiceError, StoreUnavailable
+from shared.web import render
+from shared.web.errors import error_body
+from shared.wiring import Services
+
+HEADERS = {"X-Accel-Buffering": "no"}
+
+
+def stream(
+    services: Services, run: Run, *, after: int = 0, headers: Mapping[str, str] | None = None
+) -> StreamingResponse:
+    """Every event behind `after`, until the run is complete."""
+    body = _with_error(_events(services, run, after), request_id=log.current("request_id"))
+    return StreamingResponse(body, media_type="text/event-stream", headers={**HEADERS, **(headers or {})})
+
+
+async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str]:
+    content = await services.read.input_of(run)
+    yield "retry: 2000\n\n"
+    async for update in services.watch(run.id, after=after):
+        if update is None:
+            yield ": still here\n\n"
+            continue
+        event, current = update
+        yield message(event.type, render.event(event, current, content), event_id=str(event.sequence))
+
+
+def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:
+    head = f"id: {event_id}\n" if event_id else ""
+    return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+async def _with_error(parts: AsyncIterator[str], *, request_id: str | None) -> AsyncIterator[str]:
+    """The status line is long gone: what goes wrong now is told as the last event."""
+    with log.bound(request_id=request_id):
+        try:
+            async for part in parts:
+                yield part
+        except asyncio.CancelledError:
+            yield message("error", error_body(StoreUnavailable("The server is closing; connect again.")))
+            raise
+        except ServiceError as error:
+            log.warning("stream ended early", code=error.code)
+            yield message("error", error_body(error))
+        except Exception as error:  # noqa: BLE001 - the last line of defence for what has begun to stream
+            log.failure("stream failed", error)
+            yield message("error", error_body(ServiceError()))
