@@ -1,0 +1,72 @@
+"""A small client of the service for the command line: submits a translation and shows its updates as they come."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+SAMPLE = "Hello world! Your order 4711 is on its way, {name}: please pay the invoice of 99.90 EUR by 2026-12-01."
+TIMEOUT_SECONDS = 60.0
+
+
+def translate(url: str, token: str, text: str) -> bool:
+    """Prints updates and result; the last line is `completed <run_uuid>` if it was, and then True."""
+    print(f'\nPOST /llm_user_runs_admin  en → de  "{_short(text)}"', flush=True)
+    began = time.monotonic()
+    last: dict[str, Any] = {}
+    for update in _updates(url, token, {"text": text, "source_lang": "en", "target_lang": "de"}):
+        if "type" not in update:
+            print(f"  {update.get('error', 'the stream ended early')}", flush=True)
+            return False
+        last = update
+        print(f"  {time.monotonic() - began:5.1f} s  {update['type']:<14} {_detail(update)}".rstrip(), flush=True)
+    return _show_end(last.get("run", {}))
+
+
+def _show_end(run: dict[str, Any]) -> bool:
+    if run.get("status") != "completed":
+        print(f"{run.get('status', 'no answer')} {run.get('run_uuid', '')}", flush=True)
+        return False
+    result = run["result"]
+    terms = ", ".join(f"{pair['source']} → {pair['target']}" for pair in result["term_pairs"])
+    known = sum(flag["used"] for flag in result["memory_flags"])
+    print(f"\n  {result['text']}")
+    print(
+        f"  terms: {terms or 'none'}; translation memory used for {known} of {len(result['memory_flags'])} segments\n"
+    )
+    print(f"completed {run['run_uuid']}", flush=True)
+    return True
+
+
+def _updates(url: str, token: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The data of each server-sent event, or the one error body."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_SECONDS)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/llm_user_runs_admin", json.dumps(body), headers)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            yield json.loads(response.read())
+            return
+        for line in response:
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:])
+    finally:
+        connection.close()
+
+
+def _detail(update: dict[str, Any]) -> str:
+    detail = update["detail"]
+    if "progress" in detail:
+        return f"{detail['progress']:.0%}"
+    if "reason" in detail:
+        return f"{detail['reason']}, again in {detail['delay_seconds']:g} s"
+    failed = update["run"]["error"] if update["type"] == "run.failed" else None
+    return str(failed["message"]) if failed else ""
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else line[:99] + "…"

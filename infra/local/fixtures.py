@@ -1,0 +1,67 @@
+"""The organizations, users and models that a fresh embedded system knows."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.adapters.document_directory import DocumentDirectory
+from shared.domain.directory import CHAT, JOBS
+from shared.settings import Settings
+
+ORGANIZATIONS: dict[str, dict[str, Any]] = {
+    "acme": {
+        "name": "Acme",
+        "deployment": "europe",
+        "phrase_client_id": "pc-acme",
+        "style_guide": "acme-default",
+        "source_lang": "en",
+        "target_lang": "de",
+    },
+    "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
+    "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
+}
+USERS: dict[str, dict[str, Any]] = {
+    "demo": {"organization_id": "acme", "groups": ["users"]},
+    "admin": {"organization_id": "acme", "groups": ["users", "admins"]},
+    "other": {"organization_id": "globex", "groups": ["users"]},
+    "nogroup": {"organization_id": "acme", "groups": []},
+}
+MODELS: dict[str, dict[str, Any]] = {
+    "demo-model": {
+        "name": "Demo model",
+        "provider": "simulator",
+        "api": JOBS,
+        "upstream_model": "simulator",
+        "deployment": "default",
+    },
+    "demo-chat-model": {
+        "name": "Demo chat model",
+        "provider": "simulator",
+        "api": CHAT,
+        "upstream_model": "simulator",
+        "deployment": "default",
+        "prices": {"input": 0.15, "output": 0.6},
+    },
+}
+
+
+async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
+    """Can run again at any time; leaves other records alone."""
+    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **own_model(settings)}}
+    for collection, documents in records.items():
+        for document_id, document in documents.items():
+            await directory.put(collection, document_id, document)
+
+
+def own_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
+    """`my-model`: the OpenAI-compatible server that OPENAI_BASE_URL and OPENAI_MODEL name."""
+    if settings.chat_base_url is None or settings.chat_model is None:
+        return {}
+    document = {
+        "name": settings.chat_model,
+        "provider": "openai",
+        "api": CHAT,
+        "upstream_model": settings.chat_model,
+        "base_url": settings.chat_base_url,
+        "secret": "OPENAI_API_KEY" if settings.chat_has_key else None,
+    }
+    return {"my-model": document}

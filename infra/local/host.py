@@ -1,0 +1,191 @@
+"""The whole system in one process: the functions' own apps behind one port, the broker, the sweeper's clock, an LLM.
+
+python -m infra.local.host            serves until Ctrl-C, after one sample translation
+python -m infra.local.host --once     ends after the sample (TEXT gives your own); exit 0 only if it completed
+python -m infra.local.host --quiet    no sample
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from functions_framework.aio import create_asgi_app
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from infra.local.asgi import post
+from infra.local.broker import Broker
+from infra.local.client import SAMPLE, translate
+from infra.local.fixtures import put_fixtures
+from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
+from infra.local.routing import function_for
+from infra.local.simulator import Simulator
+from shared import log, wiring
+from shared.adapters.sqlite.delivery import Message, Task
+from shared.errors import ConfigurationError, ServiceError
+from shared.settings import REGIONS, Settings
+
+SOURCE = str(Path(__file__).parents[2] / "main.py")
+FUNCTIONS = ("submit_run", "process_run", "recheck_run", "read_runs", "sweep_runs", "bury_run")
+BACKLOG = 2048
+
+
+class LocalHost:
+    """One server, two sockets: the service on one, the simulated LLM on the other."""
+
+    def __init__(self, simulator: ASGIApp | None, simulator_port: int | None) -> None:
+        self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, SOURCE) for name in FUNCTIONS}
+        self._simulator = simulator
+        self._simulator_port = simulator_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._simulator is not None and scope["server"][1] == self._simulator_port:
+            await self._simulator(scope, receive, send)
+        else:
+            await self._apps[function_for(scope["path"])](scope, receive, send)
+
+    async def deliver_message(self, topic: str, message: Message) -> int:
+        return await self._post(FUNCTION_OF[topic], push_body(topic, message))
+
+    async def deliver_task(self, task: Task) -> int:
+        return await self._post("recheck_run", task.body.encode(), **task_headers(task, queue="rechecks"))
+
+    async def sweep(self) -> int:
+        return await self._post("sweep_runs", b"{}", **{"X-CloudScheduler": "true"})
+
+    async def _post(self, function: str, body: bytes, **headers: str) -> int:
+        return await post(self._apps[function], path="/", body=body, headers=headers)
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
+
+
+def bind_simulator(port: int) -> socket.socket:
+    """The usual port, or any free one when another system has it."""
+    try:
+        return bind(port)
+    except OSError:
+        return bind(0)
+
+
+async def sweep_every(host: LocalHost, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await host.sweep()
+
+
+async def serve(settings: Settings, sockets: list[socket.socket], options: argparse.Namespace) -> int:
+    """Until a signal comes, or the one sample is done. The exit status."""
+    port = sockets[0].getsockname()[1]
+    simulator_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
+    simulator = (
+        Simulator(seconds=settings.sim_seconds, path=settings.data_dir / "simulator.jsonl") if simulator_port else None
+    )
+    host = LocalHost(simulator.app() if simulator else None, simulator_port)
+    backend = wiring.sqlite()
+    await put_fixtures(backend.directory, settings)
+    broker = Broker(backend.deliveries, deliver_task=host.deliver_task, deliver_message=host.deliver_message)
+    backend.on_work = broker.wake
+    config = uvicorn.Config(
+        host,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+        backlog=BACKLOG,
+    )
+    server = uvicorn.Server(config)
+    background = [
+        _start(broker.serve(settings.data_dir / "broker.lock", on_takeover=wiring.services().recover), server),
+        _start(sweep_every(host, settings.sweep_interval.total_seconds()), server),
+    ]
+    serving = asyncio.create_task(server.serve(sockets=sockets))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    try:
+        return await _show(server, serving, f"http://127.0.0.1:{port}", options)
+    finally:
+        for task in background:
+            task.cancel()
+
+
+async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, options: argparse.Namespace) -> int:
+    print(f"ready on {url}", flush=True)
+    completed = True
+    if not options.quiet:
+        token = wiring.embedded_tokens().mint("demo")
+        completed = await asyncio.to_thread(translate, url, token, options.text)
+    if options.once:
+        server.should_exit = True
+    elif not options.quiet:
+        print(f"\nStill serving on {url}. Try the README's curl lines; Ctrl-C ends it.", flush=True)
+    await serving
+    return 0 if completed else 1
+
+
+def _start(work: Coroutine[Any, Any, None], server: uvicorn.Server) -> asyncio.Task[None]:
+    """A background task without which serving makes no sense: its end, which should not come, ends the server."""
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.failure("background task ended", error)
+            print("stopped: something inside failed; the last lines of runs.log say what", file=sys.stderr)
+            server.should_exit = True
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
+    return task
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Serves the whole system from this process.")
+    parser.add_argument("--once", action="store_true", help="end after the sample translation")
+    parser.add_argument("--quiet", action="store_true", help="no sample translation")
+    parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
+    options = parser.parse_args()
+    try:
+        settings, sockets = prepare()
+    except (ConfigurationError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), least=settings.log_level)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings, sockets, options))
+    return 0
+
+
+def prepare() -> tuple[Settings, list[socket.socket]]:
+    """Settings with the ports that were really bound. Raises ConfigurationError."""
+    settings = wiring.settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        sockets = [bind(settings.port)]
+    except OSError:
+        raise ConfigurationError(f"Port {settings.port} is taken; choose another: PORT=8081 make run") from None
+    if not settings.own_llm:
+        sockets.append(bind_simulator(settings.sim_port))
+        port = sockets[1].getsockname()[1]
+        settings = replace(settings, deployments={name: f"http://127.0.0.1:{port}/{name}" for name in REGIONS})
+        wiring.use(settings)
+        settings = wiring.settings()
+    return settings, sockets
+
+
+if __name__ == "__main__":
+    with suppress(ServiceError):
+        sys.exit(main())

@@ -1,0 +1,34 @@
+"""What Google's services send to the functions: the bodies of Pub/Sub pushes and the headers of Cloud Tasks."""
+
+import json
+from base64 import b64encode
+from datetime import UTC, datetime
+
+from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
+from shared.adapters.sqlite.run_queue import TOPIC
+
+FUNCTION_OF = {TOPIC: "process_run", DEAD_LETTERS: "bury_run"}
+
+
+def push_body(topic: str, message: Message) -> bytes:
+    """https://cloud.google.com/pubsub/docs/push#receive_push"""
+    published = datetime.fromtimestamp(message.published_at, UTC).isoformat().replace("+00:00", "Z")
+    pushed = {
+        "data": b64encode(message.data.encode()).decode(),
+        "attributes": dict(message.attributes),
+        "messageId": str(message.id),
+        "publishTime": published,
+    }
+    subscription = f"projects/local/subscriptions/{FUNCTION_OF[topic].replace('_', '-')}"
+    return json.dumps({"message": pushed, "subscription": subscription, "deliveryAttempt": message.deliveries}).encode()
+
+
+def task_headers(task: Task, *, queue: str) -> dict[str, str]:
+    """https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler"""
+    return {
+        "User-Agent": "Google-Cloud-Tasks",
+        "X-CloudTasks-QueueName": queue,
+        "X-CloudTasks-TaskName": task.name.rpartition("/")[2],
+        "X-CloudTasks-TaskRetryCount": str(task.deliveries - 1),
+        "X-CloudTasks-TaskExecutionCount": str(task.deliveries - 1),
+    }

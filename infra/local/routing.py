@@ -1,0 +1,20 @@
+"""Which function answers which path. Firebase Hosting has the same rewrites: by path, not by method."""
+
+PREFIXES = {
+    "/llm_user_runs_admin": "submit_run",
+    "/llm_user_runs": "submit_run",
+    "/llm_user_runs/": "read_runs",
+    "/api/llm/jobs/submit": "submit_run",
+    "/api/llm/trainer-analysis": "submit_run",
+    "/": "read_runs",
+}
+"""The longest that fits decides; one that ends in a slash fits everything below it."""
+
+
+def function_for(path: str) -> str:
+    plain = path.rstrip("/") or "/"
+    return PREFIXES[max((prefix for prefix in PREFIXES if _fits(prefix, plain)), key=len)]
+
+
+def _fits(prefix: str, path: str) -> bool:
+    return path.startswith(prefix) if prefix.endswith("/") else path == prefix

@@ -1,0 +1,217 @@
+"""An LLM to try things with: a real HTTP server of both protocols, with markers in the text to provoke each trouble.
+
+`[[slow 20]]` takes 20 seconds, `[[never]]` never ends, `[[fail]]` fails, `[[refuse]]` is refused, `[[rate-limit]]` is
+told to wait at its first two tries, `[[garbage]]` is answered with what nobody can read. Jobs survive a kill: each is a
+line of a file, and all else follows from when it was written.
+
+    python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
+"""
+
+import argparse
+import asyncio
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TextIO
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from infra.local.translation import translated
+
+RATE_LIMITED_TRIES = 2
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Job:
+    job_id: str
+    body: dict[str, Any]
+    created_at: float
+    cancelled: bool = False
+
+    @property
+    def text(self) -> str:
+        return str(self.body.get("input_text") or "")
+
+
+@dataclass(slots=True)
+class Jobs:
+    """All jobs by idempotency key; `submits` counts how often each key came."""
+
+    path: Path | None = None
+    by_key: dict[str, Job] = field(default_factory=dict)
+    by_id: dict[str, Job] = field(default_factory=dict)
+    submits: Counter[str] = field(default_factory=Counter)
+    _file: TextIO | None = None
+
+    def load(self) -> None:
+        """Reads back what an earlier process wrote; a last line that is cut short was never answered."""
+        if self.path is None:
+            return
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                try:
+                    self._apply(**json.loads(line))
+                except ValueError:
+                    continue
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", buffering=1)
+        self._file.write("\n")
+
+    def write(self, **line: Any) -> None:
+        self._apply(**line)
+        if self._file is not None:
+            self._file.write(json.dumps(line) + "\n")
+
+    def _apply(self, *, key: str, body: dict[str, Any] | None, at: float, action: str = "submit") -> None:
+        if action == "cancel":
+            self.by_id[key].cancelled = True
+            return
+        self.submits[key] += 1
+        if action == "submit" and key not in self.by_key:
+            job = Job(sha256(key.encode()).hexdigest()[:32], body or {}, at)
+            self.by_key[key] = self.by_id[job.job_id] = job
+
+
+class Simulator:
+    def __init__(self, *, seconds: float = 2.0, path: Path | None = None, reports_progress: bool = True) -> None:
+        self.jobs = Jobs(path)
+        self.jobs.load()
+        self._seconds = seconds
+        self._reports_progress = reports_progress
+        self._gets = 0
+        self._asked: Counter[str] = Counter()
+
+    def app(self) -> Starlette:
+        """Any first part of the path is taken for the name of a deployment."""
+        routes: list[tuple[str, Handler, str]] = [
+            ("/jobs", self._submit, "POST"),
+            ("/jobs/{job_id}", self._check, "GET"),
+            ("/jobs/{job_id}/cancel", self._cancel, "POST"),
+            ("/v1/chat/completions", self._chat, "POST"),
+        ]
+        found = [
+            Route(prefix + path, handler, methods=[method])
+            for prefix in ("", "/{deployment}")
+            for path, handler, method in routes
+        ]
+        return Starlette(routes=[Route("/stats", self._stats), *found])
+
+    async def _submit(self, request: Request) -> Response:
+        body = await request.json()
+        text = str(body.get("input_text") or "")
+        key = request.headers.get("idempotency-key") or sha256(f"{time.time_ns()}".encode()).hexdigest()
+        if "[[refuse]]" in text:
+            return _error(422, "refused", "this text is not translated here")
+        if _is_rate_limited(text, self.jobs.submits[key]):
+            self.jobs.write(key=key, body=None, at=time.time(), action="refused")
+            return _error(429, "rate_limited", "too many requests", retry_after=1)
+        self.jobs.write(key=key, body=body, at=time.time())
+        job = self.jobs.by_key[key]
+        first = self.jobs.submits[key] == 1
+        return JSONResponse({"job_id": job.job_id, "status": "queued" if first else "running"}, 202 if first else 200)
+
+    async def _check(self, request: Request) -> Response:
+        self._gets += 1
+        job = self.jobs.by_id.get(request.path_params["job_id"])
+        if job is None:
+            return _error(404, "not_found", "no such job")
+        if "[[garbage]]" in job.text:
+            return Response("<html>502 bad luck</html>", media_type="text/html")
+        return JSONResponse({"job_id": job.job_id, **self._state(job)})
+
+    async def _cancel(self, request: Request) -> Response:
+        job = self.jobs.by_id.get(request.path_params["job_id"])
+        if job is None:
+            return _error(404, "not_found", "no such job")
+        if self._state(job)["status"] == "running":
+            self.jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
+        return JSONResponse({"job_id": job.job_id, **self._state(job)})
+
+    def _state(self, job: Job) -> dict[str, Any]:
+        seconds, waited = _duration(job.text, self._seconds), time.time() - job.created_at
+        if job.cancelled:
+            return {"status": "cancelled"}
+        if waited < seconds and not self._reports_progress:
+            return {"status": "running"}
+        if waited < seconds:
+            progress = round(waited / seconds, 2) if seconds < 1e9 else 0.01
+            eta = {"eta_seconds": round(seconds - waited, 3)} if seconds < 1e9 else {}
+            return {"status": "running", "progress": progress, **eta}
+        if "[[fail]]" in job.text:
+            return {"status": "failed", "error": {"code": "internal", "message": "the model gave up"}}
+        output = translated(job.text, target_lang=job.body.get("target_lang"))
+        usage = {"input_tokens": len(job.text) // 4 + 1, "output_tokens": len(output["text"]) // 4 + 1}
+        return {"status": "finished", "output": output, "usage": usage, "finished_at": job.created_at + seconds}
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        text = "\n\n".join(str(message.get("content")) for message in body.get("messages", []))
+        self._asked[text] += 1
+        if "[[refuse]]" in text:
+            return _error(422, "content_filter", "this text is not answered here")
+        if "[[fail]]" in text:
+            return _error(400, "internal", "the model gave up")
+        if _is_rate_limited(text, self._asked[text] - 1):
+            return _error(429, "rate_limited", "too many requests", retry_after=1)
+        if "[[garbage]]" in text:
+            return Response("<html>502 bad luck</html>", media_type="text/html")
+        await asyncio.sleep(min(_duration(text, self._seconds), 86400))
+        return JSONResponse(_completion(str(body.get("model")), text))
+
+    async def _stats(self, request: Request) -> Response:
+        finish_times = {job.job_id: job.created_at + self._seconds for job in self.jobs.by_id.values()}
+        counts = {"posts": self.jobs.submits.total(), "gets": self._gets, "jobs": len(self.jobs.by_id)}
+        duplicates = sum(count - 1 for key, count in self.jobs.submits.items() if key in self.jobs.by_key)
+        runs = Counter(str(job.body.get("run_uuid")) for job in self.jobs.by_id.values())
+        return JSONResponse({**counts, "duplicates": duplicates, "jobs_per_run": runs, "finish_times": finish_times})
+
+
+def _is_rate_limited(text: str, tries: int) -> bool:
+    return "[[rate-limit]]" in text and tries < RATE_LIMITED_TRIES
+
+
+def _duration(text: str, usual: float) -> float:
+    if "[[never]]" in text:
+        return 1e12
+    slow = re.search(r"\[\[slow (\d{1,6})\]\]", text)
+    return float(slow[1]) if slow else usual
+
+
+def _error(status: int, code: str, message: str, *, retry_after: int | None = None) -> Response:
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
+
+
+def _completion(model: str, text: str) -> dict[str, Any]:
+    words = len(text.split())
+    answer = f"Simulated analysis of {words} words: " + translated(text[:400], target_lang="en")["text"]
+    usage = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(answer) // 4 + 1}
+    message = {"role": "assistant", "content": answer}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    return {"object": "chat.completion", "model": model, "choices": choices, "usage": usage}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Simulates an LLM.")
+    parser.add_argument("--host", default="127.0.0.1:8090")
+    parser.add_argument("--file", type=Path, help="where jobs are kept")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long a job takes")
+    parser.add_argument("--silent", action="store_true", help="reports no progress")
+    options = parser.parse_args()
+    host, _, port = options.host.partition(":")
+    simulator = Simulator(seconds=options.seconds, path=options.file, reports_progress=not options.silent)
+    uvicorn.run(simulator.app(), host=host, port=int(port), log_level="error", lifespan="off")
+
+
+if __name__ == "__main__":
+    main()
