@@ -1,0 +1,64 @@
+# Names that scripts rely on; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED = 1
+
+# As it was typed: a $ in the text is the text's own.
+ifdef TEXT
+override TEXT := $(value TEXT)
+export TEXT
+endif
+TEXT_OPTION = $${TEXT+--text="$$TEXT"}
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format token emulators bench deploy clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/run  ## the whole system on this machine, with one sample translation; Ctrl-C ends it (PORT=8080)
+	@exec $(BIN)/python -m infra.local.host $(TEXT_OPTION)
+
+demo: $(VENV)/run  ## one translation from start to end (TEXT="…" gives your own); exit 0 only if it completed
+	@exec $(BIN)/python -m infra.local.host --once $(TEXT_OPTION)
+
+test: $(VENV)/dev  ## every test that this machine has the parts for
+	@$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/dev  ## format, lint, types
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@echo "format, lint and types are fine"
+
+format: $(VENV)/dev  ## puts the code into shape
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
+
+token: $(VENV)/run  ## a bearer token of the embedded mode: make token USER=demo
+	@test -n "$(USER)" || { echo "whose? make token USER=demo" >&2; exit 1; }
+	@$(BIN)/python -m infra.local.token "$(USER)"
+
+bench: $(VENV)/dev  ## measures, prints a table
+	@$(BIN)/python -m tests.bench.bench
+
+emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
+	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
+
+deploy:  ## (not yet) applies infra/terraform
+	@echo "make deploy is not there yet: it comes with infra/terraform. Try: make run, make emulators" >&2; exit 1
+
+clean:  ## removes the virtual environment and the local data
+	@rm -rf $(VENV) .data
+
+$(VENV)/run: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "setting up $(VENV), once …" >&2
+	@$(PYTHON) -m venv $(VENV) >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt >&2
+	@touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/run
+	@echo "installing what tests and checks need, once …" >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
+	@touch $@

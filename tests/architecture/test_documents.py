@@ -1,0 +1,57 @@
+"""What the documents say is what there is: settings, commands, requirements, links."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ["README.md", "shared/README.md", "infra/README.md"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_every_setting_is_in_the_operators_table_and_nothing_else_is() -> None:
+    code = read("shared/settings.py")
+    settings = set(re.findall(r'reader\.\w+\(\s*"([A-Z_]+)"', code))
+    table = set(re.findall(r"^\| `([A-Z_]+)` \|", read("infra/README.md"), re.MULTILINE))
+    assert table == settings
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_command_in_the_documents_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    commands = re.findall(r"^    make ([a-z]+)|[`(]make ([a-z]+)", read(document), re.MULTILINE)
+    assert {name for pair in commands for name in pair if name} <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_in_the_documents_leads_somewhere(document: str) -> None:
+    folder = (ROOT / document).parent
+    links = re.findall(r"\]\(([^)#]+)\)", read(document))
+    for link in links:
+        assert link.startswith("http") or (folder / link).exists(), link
+
+
+def test_every_file_that_the_map_names_exists() -> None:
+    for name in re.findall(r"`((?:shared|functions|infra|tests)/[\w./]+)`", read("shared/README.md")):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_requirement_is_pinned() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = [line for line in read(name).splitlines() if line and not line.startswith(("#", "-r"))]
+        assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line) for line in lines)
+
+
+def test_what_is_deployed_holds_neither_tests_nor_tools() -> None:
+    ignored = read(".gcloudignore").split()
+    assert {"tests/", "infra/", ".venv/", ".data/", "requirements-dev.txt"} <= set(ignored)
+
+
+def test_commands_of_later_releases_say_so_and_fail() -> None:
+    done = subprocess.run(["make", "deploy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "not there yet" in done.stderr

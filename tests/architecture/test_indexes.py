@@ -1,0 +1,97 @@
+"""Every query that the code sends has its composite index: the emulator asks for none, production refuses without."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.domain.run import USER_RUN_KINDS, Kind, Status
+from shared.ports import Channel, Position, RunFilter
+from tests.contract.runs import NOW, a_run
+
+INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
+POSITION = Position(created_at=datetime.now(UTC), run_id=a_run().id)
+
+
+class Recorder(FirestoreRunStore):
+    """Keeps the queries that would be sent."""
+
+    def __init__(self) -> None:
+        super().__init__(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
+        self.sent: list[Any] = []
+
+    async def _found(self, query: Any) -> list[Any]:
+        self.sent.append(query._to_protobuf())
+        return []
+
+    async def _counted(self, query: Any) -> int:
+        self.sent.append(query._to_protobuf())
+        return 0
+
+
+def filters() -> Iterator[RunFilter]:
+    for status, job_type, question_id in product((None, Status.PENDING), (None, "review_colab"), (None, "q")):
+        yield RunFilter(user_id="u", kinds=(Kind.JOB,), status=status, job_type=job_type, question_id=question_id)
+    for status in (None, Status.PENDING):
+        yield RunFilter(user_id="u", kinds=USER_RUN_KINDS, status=status)
+
+
+async def all_queries() -> list[Any]:
+    store = Recorder()
+    for wanted in filters():
+        for after in (None, POSITION):
+            await store.list_runs(wanted, limit=10, after=after)
+        await store.count_runs(wanted)
+    for before, after in product((None, NOW), (None, a_run())):
+        await store.due_runs(1, before=before, after=after, limit=10)
+    for organization_id in (None, "acme"):
+        await store.changed_runs(Channel(name="c", organization_id=organization_id), since=NOW, limit=10)
+    return store.sent
+
+
+def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
+    """(fields that are compared for equality, (field, direction) of the order), without the document's name."""
+    whole = query.where
+    parts = list(whole.composite_filter.filters) if whole.composite_filter.filters else [whole]
+    equal = {part.field_filter.field.field_path for part in parts if part.field_filter.op.name in ("EQUAL", "IN")}
+    order = [(item.field.field_path, item.direction.name) for item in query.order_by]
+    return frozenset(equal), tuple(item for item in order if item[0] != "__name__")
+
+
+def fits(query: Any, index: dict[str, Any]) -> bool:
+    """https://firebase.google.com/docs/firestore/query-data/index-overview: equalities first, then the order."""
+    equal, order = shape(query)
+    fields = [(field["fieldPath"], field["order"]) for field in index["fields"]]
+    head, tail = fields[: len(equal)], fields[len(equal) :]
+    return {name for name, _ in head} == equal and (tuple(tail) == order or (not order and len(tail) <= 1))
+
+
+async def test_every_query_has_an_index() -> None:
+    queries = await all_queries()
+    assert len(queries) == 36
+    for query in queries:
+        assert any(fits(query, index) for index in INDEXES["indexes"]), shape(query)
+
+
+async def test_a_query_of_a_new_shape_would_be_noticed() -> None:
+    store = Recorder()
+    await store._found(store._firestore.collection("llm_runs").order_by("priority"))
+    assert not any(fits(query, index) for query in store.sent for index in INDEXES["indexes"])
+
+
+@pytest.mark.parametrize("field", ["created_at", "updated_at", "due_at", "events", "input", "result"])
+def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
+    """Ever-growing indexed values cap a collection at 500 writes a second."""
+    overrides = {item["fieldPath"]: item["indexes"] for item in INDEXES["fieldOverrides"]}
+    assert overrides[field] == []
+
+
+def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
+    expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
+    assert expiring == {"llm_runs", "idempotency_keys"}

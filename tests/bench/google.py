@@ -1,0 +1,107 @@
+"""Measures the system on Google's emulators: reads and writes of a run, what a million would cost, cold starts."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from infra.local import emulators
+from infra.local.cloud import FUNCTIONS
+from infra.local.emulators import free_host
+from tests.e2e.faulty import FaultySystem
+from tests.e2e.system import ROOT, until
+
+SLOW_SECONDS = 20
+CPU_SECONDS_A_REQUEST = 0.05
+GIBIBYTES = 0.5
+WRITE, READ = 0.09 / 1e5, 0.03 / 1e5
+TASK, REQUEST = 0.40 / 1e6, 0.40 / 1e6
+MESSAGE = 40 / 2**40 * 1000 * 2
+CPU_SECOND, GIBIBYTE_SECOND = 0.000024, 0.0000025
+"""List prices in USD of the US region; a message counts 1,000 bytes, published and delivered."""
+
+HELLO = """
+import functions_framework.aio
+import google.cloud.firestore, google.cloud.tasks_v2, google.pubsub_v1
+
+@functions_framework.aio.http
+async def hello(request):
+    return "hello"
+"""
+
+
+def main() -> None:
+    problem = emulators.missing()
+    if problem is not None:
+        print(f"\nnot measured on Google's emulators: {problem}")
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        firestore = emulators.start_firestore(folder)
+        stack.callback(firestore.kill)
+        emulators.wait_until_ready(firestore)
+        system = FaultySystem(stack, folder / "data", firestore.host)
+        print("\non Google's emulators")
+        show_documents(system)
+        show_cold_starts(system, folder)
+
+
+def show_documents(system: FaultySystem) -> None:
+    with system.client("submit_run") as client:
+        answer = client.post("/llm_user_runs", json={"input_text": f"[[slow {SLOW_SECONDS}]]"})
+        run_id = answer.json()["run_uuid"]
+    document = f"llm_runs/{run_id}"
+    until(lambda: system.firestore.writes[document] == 4, seconds=60)
+    reads, writes = system.firestore.reads[document], system.firestore.writes[document]
+    with system.client("read_runs") as client:
+        checks = client.get(f"/llm_user_runs/{run_id}").json()["metrics"]["checks"]
+    show(f"Firestore writes, reads of a run of {SLOW_SECONDS} s with {checks} re-checks", f"{writes}, {reads}")
+    requests = 2 + checks
+    functions = requests * (REQUEST + CPU_SECONDS_A_REQUEST * (CPU_SECOND + GIBIBYTES * GIBIBYTE_SECOND))
+    cost = writes * WRITE + reads * READ + checks * TASK + MESSAGE + functions
+    show(f"a million of them, at {CPU_SECONDS_A_REQUEST * 1e3:.0f} ms of CPU a request", f"${cost * 1e6:.0f}")
+
+
+def show_cold_starts(system: FaultySystem, folder: Path) -> None:
+    """The first request is one that the function is there for."""
+    hello = folder / "hello.py"
+    hello.write_text(HELLO)
+    print("cold start: process start to first answer")
+    show("  hello world with the same clients", f"{first_answer(system, 'hello', str(hello)):.2f} s")
+    for name in FUNCTIONS:
+        show(f"  {name}", f"{first_answer(system, name, str(ROOT / 'main.py')):.2f} s")
+
+
+def first_answer(system: FaultySystem, target: str, source: str) -> float:
+    port = free_host().partition(":")[2]
+    framework = str(Path(sys.executable).with_name("functions-framework"))
+    given = [f"{name}={value}" for name, value in system.settings.as_environment().items()]
+    command = ["env", *given, framework, "--target", target, "--source", source, "--port", port]
+    with system.client("submit_run") as client:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: answers(client, f"http://127.0.0.1:{port}", target))
+            return time.perf_counter() - began
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def answers(client: httpx.Client, url: str, target: str) -> bool:
+    try:
+        if target == "submit_run":
+            return client.post(f"{url}/llm_user_runs", json={"input_text": "hello"}).status_code == 200
+        if target == "read_runs":
+            return client.get(f"{url}/api/llm/jobs/").status_code == 200
+        return client.post(url, json={}).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+def show(name: str, value: str) -> None:
+    print(f"{name:<68} {value}", flush=True)

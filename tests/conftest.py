@@ -1,0 +1,27 @@
+"""What all tests share: every async test runs on asyncio, and no test sees the settings of the machine."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT", "OPENAI_BASE_URL")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def _one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """gRPC's one poller for all loops hands events of a closed loop to the next: keep one for all tests."""
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*SETTINGS, "OPENAI_MODEL", "OPENAI_API_KEY", "DEADLINE_SECONDS", "LLM_CALL_SECONDS", "K_SERVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+pytest_plugins = ["tests.google"]

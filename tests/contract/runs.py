@@ -1,0 +1,34 @@
+"""Runs to store."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from shared.domain.run import Event, Kind, Run, Status
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def a_run(**changes: Any) -> Run:
+    run_id = changes.pop("id", str(uuid4()))
+    run = Run(
+        id=run_id,
+        kind=Kind.JOB,
+        status=Status.PENDING,
+        user_id="demo",
+        organization_id="acme",
+        channel="user:demo",
+        api="llm_jobs",
+        created_at=NOW,
+        updated_at=NOW,
+        deadline_at=NOW + timedelta(hours=1),
+        expires_at=NOW + timedelta(days=30),
+        due_at=NOW + timedelta(minutes=1),
+        shard=0,
+        root_run_id=run_id,
+        input={"full_input": "hello"},
+        job_type="general_llm_request",
+        events=(Event(sequence=1, type="run.queued", at=NOW),),
+    )
+    return replace(run, **changes)

@@ -1,0 +1,62 @@
+"""The embedded queue and timers: at least once, after the lease again, names taken for a day, nothing lost."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.adapters.sqlite.delivery import DEAD_LETTERS
+from shared.adapters.sqlite.run_queue import TOPIC
+from shared.adapters.task_name import task_name
+from shared.ports import Recheck
+
+RECHECK = Recheck(run_id="r", attempt=1, sequence="10")
+
+
+async def test_a_message_is_leased_once_and_again_after_its_lease(sqlite: Any) -> None:
+    await sqlite.queue.publish("r")
+    now = time.time() + 1
+    [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
+    assert message.data == '{"run_id": "r"}' and message.deliveries == 1
+    assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 9, lease=10, limit=9) == []
+    [again] = await sqlite.deliveries.lease_messages(TOPIC, now=now + 10, lease=10, limit=9)
+    assert again.id == message.id and again.deliveries == 2
+    await sqlite.deliveries.done([again])
+    assert await sqlite.deliveries.next_due((TOPIC,)) is None
+
+
+async def test_a_message_that_is_given_up_goes_to_the_dead_letters(sqlite: Any) -> None:
+    await sqlite.queue.publish("r")
+    now = time.time() + 1
+    [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
+    await sqlite.deliveries.message_dead(message, now=now, attributes={"why": "tired"})
+    assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 100, lease=10, limit=9) == []
+    [dead] = await sqlite.deliveries.lease_messages(DEAD_LETTERS, now=now, lease=10, limit=9)
+    assert dead.data == message.data and dead.attributes == {"why": "tired"}
+
+
+async def test_a_task_comes_at_its_time_and_its_name_stays_taken_for_a_day(sqlite: Any) -> None:
+    at = datetime.now(UTC) + timedelta(hours=1)
+    for _ in range(3):
+        await sqlite.scheduler.schedule(RECHECK, at=at)
+    due = at.timestamp()
+    assert await sqlite.deliveries.lease_tasks(now=due - 1, lease=10, limit=9) == []
+    [task] = await sqlite.deliveries.lease_tasks(now=due, lease=10, limit=9)
+    assert task.name == task_name(RECHECK)
+    await sqlite.deliveries.done([task])
+    await sqlite.scheduler.schedule(RECHECK, at=at)
+    await sqlite.deliveries.forget_names(now=due + 23 * 3600)
+    await sqlite.scheduler.schedule(RECHECK, at=at)
+    assert await sqlite.deliveries.next_due((TOPIC,)) is None
+    await sqlite.deliveries.forget_names(now=due + 25 * 3600)
+    await sqlite.scheduler.schedule(RECHECK, at=at)
+    assert await sqlite.deliveries.next_due((TOPIC,)) == due
+
+
+async def test_what_a_dead_process_had_in_hand_is_due_at_once_and_waiting_tasks_stay_waiting(sqlite: Any) -> None:
+    now = time.time() + 1
+    await sqlite.queue.publish("r")
+    await sqlite.scheduler.schedule(RECHECK, at=datetime.fromtimestamp(now + 500, UTC))
+    await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=600, limit=9)
+    await sqlite.deliveries.release_all(now=now)
+    assert await sqlite.deliveries.next_due((TOPIC,)) == now
+    assert await sqlite.deliveries.lease_tasks(now=now, lease=10, limit=9) == []

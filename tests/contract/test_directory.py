@@ -1,0 +1,54 @@
+"""The directory, and the cache before it."""
+
+from typing import Any
+
+import pytest
+
+from infra.local.fixtures import put_fixtures
+from shared.adapters.directory_cache import CachedDirectory
+from shared.domain.directory import Profile
+from shared.settings import Settings
+from tests.unit.world import TestClock
+
+
+async def test_the_fixtures_are_read_back_as_records(backend: Any) -> None:
+    await put_fixtures(backend.directory, Settings())
+    assert await backend.directory.profile("demo") == Profile(
+        user_id="demo", organization_id="acme", groups=frozenset({"users"})
+    )
+    organization = await backend.directory.organization("acme")
+    assert organization.deployment == "europe" and organization.phrase_client_id == "pc-acme"
+    assert (await backend.directory.model("demo-model")).name == "Demo model"
+    for look_up in (backend.directory.profile, backend.directory.organization, backend.directory.model):
+        assert await look_up("nobody") is None
+
+
+@pytest.mark.parametrize("record_id", ["", ".", "..", "a/b", "__x__", "ü" * 800])
+async def test_an_id_that_no_record_can_have_finds_none(backend: Any, record_id: str) -> None:
+    for look_up in (backend.directory.profile, backend.directory.organization, backend.directory.model):
+        assert await look_up(record_id) is None
+
+
+async def test_a_field_of_another_release_is_passed_over(backend: Any) -> None:
+    await backend.directory.put("organizations", "new", {"name": "N", "deployment": "d", "added_later": 1})
+    assert (await backend.directory.organization("new")).name == "N"
+
+
+async def test_an_own_server_becomes_my_model(backend: Any) -> None:
+    settings = Settings(chat_base_url="http://127.0.0.1:11434/v1", chat_model="llama3.2", chat_has_key=True)
+    await put_fixtures(backend.directory, settings)
+    model = await backend.directory.model("my-model")
+    assert (model.api, model.upstream_model, model.secret) == ("openai_chat", "llama3.2", "OPENAI_API_KEY")
+
+
+async def test_a_change_is_seen_within_a_minute_and_a_new_record_at_once(backend: Any) -> None:
+    clock = TestClock()
+    cached = CachedDirectory(backend.directory, clock)
+    assert await cached.profile("new") is None
+    await backend.directory.put("users", "new", {"organization_id": "acme"})
+    assert (await cached.profile("new")) is not None
+    await backend.directory.put("users", "new", {"organization_id": "globex"})
+    clock.forward(59)
+    assert (await cached.profile("new")).organization_id == "acme"  # type: ignore[union-attr]
+    clock.forward(1)
+    assert (await cached.profile("new")).organization_id == "globex"  # type: ignore[union-attr]

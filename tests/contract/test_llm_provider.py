@@ -1,0 +1,363 @@
+"""Both LLM protocols against a server that misbehaves in every way we have a name for."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from shared.adapters.llm.chat import ChatProtocol
+from shared.adapters.llm.http import LlmHttp
+from shared.adapters.llm.jobs import JobsProtocol
+from shared.adapters.llm.provider import DirectoryLlmProvider
+from shared.domain.directory import CHAT, JOBS, Model, Organization
+from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.run import ModelRef, Run
+from shared.errors import LlmRefused, LlmUnavailable
+from tests.contract.llm_server import (
+    NastyServer,
+    Reply,
+    drips,
+    drips_headers,
+    drops,
+    drops_in_the_middle,
+    hangs,
+    nasty_server,
+    says,
+)
+from tests.contract.runs import a_run
+
+SECRET = "sk-canary"
+MINUTE = timedelta(minutes=1)
+
+
+class Records:
+    """A directory of one organization and three models."""
+
+    def __init__(self, url: str) -> None:
+        common: dict[str, Any] = {"name": "M", "provider": "p", "upstream_model": "up-1"}
+        self.models = {
+            "jobs": Model(id="jobs", api=JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common),
+            "chat": Model(id="chat", api=CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
+            "unset": Model(id="unset", api=CHAT, base_url=url, secret="NOT_SET", **common),
+        }
+
+    async def profile(self, user_id: str) -> None:
+        return None
+
+    async def organization(self, organization_id: str) -> Organization:
+        return Organization(id="acme", name="Acme", deployment="europe")
+
+    async def model(self, model_id: str) -> Model | None:
+        return self.models.get(model_id)
+
+
+@pytest.fixture
+def server() -> Iterator[NastyServer]:
+    with nasty_server() as server:
+        yield server
+
+
+@pytest.fixture
+def provider(server: NastyServer) -> Iterator[DirectoryLlmProvider]:
+    http = LlmHttp(threads=4, name="test")
+    chat = ChatProtocol(http, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
+    yield DirectoryLlmProvider(
+        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(http), chat=chat
+    )
+    http.close()
+
+
+def user_run(**changes: Any) -> Run:
+    return a_run(deployment="europe", model=None, attempt=1, input={"text": "hello"}, **changes)
+
+
+def model_run(model_id: str, **changes: Any) -> Run:
+    return a_run(deployment="europe", model=ModelRef(id=model_id, name="M", provider="p"), attempt=1, **changes)
+
+
+def ok(**body: Any) -> Reply:
+    return says(200, json.dumps(body).encode())
+
+
+async def test_a_submit_carries_everything_that_the_contract_names(server: NastyServer, provider: Any) -> None:
+    server.replies = [says(202, b'{"job_id": "j-1", "status": "queued"}')]
+    run = user_run(
+        prior_run_id="p",
+        prior_provider_job_id="pj",
+        source_lang="en",
+        target_lang="de",
+        style_guide="s",
+        phrase_client_id="pc",
+        reference_file_ids=("f",),
+    )
+    assert await provider.start(run, run.input, within=MINUTE) == Accepted(provider_job_id="j-1")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /jobs HTTP/1.1") and f"Idempotency-Key: {run.id}-1".encode() in head
+    assert json.loads(body) == {
+        "run_uuid": run.id,
+        "input_text": "hello",
+        "prior_run_uuid": "p",
+        "prior_job_id": "pj",
+        "organization": {"id": "acme", "name": "Acme"},
+        "phrase_client_id": "pc",
+        "source_lang": "en",
+        "target_lang": "de",
+        "style_guide": "s",
+        "reference_file_ids": ["f"],
+    }
+
+
+async def test_a_check_reads_progress_and_result(server: NastyServer, provider: Any) -> None:
+    output = {"text": "hallo", "memory_flags": [["s", 0.9]], "term_pairs": {"a": "b"}}
+    server.replies = [
+        ok(status="running", progress=0.25, eta_seconds=3),
+        ok(status="queued", progress="much", eta_seconds=-1),
+        ok(status="finished", output=output, usage={"input_tokens": 1000, "output_tokens": 1000}),
+    ]
+    run = model_run("jobs", provider_job_id="j/1 ü")
+    assert await provider.check(run) == Running(progress=0.25, eta=timedelta(seconds=3))
+    assert await provider.check(run) == Running()
+    finished = await provider.check(run)
+    assert isinstance(finished, Finished) and finished.result.text == "hallo"
+    assert finished.usage.cost_usd == 0.003
+    assert server.requests[0].startswith(b"GET /jobs/j%2F1%20%C3%BC HTTP/1.1"), "an id never becomes a path"
+
+
+async def test_a_chat_sends_both_messages_and_the_key(server: NastyServer, provider: Any) -> None:
+    choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
+    server.replies = [ok(choices=[choice], usage={"prompt_tokens": 7, "completion_tokens": 2})]
+    finished = await provider.start(
+        model_run("chat", api=CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
+    )
+    assert finished.result.text == "fine" and finished.usage.input_tokens == 7
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/chat/completions") and f"Authorization: Bearer {SECRET}".encode() in head
+    assert json.loads(body) == {
+        "model": "up-1",
+        "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "how?"}],
+    }
+
+
+async def test_half_characters_and_endless_numbers_do_not_reach_us(server: NastyServer, provider: Any) -> None:
+    server.replies = [
+        says(200, b'{"status": "finished", "output": {"text": "a\\ud800b", "memory_flags": [["s", 1e999]]}}')
+    ]
+    finished = await provider.check(user_run(provider_job_id="j"))
+    assert finished.result.text == "a?b" and finished.result.memory_flags[0]["match"] is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (says(429, b"{}"), "llm_rate_limited"),
+        (says(500, b"oops"), "llm_unavailable"),
+        (says(503, b"{}"), "llm_unavailable"),
+        (says(408, b"{}"), "llm_unavailable"),
+        (says(200, b"<html>"), "llm_unreadable"),
+        (says(200, b"[]"), "llm_unreadable"),
+        (says(200, b"[" * 100_000), "llm_unreadable"),
+        (says(200, b"{}"), "llm_unreadable"),
+        (says(200, b'{"job_id": 7}'), "llm_unreadable"),
+        (says(302, b"", "Location: http://127.0.0.1:1/"), "llm_unreadable"),
+        (says(200, b"x" * 9_000_000), "llm_unreadable"),
+        (drops, "llm_connection_lost"),
+        (drops_in_the_middle, "llm_connection_lost"),
+    ],
+)
+async def test_passing_trouble_has_a_name(server: NastyServer, provider: Any, reply: Reply, code: str) -> None:
+    server.replies = [reply]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
+    assert trouble.value.code == code
+    assert len(server.requests) == 1, "nothing is sent twice behind our back"
+
+
+@pytest.mark.parametrize("reply", [hangs(3), drips(3), drips_headers(3)])
+async def test_a_server_that_hangs_or_drips_is_left_in_time(server: NastyServer, provider: Any, reply: Reply) -> None:
+    server.replies = [reply]
+    began = time.monotonic()
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert trouble.value.code == "llm_timeout"
+    assert time.monotonic() - began < 2.5
+
+
+async def test_nobody_listening_is_a_lost_connection(server: NastyServer, provider: Any) -> None:
+    provider._deployments["europe"] = "http://127.0.0.1:1"
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
+    assert trouble.value.code == "llm_connection_lost"
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (says(400, b'{"error": {"code": "bad", "message": "the text says canary"}}'), "llm_refused"),
+        (says(422, b"{}"), "llm_refused"),
+        (says(404, b"{}"), "llm_refused"),
+        (says(401, b"{}"), "llm_credentials"),
+        (says(403, b"{}"), "llm_credentials"),
+        (says(402, b"{}"), "llm_quota_exhausted"),
+        (says(429, b'{"error": {"code": "insufficient_quota"}}'), "llm_quota_exhausted"),
+    ],
+)
+async def test_a_refusal_has_a_name_and_no_words_of_the_llm(
+    server: NastyServer, provider: Any, reply: Reply, code: str
+) -> None:
+    server.replies = [reply]
+    with pytest.raises(LlmRefused) as refusal:
+        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
+    assert refusal.value.code == code and "canary" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "code"),
+    [
+        ({"status": "failed", "error": {"code": "internal", "message": "canary"}}, LlmRefused, "llm_failed"),
+        ({"status": "failed"}, LlmRefused, "llm_failed"),
+        ({"status": "failed", "error": {"code": "refused"}}, LlmRefused, "llm_refused"),
+        ({"status": "failed", "error": {"code": "overloaded"}}, LlmUnavailable, "llm_job_failed"),
+        ({"status": "cancelled"}, LlmRefused, "llm_job_cancelled"),
+        ({"status": "dreaming"}, LlmUnavailable, "llm_unreadable"),
+        ({"status": "finished", "output": None}, LlmUnavailable, "llm_unreadable"),
+        ({"status": "finished", "output": {"text": 5}}, LlmUnavailable, "llm_unreadable"),
+    ],
+)
+async def test_what_a_job_may_say_of_itself(
+    server: NastyServer, provider: Any, body: Any, error: type[Exception], code: str
+) -> None:
+    server.replies = [ok(**body)]
+    with pytest.raises(error) as raised:
+        await provider.check(user_run(provider_job_id="j"))
+    assert raised.value.code == code and "canary" not in str(raised.value)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "llm_job_unknown"), (401, "llm_unavailable"), (403, "llm_unavailable"), (400, "llm_unavailable")],
+)
+async def test_a_job_at_work_is_not_refused_by_an_odd_status(
+    server: NastyServer, provider: Any, status: int, code: str
+) -> None:
+    server.replies = [says(status, b"<html>")]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.check(user_run(provider_job_id="j"))
+    assert trouble.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("7", 7, 7),
+        ("0", 0, 0),
+        ("99999999", 3600, 3600),
+        ("date", 25, 30),
+        ("yesterday", 0, 0),
+        ("-5", 0, 0),
+        ("7.5", 0, 0),
+    ],
+)
+async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
+    server: NastyServer, provider: Any, header: str, least: int, most: int
+) -> None:
+    if header == "date":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    server.replies = [says(429, b"{}", f"Retry-After: {header}")]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
+    wait = (trouble.value.retry_after or timedelta(0)).total_seconds()
+    assert least <= wait <= most
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{"message": {}}]},
+        {"choices": [{"message": {"content": 5}}]},
+    ],
+)
+async def test_a_chat_answer_without_text_cannot_be_read(server: NastyServer, provider: Any, body: Any) -> None:
+    server.replies = [ok(**body)]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert trouble.value.code == "llm_unreadable"
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [{"message": {"content": ""}, "finish_reason": "content_filter"}, {"message": {"content": None, "refusal": "no"}}],
+)
+async def test_a_chat_that_declines_is_a_refusal(server: NastyServer, provider: Any, choice: Any) -> None:
+    server.replies = [ok(choices=[choice])]
+    with pytest.raises(LlmRefused):
+        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+
+
+async def test_a_model_without_its_key_or_without_a_record_is_refused_unasked(
+    server: NastyServer, provider: Any
+) -> None:
+    for model_id, code in (("unset", "llm_credentials"), ("gone", "model_unavailable")):
+        with pytest.raises(LlmRefused) as refusal:
+            await provider.start(model_run(model_id, api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        assert refusal.value.code == code
+    with pytest.raises(LlmRefused):
+        await provider.start(a_run(model=None, deployment="atlantis"), {"text": "hello"}, within=MINUTE)
+    assert server.requests == []
+
+
+async def test_a_cancel_is_posted(server: NastyServer, provider: Any) -> None:
+    server.replies = [ok(status="cancelled")]
+    await provider.cancel(user_run(provider_job_id="j"))
+    assert server.requests[0].startswith(b"POST /jobs/j/cancel")
+
+
+async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: NastyServer) -> None:
+    http = LlmHttp(threads=2, name="test")
+    inside, most = 0, 0
+
+    async def start() -> None:
+        nonlocal inside, most
+        async with http.slot() as has_room:
+            assert has_room
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    await asyncio.gather(*[start() for _ in range(10)])
+    assert most == 2
+    async with http.slot(), http.slot(), http.slot() as has_room:
+        assert not has_room
+    await asyncio.gather(*[start() for _ in range(4)])
+
+
+async def test_the_wait_for_a_thread_counts(server: NastyServer) -> None:
+    server.replies = [hangs(0.6), ok(status="running")]
+    http = LlmHttp(threads=1, name="test")
+    first, second = (asyncio.create_task(http.call("GET", server.url, seconds=0.4)) for _ in range(2))
+    for call in (first, second):
+        with pytest.raises(LlmUnavailable) as trouble:
+            await call
+        assert trouble.value.code == "llm_timeout"
+    assert len(server.requests) == 1
+    http.close()
+
+
+async def test_an_answer_in_chunks_is_read_whole(server: NastyServer, provider: Any) -> None:
+    def in_chunks(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for part in (b'{"status":', b' "running", "progress"', b": 0.5}"):
+            connection.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        connection.sendall(b"0\r\n\r\n")
+
+    server.replies = [in_chunks]
+    assert await provider.check(user_run(provider_job_id="j")) == Running(progress=0.5)

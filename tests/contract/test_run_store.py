@@ -1,0 +1,174 @@
+"""What every run store promises (shared/ports.py)."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.domain.result import Result, Usage
+from shared.domain.run import Failure, Kind, ModelRef, Status
+from shared.errors import RunNotFound, StaleRun
+from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
+from tests.contract.runs import NOW, a_run
+
+JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
+
+
+async def test_a_run_comes_back_as_it_was_stored(backend: Any) -> None:
+    run = a_run(
+        model=ModelRef(id="m", name="M", provider="p"),
+        reference_file_ids=("a", "b"),
+        result=Result(text="ü\u0000🙂", memory_flags=({"segment": "s", "match": None, "used": True},), raw={"x": [1]}),
+        usage=Usage(input_tokens=3, cost_usd=0.1),
+        error=Failure(code="c", message="m"),
+        started_at=NOW + timedelta(microseconds=1),
+    )
+    await backend.store.create(run)
+    assert await backend.store.get(run.id) == run
+
+
+async def test_what_was_never_stored_is_not_found(backend: Any) -> None:
+    with pytest.raises(RunNotFound):
+        await backend.store.get(a_run().id)
+
+
+async def test_creating_the_same_run_twice_does_no_harm_and_overwrites_nothing(backend: Any) -> None:
+    run = a_run()
+    await backend.store.create(run)
+    await backend.store.save((await backend.store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
+    assert await backend.store.create(run) is None
+    assert (await backend.store.get(run.id)).status is Status.PROCESSING
+
+
+async def test_a_save_needs_the_newest_revision(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    read = await backend.store.get(run.id)
+    saved = await backend.store.save(read.claimed(NOW, lease=timedelta(seconds=9)))
+    assert saved == await backend.store.get(run.id)
+    with pytest.raises(StaleRun):
+        await backend.store.save(read.cancelled(NOW))
+    await backend.store.save(saved.cancelled(NOW))
+    assert (await backend.store.get(run.id)).status is Status.CANCELLED
+
+
+async def test_of_many_writers_at_once_one_wins(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    read = await backend.store.get(run.id)
+    writes = [backend.store.save(read.claimed(NOW + timedelta(seconds=n), lease=timedelta(0))) for n in range(16)]
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert sum(isinstance(outcome, StaleRun) for outcome in outcomes) == 15
+
+
+@pytest.mark.parametrize("size", [10, 15 * 1024, 17 * 1024, 1024 * 1024])
+async def test_input_of_any_size_comes_back_whole(backend: Any, size: int) -> None:
+    await backend.store.create(run := a_run(input={"full_input": "x" * size, "more": [None, {"a": "🙂"}]}))
+    stored = await backend.store.get(run.id)
+    assert await backend.store.load_input(stored) == run.input
+    assert (stored.input == {}) == (size > 16 * 1024)
+    saved = await backend.store.save(stored.cancelled(NOW))
+    assert await backend.store.load_input(saved) == run.input
+
+
+@pytest.mark.parametrize("size", [10, 300 * 1024, 3 * 1024 * 1024])
+async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> None:
+    await backend.store.create(run := a_run())
+    pairs = ({"source": "a", "target": "ü" * 1000},)
+    result = Result(text="🙂" * (size // 4), term_pairs=pairs, raw={"odd": [[1, [2]], 2**70]})
+    done = (await backend.store.get(run.id)).completed(NOW, result=result, usage=Usage(), checks=1)
+    saved = await backend.store.save(done)
+    assert (await backend.store.get(run.id)) == saved == done
+    [listed] = await backend.store.list_runs(JOBS, limit=1)
+    assert listed.result == result
+
+
+@pytest.mark.parametrize(
+    "odd", [{"__a__": "x"}, {"": "x"}, {"k" * 1600: "x"}, {"a.b`c": "x"}, {"n": 10**30}, {"l": [[1], [[2]]]}]
+)
+async def test_whatever_json_says_beside_the_text_is_kept(backend: Any, odd: dict[str, Any]) -> None:
+    await backend.store.create(run := a_run(input={"full_input": "hello", **odd}))
+    stored = await backend.store.get(run.id)
+    assert await backend.store.load_input(stored) == run.input
+    assert (await backend.store.save(stored.cancelled(NOW))) == await backend.store.get(run.id)
+
+
+async def test_an_idempotency_key_belongs_to_the_first_run_that_brings_it(backend: Any) -> None:
+    runs = [a_run() for _ in range(10)]
+    records = [
+        IdempotencyRecord(key_hash="k", body_hash="b", run_id=run.id, expires_at=NOW + timedelta(days=1))
+        for run in runs
+    ]
+    pairs = zip(runs, records, strict=True)
+    answers = await asyncio.gather(*[backend.store.create(run, idempotency=record) for run, record in pairs])
+    assert answers.count(None) == 1
+    winner = runs[answers.index(None)]
+    assert {answer.run_id for answer in answers if answer} == {winner.id}
+    assert await backend.store.count_runs(JOBS) == 1
+
+
+async def test_a_key_is_free_after_its_time_and_after_a_failure(backend: Any) -> None:
+    def record(run_id: str) -> IdempotencyRecord:
+        return IdempotencyRecord(key_hash="k", body_hash="b", run_id=run_id, expires_at=NOW + timedelta(days=1))
+
+    first, second, third = a_run(), a_run(), a_run(created_at=NOW + timedelta(days=2))
+    await backend.store.create(first, idempotency=record(first.id))
+    stored = await backend.store.get(first.id)
+    assert await backend.store.create(first, idempotency=record(first.id)) is None
+    await backend.store.save(stored.failed(NOW, error=Failure(code="c", message="m")))
+    assert await backend.store.create(second, idempotency=record(second.id)) is None
+    assert await backend.store.create(third, idempotency=record(third.id)) is None
+
+
+async def test_lists_are_newest_first_and_pages_neither_skip_nor_repeat_while_runs_are_inserted(backend: Any) -> None:
+    runs = [a_run(created_at=NOW + timedelta(seconds=n // 2)) for n in range(10)]
+    for run in runs:
+        await backend.store.create(run)
+    seen: list[str] = []
+    after = None
+    while page := await backend.store.list_runs(JOBS, limit=3, after=after):
+        seen += [run.id for run in page]
+        after = Position(created_at=page[-1].created_at, run_id=page[-1].id)
+        await backend.store.create(a_run(created_at=NOW + timedelta(days=1)))
+    expected = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
+    assert seen == [run.id for run in expected]
+
+
+async def test_filters_narrow_lists_and_counts(backend: Any) -> None:
+    await backend.store.create(mine := a_run(question_id="q", job_type="review_colab"))
+    await backend.store.create(a_run(user_id="other"))
+    await backend.store.create(a_run(kind=Kind.USER_RUN, job_type=None))
+    await backend.store.create(done := a_run(status=Status.COMPLETED, due_at=None))
+    for wanted, ids in [
+        (JOBS, {mine.id, done.id}),
+        (RunFilter(user_id="demo", kinds=(Kind.JOB,), question_id="q"), {mine.id}),
+        (RunFilter(user_id="demo", kinds=(Kind.JOB,), job_type="review_colab"), {mine.id}),
+        (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.COMPLETED), {done.id}),
+        (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.FAILED), set()),
+    ]:
+        assert {run.id for run in await backend.store.list_runs(wanted, limit=100)} == ids
+        assert await backend.store.count_runs(wanted) == len(ids)
+    assert [run.id for run in await backend.store.list_runs(JOBS, limit=100, offset=1)]
+
+
+async def test_due_runs_come_by_shard_in_order_and_in_pages(backend: Any) -> None:
+    runs = [a_run(due_at=NOW + timedelta(seconds=n // 2)) for n in range(7)]
+    for run in [*runs, a_run(shard=1), a_run(due_at=None, status=Status.COMPLETED)]:
+        await backend.store.create(run)
+    seen: list[str] = []
+    last = None
+    while page := await backend.store.due_runs(0, after=last, limit=2):
+        seen += [run.id for run in page]
+        last = page[-1]
+    assert seen == [run.id for run in sorted(runs, key=lambda run: (run.due_at, run.id))]
+    early = await backend.store.due_runs(0, before=NOW + timedelta(seconds=1), limit=100)
+    assert {run.id for run in early} == {run.id for run in runs[:4]}
+
+
+async def test_changed_runs_come_by_channel_in_the_order_of_their_changes(backend: Any) -> None:
+    runs = [a_run(channel="desk", updated_at=NOW + timedelta(seconds=n)) for n in range(4)]
+    for run in [*runs, a_run(channel="other"), a_run(channel="desk", organization_id="globex")]:
+        await backend.store.create(run)
+    desk = Channel(name="desk", organization_id="acme")
+    changed = await backend.store.changed_runs(desk, since=NOW + timedelta(seconds=1), limit=2)
+    assert [run.id for run in changed] == [run.id for run in runs[1:3]]
+    assert len(await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)) == 5

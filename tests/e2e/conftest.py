@@ -1,0 +1,37 @@
+"""One system of each kind for all tests that only read and write runs of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import Cloud, System
+from tests.google import skip_without_emulators
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = System(tmp_path_factory.mktemp("local") / "data", LLM_SIM_SECONDS="0.5")
+    yield system
+    assert system.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """With fork support off, clients made before the fork would hang: it shows that none is."""
+    skip_without_emulators()
+    settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", **settings)
+    yield cloud
+    assert cloud.stop() == 0
+
+
+@pytest.fixture(params=["local", "cloud"])
+def system(request: pytest.FixtureRequest) -> System:
+    system: System = request.getfixturevalue(request.param)
+    return system
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"

@@ -1,0 +1,138 @@
+"""The functions as processes with a proxy before each of Google's services, for tests in which those fail."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from infra.local.cloud import FUNCTIONS, Processes, start_functions, url_of
+from infra.local.emulators import Emulator, free_host, start_pubsub, wait_until_ready
+from shared.settings import Settings
+from tests.e2e.system import ROOT, until
+from tests.grpc_proxy import GrpcProxy
+
+SWEEP_SECONDS = 0.5
+GRACE_SECONDS = 2.0
+
+
+class FaultySystem:
+    """`firestore`, `pubsub` and `tasks` are the proxies; `functions` the processes by name."""
+
+    def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stack = stack
+        self._processes = Processes(folder, stack)
+        self.project = "demo-faults"
+        self.pubsub_emulator = self._keep(start_pubsub(folder, project=self.project))
+        tasks = self._python("tasks", "infra.local.tasks_emulator", "--folder", str(folder))
+        simulator = self._python(
+            "simulator", "infra.local.simulator", "--file", str(folder / "simulator.jsonl"), "--silent"
+        )
+        for emulator in (self.pubsub_emulator, tasks, simulator):
+            wait_until_ready(emulator)
+        self.simulator_url = f"http://{simulator.host}"
+        self.firestore = self._proxy(firestore_emulator)
+        self.pubsub = self._proxy(self.pubsub_emulator.host)
+        self.tasks = self._proxy(tasks.host)
+        self.ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
+        self.settings = self._settings(folder, firestore_emulator, tasks.host)
+        self.set_up()
+        self.functions = self._start(self.ports)
+        for port in self.ports.values():
+            until(lambda port=port: _answers(url_of(port)))
+        self._sweeping = threading.Event()
+        threading.Thread(target=self._sweep, daemon=True).start()
+        stack.callback(self._sweeping.set)
+
+    def client(self, function: str) -> httpx.Client:
+        command = [sys.executable, "-m", "infra.local.token", "demo"]
+        token = _output(command, self.settings)
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        return httpx.Client(base_url=url_of(self.ports[function]), headers=headers, timeout=60, trust_env=False)
+
+    def restart(self, function: str) -> None:
+        """kill -9 of the function's processes, and new ones on the same port."""
+        self.functions[function].kill()
+        self.functions.update(self._start({function: self.ports[function]}))
+        until(lambda: _answers(url_of(self.ports[function])))
+
+    def restart_pubsub_empty(self) -> None:
+        self.pubsub_emulator.kill()
+        self.pubsub_emulator = self._keep(
+            start_pubsub(self._processes.folder, host=self.pubsub_emulator.host, project=self.project)
+        )
+        wait_until_ready(self.pubsub_emulator)
+
+    def jobs_per_run(self) -> dict[str, int]:
+        jobs: dict[str, int] = httpx.get(f"{self.simulator_url}/stats", trust_env=False).json()["jobs_per_run"]
+        return jobs
+
+    def _settings(self, folder: Path, firestore: str, tasks: str) -> Settings:
+        """Those of the functions: they know the proxies only."""
+        self._direct = {"firestore_emulator": firestore, "pubsub_emulator": self.pubsub_emulator.host}
+        self._direct["tasks_emulator"] = tasks
+        return Settings(
+            backend="gcp",
+            project=self.project,
+            data_dir=folder,
+            firestore_emulator=self.firestore.host,
+            pubsub_emulator=self.pubsub.host,
+            tasks_emulator=self.tasks.host,
+            recheck_url=url_of(self.ports["recheck_run"]),
+            sweep_interval=timedelta(seconds=SWEEP_SECONDS),
+            pending_grace=timedelta(seconds=GRACE_SECONDS),
+            deployments=dict.fromkeys(("europe", "tokyo", "default"), self.simulator_url),
+        )
+
+    def set_up(self) -> None:
+        """In a process of its own: gRPC for asyncio likes one event loop a process."""
+        urls = [url_of(self.ports[name]) for name in ("process_run", "bury_run")]
+        direct = replace(self.settings, **self._direct)
+        _output([sys.executable, "-m", "infra.local.google_setup", *urls], direct)
+
+    def _start(self, ports: dict[str, int]) -> dict[str, Emulator]:
+        return start_functions(self.settings, ports, self._processes)
+
+    def _python(self, name: str, module: str, *options: str) -> Emulator:
+        host = free_host()
+        started = self._processes.start(name, sys.executable, "-m", module, "--host", host, *options)
+        return replace(started, host=host)
+
+    def _proxy(self, target: str) -> GrpcProxy:
+        proxy = GrpcProxy(target)
+        self._stack.callback(proxy.close)
+        return proxy
+
+    def _keep(self, emulator: Emulator) -> Emulator:
+        return self._processes.keep(emulator)
+
+    def _sweep(self) -> None:
+        while not self._sweeping.wait(SWEEP_SECONDS):
+            try:
+                httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False)
+            except httpx.TransportError:
+                continue
+
+
+@contextmanager
+def faulty_system(folder: Path, firestore_emulator: str) -> Iterator[FaultySystem]:
+    with ExitStack() as stack:
+        yield FaultySystem(stack, folder, firestore_emulator)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.head(f"{url}/healthz", trust_env=False).status_code > 0
+    except httpx.TransportError:
+        return False
+
+
+def _output(command: list[str], settings: Settings) -> str:
+    given = [f"{name}={value}" for name, value in settings.as_environment().items()]
+    return subprocess.check_output(["env", *given, *command], cwd=ROOT, text=True).strip()

@@ -1,0 +1,126 @@
+"""The system as a user starts it: real processes, free ports, a folder of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(data_dir: Path, **settings: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "DATA_DIR": str(data_dir), "PORT": "0", "LLM_SIM_PORT": "0", "PYTHONUNBUFFERED": "1", **settings}
+
+
+class System:
+    """The local host as a process; `stop` is Ctrl-C, `kill` is kill -9."""
+
+    module = "infra.local.host"
+
+    def __init__(self, data_dir: Path, **settings: str) -> None:
+        self.data_dir = data_dir
+        self.printed: dict[str, str] = {}
+        self._environment = environment(data_dir, **settings)
+        self._tokens: dict[str, str] = {}
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", self.module, "--quiet"]
+        with (self.data_dir.parent / "stderr").open("a") as errors:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        assert self.process.stdout is not None
+        while not (line := self.process.stdout.readline()).startswith("ready on "):
+            assert line, self.errors()
+            name, _, value = line.strip().partition("=")
+            self.printed[name] = value
+        self.url = line.split()[-1]
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        return self._end(signal.SIGINT)
+
+    def _end(self, how: signal.Signals) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        status = self.process.wait(timeout=30)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+    def token(self, user: str = "demo") -> str:
+        if user not in self._tokens:
+            command = [sys.executable, "-m", "infra.local.token", user]
+            self._tokens[user] = subprocess.check_output(command, cwd=ROOT, env=self._environment, text=True).strip()
+        return self._tokens[user]
+
+    def client(self, user: str = "demo", url: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        return httpx.Client(base_url=url or self.url, headers=headers, timeout=30, trust_env=False)
+
+    def errors(self) -> str:
+        return (self.data_dir.parent / "stderr").read_text()
+
+    @property
+    def folder(self) -> Path:
+        return self.data_dir
+
+    def log(self) -> str:
+        return (self.folder / "runs.log").read_text()
+
+    def simulator_jobs(self) -> list[dict[str, Any]]:
+        lines = (self.folder / "simulator.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines if line]
+
+
+class Cloud(System):
+    """The same on Google's emulators, each function its own process; what it prints before it is ready is `printed`."""
+
+    module = "infra.local.cloud"
+
+    @property
+    def folder(self) -> Path:
+        return self.data_dir / "emulators"
+
+    def log(self) -> str:
+        return "".join(path.read_text() for path in self.folder.glob("*_run*.log"))
+
+
+def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """The events of a stream: id, event, data (read as JSON)."""
+    event: dict[str, Any] = {}
+    for line in response.iter_lines():
+        name, _, value = line.partition(": ")
+        if not line and event:
+            yield event
+            event = {}
+        elif name in ("id", "event"):
+            event[name] = value
+        elif name == "data":
+            event["data"] = json.loads(value)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+    """What the condition gave, as soon as it is true."""
+    ends = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < ends, "waited in vain"
+        time.sleep(0.05)
+    return value

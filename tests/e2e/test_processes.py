@@ -1,0 +1,166 @@
+"""Functions served one by one, commands of the README, and how things end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from tests.e2e.system import ROOT, System, environment, until, updates
+
+
+@contextmanager
+def served(target: str, data_dir: Path) -> Iterator[str]:
+    """functions-framework serving one function, as in the cloud."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target, "--port", str(port)]
+    settings = {**environment(data_dir), "BACKEND": "embedded", "PORT": str(port)}
+    output = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True, stdout=output, stderr=output)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(url))
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+def test_each_function_can_be_served_on_its_own_over_one_folder(data_dir: Path) -> None:
+    system = System(data_dir, LLM_SIM_SECONDS="0.5")
+    with served("submit_run", data_dir) as submit_url, served("read_runs", data_dir) as read_url:
+        with system.client(url=submit_url) as client:
+            run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
+        with system.client(url=read_url) as client, client.stream("GET", f"/llm_user_runs/{run_id}/stream") as answer:
+            assert [event["event"] for event in updates(answer)][-1] == "run.completed"
+    for target in ("process_run", "recheck_run", "sweep_runs", "bury_run"):
+        with served(target, data_dir) as url:
+            assert httpx.post(url, json={}, trust_env=False).status_code == 204
+    assert system.stop() == 0
+
+
+def test_a_second_system_takes_over_when_the_first_is_killed(data_dir: Path) -> None:
+    first, second = System(data_dir, LLM_SIM_SECONDS="1"), System(data_dir, LLM_SIM_SECONDS="1")
+    with first.client() as client:
+        run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
+    first.kill()
+    with second.client() as client:
+        until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "completed")
+    assert second.stop() == 0
+
+
+def test_ctrl_c_ends_it_at_once_even_with_a_stream_open(data_dir: Path) -> None:
+    system = System(data_dir)
+    body = {"text": "[[never]]", "source_lang": "en", "target_lang": "de"}
+    with system.client() as client, client.stream("POST", "/llm_user_runs_admin", json=body) as answer:
+        events = updates(answer)
+        next(events)
+        began = time.monotonic()
+        assert system.stop() == 0
+        rest = []
+        with suppress(httpx.RemoteProtocolError):
+            rest.extend(event["event"] for event in events)
+        assert rest[-1] == "error", "an end that is not the run's end is said"
+    assert time.monotonic() - began < 10
+    assert system.errors() == ""
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(data_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        settings = {**environment(data_dir), "PORT": str(taken.getsockname()[1])}
+        done = subprocess.run(
+            [sys.executable, "-m", "infra.local.host"], cwd=ROOT, env=settings, capture_output=True, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"Port {settings['PORT']} is taken; choose another: PORT=8081 make run"
+
+
+def test_wrong_settings_stop_the_start_all_in_one_message(data_dir: Path) -> None:
+    settings = {
+        **environment(data_dir),
+        "BACKEND": "pigeon",
+        "LLM_DEPLOYMENTS": "{",
+        "LLM_THREADS": "many",
+        "K_SERVICE": "x",
+    }
+    done = subprocess.run([sys.executable, "-c", "import main"], cwd=ROOT, env=settings, capture_output=True, text=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert all(name in last for name in ("BACKEND", "LLM_DEPLOYMENTS", "LLM_THREADS"))
+
+
+def test_a_synchronous_run_goes_on_soon_after_a_kill(data_dir: Path) -> None:
+    system = System(data_dir)
+    body = {
+        "job_type": "general_llm_request",
+        "model_id": "demo-chat-model",
+        "input_data": {"full_input": "[[slow 3]]"},
+    }
+    with system.client() as client:
+        status = f"/api/llm/jobs/{client.post('/api/llm/jobs/submit/', json=body).json()['job_id']}/status/"
+        until(lambda: client.get(status).json()["status"] == "processing")
+    system.kill()
+    system.start()
+    with system.client() as client:
+        until(lambda: client.get(status).json()["status"] == "completed", seconds=15)
+    assert system.stop() == 0
+
+
+def test_more_runs_than_threads_all_complete_with_one_submit_each(data_dir: Path) -> None:
+    system = System(data_dir, LLM_THREADS="2", LLM_CALL_SECONDS="5", LLM_SIM_SECONDS="0.5")
+    body = {"job_type": "general_llm_request", "model_id": "demo-chat-model", "input_data": {"full_input": "hello"}}
+    with system.client() as client:
+        jobs = [client.post("/api/llm/jobs/submit/", json=body).json()["job_id"] for _ in range(20)]
+        until(lambda: all(client.get(f"/api/llm/jobs/{job}/status/").json()["status"] == "completed" for job in jobs))
+    assert system.stop() == 0
+    assert "old claim" not in system.log() and "retrying" not in system.log()
+
+
+def make(*words: str, data_dir: Path) -> "subprocess.CompletedProcess[str]":
+    settings = {**environment(data_dir), "LLM_SIM_SECONDS": "0.5"}
+    return subprocess.run(["make", *words], cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120)
+
+
+def test_make_demo_translates_the_text_as_it_was_typed(data_dir: Path) -> None:
+    text = 'It\'s 5 $HOME "quoted" {name} -- hello'
+    done = make("demo", f"TEXT={text}", data_dir=data_dir)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert lines[0].startswith("ready on http://127.0.0.1:")
+    assert any('Ít\'s 5 $HOME "qúótéd" {name} -- Hallo' in line for line in lines)
+    assert lines[-1].startswith("completed ") and len(lines[-1].split()[1]) == 36
+
+
+def test_make_demo_fails_when_the_run_does(data_dir: Path) -> None:
+    done = make("demo", "TEXT=[[fail]]", data_dir=data_dir)
+    assert done.returncode != 0 and done.stdout.splitlines()[-1].startswith("failed ")
+    done = make("demo", "TEXT=" + "x" * 1501, data_dir=data_dir)
+    assert done.returncode != 0 and "longer than 1500 characters" in done.stdout
+
+
+def test_make_token_prints_a_token_and_nothing_else(data_dir: Path) -> None:
+    done = make("token", "USER=alice", data_dir=data_dir)
+    assert done.returncode == 0 and len(done.stdout.split()) == 1 and done.stdout.count(".") == 2
+
+
+def test_make_help_lists_every_command(data_dir: Path) -> None:
+    listed = make("help", data_dir=data_dir).stdout
+    for name in ("run", "demo", "test", "check", "token", "bench", "emulators", "deploy"):
+        assert f"make {name} " in listed

@@ -1,0 +1,62 @@
+"""Each function as functions-framework serves it, on a fresh embedded back end."""
+
+import io
+import json
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from functions_framework.aio import create_asgi_app
+
+from infra.local.fixtures import put_fixtures
+from shared import log, wiring
+
+MAIN = str(Path(__file__).parents[2] / "main.py")
+
+
+@dataclass
+class Functions:
+    """`client(name)` speaks to one function; `log` is what all of them wrote."""
+
+    log: io.StringIO
+    data_dir: Path
+
+    def client(self, name: str, *, user: str | None = "demo") -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {wiring.embedded_tokens().mint(user)}"} if user else {}
+        transport = httpx.ASGITransport(create_asgi_app(name, MAIN))
+        return httpx.AsyncClient(transport=transport, base_url="http://function", headers=headers)
+
+    async def rows(self, query: str) -> list[Any]:
+        found: list[Any] = await wiring.sqlite().database.read(lambda connection: connection.execute(query).fetchall())
+        return found
+
+    async def count(self, table: str) -> int:
+        return int((await self.rows(f"SELECT count(*) FROM {table}"))[0][0])
+
+
+@pytest.fixture
+def settings_of_functions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("LLM_DEPLOYMENTS", json.dumps({"europe": "http://127.0.0.1:9", "default": "http://127.0.0.1:9"}))
+    wiring.close()
+    yield tmp_path
+    wiring.close()
+    log.configure()
+
+
+@pytest.fixture
+async def functions(settings_of_functions: Path) -> AsyncIterator[Functions]:
+    settings, written = wiring.settings(), io.StringIO()
+    log.configure(stream=written)
+    await put_fixtures(wiring.sqlite().directory, settings)
+    yield Functions(written, settings_of_functions)
+
+
+def push(data: str, **attributes: str) -> dict[str, Any]:
+    """A Pub/Sub push as Google sends it."""
+    message = {"data": b64encode(data.encode()).decode(), "messageId": "4711", "attributes": attributes}
+    return {"message": message, "subscription": "projects/p/subscriptions/process-run", "deliveryAttempt": 1}

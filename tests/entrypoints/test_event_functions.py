@@ -1,0 +1,117 @@
+"""process_run, recheck_run, sweep_runs and bury_run: what Google's services post, and what they are told."""
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from shared import wiring
+from tests.entrypoints.conftest import Functions, push
+from tests.entrypoints.test_client_functions import UNKNOWN, submitted
+
+
+async def status_of(functions: Functions, job_id: str) -> Any:
+    async with functions.client("read_runs") as client:
+        return (await client.get(f"/api/llm/jobs/{job_id}/status/")).json()
+
+
+@pytest.mark.parametrize("shape", ["json", "bare", "attribute"])
+async def test_a_push_starts_its_run(functions: Functions, shape: str) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    bodies = {
+        "json": push(json.dumps({"run_id": job_id})),
+        "bare": push(f"{job_id}\n"),
+        "attribute": push("", run_id=job_id),
+    }
+    async with functions.client("process_run", user=None) as client:
+        assert (await client.post("/", json=bodies[shape])).status_code == 204
+    assert (await status_of(functions, job_id))["status"] == "processing"
+    assert await functions.count("tasks") == 1, "nobody listens at the LLM's address: it is tried again later"
+
+
+async def test_a_cloud_event_starts_its_run_too(functions: Functions) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    headers = {"ce-id": "1", "ce-type": "google.cloud.pubsub.topic.v1.messagePublished", "ce-specversion": "1.0"}
+    async with functions.client("process_run", user=None) as client:
+        answer = await client.post(
+            "/", json=push(json.dumps({"run_id": job_id})), headers={**headers, "ce-source": "//p"}
+        )
+    assert answer.status_code == 204
+    assert (await status_of(functions, job_id))["status"] == "processing"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"message": 5}',
+        b'{"message": {"data": "%%%"}}',
+        b'{"message": {"data": {}}}',
+        json.dumps(push("not a run")).encode(),
+        json.dumps(push('{"run_id": 7}')).encode(),
+        json.dumps(push(UNKNOWN)).encode(),
+        json.dumps({"message": {"data": b64encode(b"\xff\xfe").decode()}}).encode(),
+        b"[" * 50_000,
+    ],
+)
+async def test_a_poison_message_is_kept_and_acknowledged(functions: Functions, content: bytes) -> None:
+    async with functions.client("process_run", user=None) as client:
+        for _ in range(2):
+            assert (await client.post("/", content=content)).status_code == 204
+    assert await functions.count("dead_letters") == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"run_id": "x"}', b'{"run_id": null, "checks": {}}'])
+async def test_a_poison_task_is_kept_and_acknowledged(functions: Functions, content: bytes) -> None:
+    async with functions.client("recheck_run", user=None) as client:
+        assert (await client.post("/", content=content, headers={"X-CloudTasks-TaskName": "t"})).status_code == 204
+    assert await functions.rows("SELECT message_id, source FROM dead_letters") == [("t", "recheck_run")]
+
+
+async def test_a_re_check_moves_its_run_on(functions: Functions) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    async with functions.client("recheck_run", user=None) as client:
+        body = {"run_id": job_id, "attempt": 1, "sequence": "1", "checks": 0}
+        assert (await client.post("/", json=body)).status_code == 204
+    assert (await status_of(functions, job_id))["status"] == "processing"
+
+
+async def test_the_sweeper_answers(functions: Functions) -> None:
+    async with functions.client("sweep_runs", user=None) as client:
+        assert (await client.post("/", json={})).status_code == 204
+    assert functions.log.getvalue() == ""
+
+
+async def test_a_dead_letter_fails_its_run(functions: Functions) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    async with functions.client("bury_run", user=None) as client:
+        assert (await client.post("/", json=push(json.dumps({"run_id": job_id})))).status_code == 204
+        assert (await client.post("/", json=push("rubbish"))).status_code == 204
+    body = await status_of(functions, job_id)
+    assert (body["status"], body["error_message"]) == (
+        "failed",
+        "The run could not be processed, however often it was tried.",
+    )
+    assert await functions.rows("SELECT message_id FROM dead_letters") == [("4711",)]
+
+
+@pytest.mark.parametrize("name", ["process_run", "recheck_run", "sweep_runs", "bury_run"])
+async def test_without_a_store_the_event_comes_again(functions: Functions, name: str) -> None:
+    wiring.services()
+    wiring.sqlite().close()
+    body = {**push(UNKNOWN), "run_id": UNKNOWN}
+    async with functions.client(name, user=None) as client:
+        assert (await client.post("/", json=body)).status_code == 503
+
+
+async def test_log_lines_carry_severity_trace_and_run(functions: Functions) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    async with functions.client("bury_run", user=None) as client:
+        await client.post("/", json=push(job_id), headers={"X-Cloud-Trace-Context": "abc123/7;o=1"})
+    line = json.loads(functions.log.getvalue().splitlines()[-1])
+    assert line["severity"] == "ERROR" and line["run_id"] == job_id
+    assert line["logging.googleapis.com/trace"] == "abc123"

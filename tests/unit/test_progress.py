@@ -1,0 +1,136 @@
+"""The state machine, whatever is observed in whatever order."""
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.document import from_document, to_document
+from shared.domain.progress import (
+    Accepted,
+    Check,
+    CheckLater,
+    Complete,
+    Fail,
+    Finished,
+    Nothing,
+    Observation,
+    Retry,
+    Running,
+    Start,
+    decide,
+)
+from shared.domain.recheck_plan import next_offset, offsets
+from shared.domain.result import Result
+from shared.domain.run import MAX_EVENTS, Failure, Run, Status
+from shared.errors import LlmRefused, LlmUnavailable
+from tests.contract.runs import NOW, a_run
+
+LEASE = timedelta(seconds=15)
+CODES = ["llm_unavailable", "llm_rate_limited", "llm_timeout", "llm_unreadable", "llm_job_unknown", "llm_job_failed"]
+seconds = st.floats(0, 2000).map(lambda value: timedelta(seconds=value))
+observations = st.one_of(
+    st.builds(Running, progress=st.none() | st.floats(0, 1), eta=st.none() | seconds),
+    st.just(Finished(result=Result(text="done"))),
+    st.builds(LlmUnavailable, code=st.sampled_from(CODES), retry_after=st.none() | seconds),
+    st.builds(LlmRefused, code=st.sampled_from(["llm_refused", "llm_failed"])),
+)
+
+
+def new_run() -> Run:
+    return a_run(deadline_at=NOW + timedelta(hours=1))
+
+
+def carried_out(run: Run, step: Any, now: Any) -> Run:
+    match step:
+        case CheckLater(changed=changed) if changed is not None:
+            return changed
+        case Retry(changed=changed):
+            return changed
+        case Complete(result=result, usage=usage):
+            return run.completed(now, result=result, usage=usage, checks=1)
+        case Fail(error=error):
+            return run.failed(now, error=error)
+    return run
+
+
+@given(st.lists(st.tuples(seconds, observations, st.booleans()), max_size=40))
+def test_whatever_happens_the_run_stays_sound(happenings: list[tuple[timedelta, Observation, bool]]) -> None:
+    run, now = new_run(), NOW
+    for waited, seen, is_cancelled in happenings:
+        now += waited
+        before = run
+        if is_cancelled and not run.is_complete and waited.total_seconds() > 1900:
+            run = run.cancelled(now)
+        step = decide(run, None, now)
+        if isinstance(step, Start):
+            assert run.provider_job_id is None, "a provider job, once known, is only ever checked"
+            run = run.claimed(now, lease=LEASE)
+            assert run.fence == before.fence + 1
+            observed: Observation = Accepted(provider_job_id="j") if isinstance(seen, Running) else seen
+            run = carried_out(run, decide(run, observed, now), now)
+        elif isinstance(step, Check):
+            run = carried_out(run, decide(run, seen, now), now)
+        else:
+            run = carried_out(run, step, now)
+        check_soundness(before, run, now)
+
+
+def check_soundness(before: Run, run: Run, now: Any) -> None:
+    if before.is_complete:
+        assert run == before and isinstance(decide(run, Finished(result=Result(text="late")), now), Nothing)
+    assert (run.due_at is None) == run.is_complete, "every open run has a time at which the sweeper looks"
+    assert run.is_complete or run.due_at is None or run.due_at <= max(run.deadline_at, now + LEASE)
+    sequences = [event.sequence for event in run.events]
+    assert sequences == sorted(set(sequences)) and len(sequences) <= MAX_EVENTS
+    assert run.attempt >= before.attempt and run.fence >= before.fence
+    assert (run.status is Status.COMPLETED) == (run.result is not None)
+    assert (run.status is Status.FAILED) == (run.error is not None)
+    assert from_document(to_document(run), revision=None) == run
+
+
+@given(observations, seconds)
+def test_past_the_deadline_only_a_result_saves_a_run(seen: Observation, late: timedelta) -> None:
+    run = new_run().claimed(NOW, lease=LEASE).accepted(NOW, provider_job_id="j")
+    step = decide(run, seen, run.deadline_at + late)
+    assert isinstance(step, Complete if isinstance(seen, Finished) else Fail)
+
+
+def test_a_document_of_another_release_is_read_all_the_same() -> None:
+    run = new_run().claimed(NOW, lease=LEASE).failed(NOW, error=Failure(code="c", message="m"))
+    document = to_document(run)
+    for name in ("question_id", "repeats", "trouble", "waiting_for", "input_parts"):
+        del document[name]
+    document["error"].pop("retriable")
+    changed = {**document, "added_later": 1, "metrics": {**document["metrics"], "seconds": 3}}
+    assert from_document(changed, revision=None) == run
+
+
+def test_many_events_are_cut_in_the_middle() -> None:
+    run = new_run().claimed(NOW, lease=LEASE).accepted(NOW, provider_job_id="j")
+    for number in range(300):
+        run = run.progressed(NOW, progress=number / 300)
+    assert len(run.events) == MAX_EVENTS
+    assert run.events[0].type == "run.queued" and run.events[-1].sequence == 302
+
+
+@given(seconds, st.none() | seconds)
+def test_the_next_check_is_always_ahead_and_never_more_than_a_minute_and_a_bit(waited: timedelta, eta: Any) -> None:
+    planned, offset = next_offset(waited), next_offset(waited, eta=eta)
+    gap = offset - waited.total_seconds()
+    assert 0.5 <= gap <= 61.5
+    assert gap >= (planned - waited.total_seconds()) / 2 - 1, "an eta that is wrong each time costs twice the checks"
+
+
+def test_gaps_grow_to_a_minute() -> None:
+    plan = offsets()
+    row = [next(plan) for _ in range(60)]
+    gaps = [after - before for before, after in zip(row, row[1:], strict=False)]
+    assert row[0] == 1 and gaps == sorted(gaps) and gaps[-1] == 60
+
+
+@given(seconds)
+def test_a_task_that_comes_half_a_second_early_does_not_ask_for_itself(waited: timedelta) -> None:
+    offset = next_offset(waited)
+    assert next_offset(timedelta(seconds=offset - 0.49)) > offset

@@ -1,0 +1,205 @@
+"""What may be submitted, field by field, and that nothing else ever gets through or crashes."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain import submission
+from shared.domain.fields import normalised_tag
+from shared.domain.submission import Submission
+from shared.errors import CallerError, InputTooLarge, InvalidRequest
+
+ADMIN_RUN: dict[str, Any] = {"text": "hello", "source_lang": "en", "target_lang": "de"}
+JOB: dict[str, Any] = {"job_type": "general_llm_request", "model_id": "m", "input_data": {"full_input": "hi"}}
+TRAINER: dict[str, Any] = {"model_id": "m", "question_id": "q", "system_message": "s", "full_input": "f"}
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def job(body: dict[str, Any]) -> Submission:
+    return submission.job(body, most_input_bytes=1000)
+
+
+def trainer(body: dict[str, Any]) -> Submission:
+    return submission.trainer_analysis(body, most_input_bytes=1000)
+
+
+READERS = {submission.admin_run: ADMIN_RUN, submission.user_run: {"input_text": "hello"}, job: JOB, trainer: TRAINER}
+
+
+@pytest.mark.parametrize(
+    ("reader", "change", "field"),
+    [
+        (submission.admin_run, {"text": None}, "text"),
+        (submission.admin_run, {"text": ""}, "text"),
+        (submission.admin_run, {"text": " \n\t\u00a0"}, "text"),
+        (submission.admin_run, {"text": "x" * 1501}, "text"),
+        (submission.admin_run, {"text": 5}, "text"),
+        (submission.admin_run, {"text": "\ud800"}, "text"),
+        (submission.admin_run, {"source_lang": None}, "source_lang"),
+        (submission.admin_run, {"source_lang": "english please"}, "source_lang"),
+        (submission.admin_run, {"target_lang": "de-"}, "target_lang"),
+        (submission.admin_run, {"target_lang": "EN"}, "target_lang"),
+        (submission.admin_run, {"prior_run_uuid": "1234"}, "prior_run_uuid"),
+        (submission.admin_run, {"prior_run_uuid": "{00000000-0000-4000-8000-000000000000}"}, "prior_run_uuid"),
+        (submission.admin_run, {"style_guide": "x" * 256}, "style_guide"),
+        (submission.admin_run, {"phrase_clients_id": ["a"]}, "phrase_clients_id"),
+        (submission.admin_run, {"reference_file_ids": ["x"] * 21}, "reference_file_ids"),
+        (submission.admin_run, {"reference_file_ids": [1]}, "reference_file_ids"),
+        (submission.admin_run, {"reference_file_ids": "x"}, "reference_file_ids"),
+        (submission.admin_run, {"surprise": 1}, "surprise"),
+        (submission.user_run, {"input_text": "x" * 1501}, "input_text"),
+        (submission.user_run, {"end_client_id": {}}, "end_client_id"),
+        (submission.user_run, {"text": "hello"}, "text"),
+        (job, {"job_type": "dance"}, "job_type"),
+        (job, {"job_type": None}, "job_type"),
+        (job, {"model_id": ""}, "model_id"),
+        (job, {"input_data": None}, "input_data"),
+        (job, {"input_data": []}, "input_data"),
+        (job, {"input_data": {}}, "full_input"),
+        (job, {"input_data": {"full_input": "hi", "system_message": 1}}, "system_message"),
+        (job, {"input_data": {"full_input": "hi", "note": "\udfff"}}, "input_data"),
+        (job, {"deadline_seconds": 0}, "deadline_seconds"),
+        (job, {"deadline_seconds": True}, "deadline_seconds"),
+        (job, {"deadline_seconds": 1.5}, "deadline_seconds"),
+        (job, {"deadline_seconds": 86401}, "deadline_seconds"),
+        (trainer, {"question_id": None}, "question_id"),
+        (trainer, {"system_message": None}, "system_message"),
+        (trainer, {"input_data": {}}, "input_data"),
+    ],
+)
+def test_a_wrong_field_is_named(reader: Any, change: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        reader({**READERS[reader], **change})
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_the_plain_request_is_accepted(reader: Any) -> None:
+    assert isinstance(reader(READERS[reader]), Submission)
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1500).filter(str.strip))
+def test_any_text_of_1_to_1500_code_points_is_kept_as_it_is(text: str) -> None:
+    assert submission.user_run({"input_text": text}).input == {"text": text}
+
+
+def test_characters_are_code_points() -> None:
+    assert submission.user_run({"input_text": "🙂" * 1500})
+    with pytest.raises(InvalidRequest):
+        submission.user_run({"input_text": "🙂" * 1501})
+
+
+@pytest.mark.parametrize("reader", READERS)
+@given(body=st.dictionaries(st.text(), JSON, max_size=5), data=st.data())
+def test_any_object_is_accepted_or_refused_and_never_crashes(
+    reader: Any, body: dict[str, Any], data: st.DataObject
+) -> None:
+    known = data.draw(st.dictionaries(st.sampled_from(sorted(READERS[reader])), JSON))
+    try:
+        assert isinstance(reader({**READERS[reader], **known, **body}), Submission)
+    except CallerError as error:
+        error.message.encode()
+
+
+def test_input_over_the_limit_is_too_large() -> None:
+    with pytest.raises(InputTooLarge):
+        job({**JOB, "input_data": {"full_input": "x" * 1001}})
+    with pytest.raises(InputTooLarge):
+        job({**JOB, "input_data": {"full_input": "ü" * 501}})
+
+
+def test_fields_of_the_input_that_are_not_ours_are_kept() -> None:
+    assert job({**JOB, "input_data": {"full_input": "hi", "ticket": [1, {"a": None}]}}).input["ticket"] == [
+        1,
+        {"a": None},
+    ]
+
+
+def test_a_notebook_is_flattened_with_its_instructions_first() -> None:
+    notebook = {
+        "cells": [
+            {"cell_type": "markdown", "source": ["# Title\n", "text"]},
+            {
+                "cell_type": "code",
+                "source": "print(1)",
+                "outputs": [
+                    {"output_type": "stream", "text": ["x" * 2001]},
+                    {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "<Figure>"}},
+                    {"output_type": "error", "ename": "ValueError", "evalue": "bad"},
+                ],
+            },
+        ]
+    }
+    whole = {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook, "instructions": "Be kind."}}
+    read = submission.job(whole, most_input_bytes=100_000).input
+    text = read["full_input"]
+    assert "notebook" not in read
+    assert text.startswith("Be kind.\n\n## Cell 1 (markdown)\n# Title\ntext\n\n## Cell 2 (code)\nprint(1)")
+    assert "output cut" in text and "x" * 2001 not in text
+    assert "[image/png]" in text and "AAAA" not in text and "ValueError: bad" in text
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        {},
+        {"cells": []},
+        {"cells": [1]},
+        {"cells": [{"cell_type": "video"}]},
+        {"cells": [{"cell_type": "raw", "source": 1}]},
+        {"cells": [{"cell_type": "code", "source": "", "outputs": [1]}]},
+    ],
+)
+def test_what_is_no_notebook_is_refused(notebook: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        job({**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook}})
+    assert refused.value.field == "notebook"
+
+
+@given(
+    notebook=st.dictionaries(
+        st.sampled_from(["cells", "x"]),
+        JSON
+        | st.lists(
+            st.dictionaries(
+                st.sampled_from(["cell_type", "source", "outputs"]), JSON | st.sampled_from(["code", "raw"])
+            )
+        ),
+    )
+)
+def test_any_notebook_is_read_or_refused(notebook: dict[str, Any]) -> None:
+    try:
+        submission.job(
+            {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook}}, most_input_bytes=10**6
+        )
+    except CallerError as error:
+        assert error.message
+
+
+@pytest.mark.parametrize(
+    ("tag", "normal"),
+    [
+        ("EN", "en"),
+        ("pt-br", "pt-BR"),
+        ("ZH-hant-tw", "zh-Hant-TW"),
+        ("es-419", "es-419"),
+        ("de-CH-1996", "de-CH-1996"),
+        ("sl-rozaj-biske", "sl-rozaj-biske"),
+        ("en-x-Twain", "en-x-twain"),
+    ],
+)
+def test_language_tags_are_written_the_usual_way(tag: str, normal: str) -> None:
+    assert normalised_tag(tag) == normal
+
+
+@given(tag=st.text(max_size=20) | st.from_regex(r"[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}", fullmatch=True))
+def test_normalising_twice_is_normalising_once(tag: str) -> None:
+    normal = normalised_tag(tag)
+    assert normal is None or normalised_tag(normal) == normal

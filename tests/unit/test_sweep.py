@@ -1,0 +1,149 @@
+"""The sweeper and the burial: whatever is lost, every run ends."""
+
+from datetime import timedelta
+
+from shared.domain.run import Status
+from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
+from tests.unit.world import DEMO, FOREVER, World
+
+
+async def test_a_run_whose_message_was_lost_is_published_again() -> None:
+    async with World() as world:
+        run = await world.submit()
+        await world.lose_everything_under_way()
+        await world.run_for(180, sweeping=True)
+        assert (await world.get(run)).status is Status.COMPLETED
+
+
+async def test_a_run_that_could_not_be_published_is_accepted_all_the_same() -> None:
+    async with World() as world:
+        publish = world.sqlite.queue.publish
+
+        async def down(run_id: str) -> None:
+            raise QueueUnavailable
+
+        world.sqlite.queue.publish = down  # type: ignore[method-assign]
+        run = await world.submit()
+        world.sqlite.queue.publish = publish  # type: ignore[method-assign]
+        await world.run_for(180, sweeping=True)
+        assert (await world.get(run)).status is Status.COMPLETED
+
+
+async def test_while_the_queue_is_down_the_sweeper_uses_the_scheduler() -> None:
+    async with World() as world:
+
+        async def down(run_id: str) -> None:
+            raise QueueUnavailable
+
+        world.sqlite.queue.publish = down  # type: ignore[method-assign]
+        run = await world.submit()
+        await world.run_for(180, sweeping=True)
+        assert (await world.get(run)).status is Status.COMPLETED
+
+
+async def test_lost_timers_are_made_again_by_the_patrol_without_a_write() -> None:
+    async with World() as world:
+        world.llm.takes = timedelta(seconds=30)
+        runs = [await world.submit() for _ in range(20)]
+        await world.deliver()
+        await world.lose_everything_under_way()
+        await world.run_for(600, sweeping=True)
+        assert {(await world.get(run)).status for run in runs} == {Status.COMPLETED}
+        assert max(world.store.writes.values()) <= 4
+
+
+async def test_the_patrol_asks_for_no_check_that_is_there_already() -> None:
+    async with World() as world:
+        world.llm.takes = FOREVER
+        await world.submit()
+        await world.run_for(1000)
+        without = world.llm.checks
+    async with World() as world:
+        world.llm.takes = FOREVER
+        await world.submit()
+        await world.run_for(1000, sweeping=True)
+        assert world.llm.checks == without
+
+
+async def test_everything_lost_again_and_again_still_lets_every_run_end() -> None:
+    async with World() as world:
+        world.llm.takes = timedelta(seconds=20)
+        world.llm.troubles = [LlmUnavailable() for _ in range(5)]
+        runs = [await world.submit() for _ in range(10)]
+        for _ in range(8):
+            await world.run_for(50, sweeping=True)
+            await world.lose_everything_under_way()
+        await world.run_for(1200, sweeping=True)
+        assert {(await world.get(run)).status for run in runs} == {Status.COMPLETED}
+        assert set(world.llm.submits) == {f"{run.id}-1" for run in runs}
+
+
+async def test_a_run_past_its_deadline_is_expired() -> None:
+    async with World() as world:
+        world.llm.takes = FOREVER
+        run = await world.submit()
+        await world.deliver()
+        await world.lose_everything_under_way()
+        world.clock.forward(3600)
+        await world.run_for(120, sweeping=True)
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "deadline_exceeded"
+
+
+async def test_a_backlog_is_not_fed_with_ever_more_messages() -> None:
+    async with World() as world:
+        run = await world.submit()
+        for _ in range(60):
+            world.clock.forward(60)
+            await world.services.sweep()
+        messages = await world.sqlite.database.read(
+            lambda connection: connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+        )
+        assert (await world.get(run)).status is Status.PENDING
+    assert messages <= 8
+
+
+async def test_operators_see_runs_that_nobody_swept() -> None:
+    async with World() as world:
+        run = await world.submit()
+        await world.lose_everything_under_way()
+        world.clock.forward(179)
+        assert await world.services.read.overdue() == []
+        world.clock.forward(2)
+        assert [found.id for found in await world.services.read.overdue()] == [run.id]
+        await world.run_for(120, sweeping=True)
+        assert await world.services.read.overdue() == []
+
+
+async def test_a_buried_run_fails_visibly_and_its_message_is_kept() -> None:
+    async with World() as world:
+        run = await world.submit()
+        for _ in range(2):
+            await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
+        done = await world.get(run)
+        kept = await world.sqlite.database.read(
+            lambda connection: connection.execute("SELECT message_id FROM dead_letters").fetchall()
+        )
+    assert done.error is not None and done.error.code == "undeliverable"
+    assert [event.type for event in done.events] == ["run.queued", "run.failed"]
+    assert kept == [("7",)]
+
+
+async def test_a_dead_letter_does_not_end_a_run_whose_job_is_at_work() -> None:
+    async with World() as world:
+        run = await world.submit()
+        await world.deliver()
+        await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
+        await world.run_for(30)
+        assert (await world.get(run)).status is Status.COMPLETED
+
+
+async def test_a_dead_letter_of_no_run_is_kept() -> None:
+    async with World() as world:
+        unknown = "00000000-0000-4000-8000-000000000000"
+        await world.services.bury(run_id=unknown, message_id="8", source="process-run", data="{}", attributes={})
+        try:
+            await world.services.read.get(DEMO, unknown)
+        except RunNotFound:
+            return
+    raise AssertionError("the run should not exist")

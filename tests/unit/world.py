@@ -1,0 +1,229 @@
+"""The whole system in one event loop under a clock that only the test moves: real use cases, SQLite in memory, the
+real broker; the LLM is a fake that obeys the same clock."""
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from infra.local.broker import Broker
+from infra.local.fixtures import put_fixtures
+from shared.adapters.sqlite.backend import SqliteBackend
+from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
+from shared.domain import submission
+from shared.domain.directory import CHAT, Profile
+from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.result import Result
+from shared.domain.run import Run
+from shared.errors import ServiceError, StoreUnavailable
+from shared.settings import Settings
+from shared.wiring import Backend, Services, assemble
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+DEMO = Profile(user_id="demo", organization_id="acme", groups=frozenset({"users"}))
+OTHER = Profile(user_id="other", organization_id="globex", groups=frozenset({"users"}))
+FOREVER = timedelta(days=1000)
+
+
+class TestClock:
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.time = EPOCH
+
+    def now(self) -> datetime:
+        return self.time
+
+    def forward(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeLlm:
+    """Finishes a job `takes` after its first submit; `troubles` are raised first, one a call."""
+
+    clock: TestClock
+    takes: timedelta = timedelta(seconds=5)
+    busy_until: datetime = EPOCH
+    within: timedelta = timedelta(0)
+    reports_progress: bool = False
+    troubles: list[ServiceError] = field(default_factory=list)
+    check_troubles: list[ServiceError] = field(default_factory=list)
+    submits: Counter[str] = field(default_factory=Counter)
+    jobs: dict[str, datetime] = field(default_factory=dict)
+    checks: int = 0
+    cancelled: list[str] = field(default_factory=list)
+    during_start: Callable[[Run], Awaitable[None]] | None = None
+    during_check: Callable[[Run], Awaitable[None]] | None = None
+
+    def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
+        return nullcontext(self.clock.now() >= self.busy_until)
+
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+        self.submits[run.idempotency_key] += 1
+        self.within = within
+        if self.during_start is not None:
+            await self.during_start(run)
+        if self.troubles:
+            raise self.troubles.pop(0)
+        if run.api == CHAT:
+            return Finished(result=Result(text="answered"))
+        self.jobs.setdefault(f"job-{run.idempotency_key}", self.clock.now() + self.takes)
+        return Accepted(provider_job_id=f"job-{run.idempotency_key}")
+
+    async def check(self, run: Run) -> Running | Finished:
+        self.checks += 1
+        if self.during_check is not None:
+            await self.during_check(run)
+        if self.check_troubles:
+            raise self.check_troubles.pop(0)
+        ends = self.jobs[run.provider_job_id or ""]
+        if self.clock.now() >= ends:
+            return Finished(result=Result(text="translated"))
+        left = (ends - self.clock.now()) / self.takes
+        return Running(progress=round(1 - left, 2) if self.reports_progress else None)
+
+    async def cancel(self, run: Run) -> None:
+        self.cancelled.append(run.provider_job_id or "")
+
+
+class CountingStore:
+    """Passes everything on and counts what is written."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.writes: Counter[str] = Counter()
+        self._failures = 0
+
+    def fail_reads(self, times: int) -> None:
+        self._failures = times
+
+    async def get(self, run_id: str) -> Run:
+        if self._failures > 0:
+            self._failures -= 1
+            raise StoreUnavailable
+        found: Run = await self._store.get(run_id)
+        return found
+
+    async def create(self, run: Run, **more: Any) -> Any:
+        self.writes[run.id] += 1
+        return await self._store.create(run, **more)
+
+    async def save(self, run: Run) -> Run:
+        saved: Run = await self._store.save(run)
+        self.writes[run.id] += 1
+        return saved
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+class World:
+    """`deliver` is what Pub/Sub and Cloud Tasks do; a test may lose, repeat or reorder by other means."""
+
+    def __init__(self, *, settings: Settings | None = None) -> None:
+        self.clock = TestClock()
+        self.llm = FakeLlm(self.clock)
+        self.sqlite = SqliteBackend(":memory:", self.clock)
+        self.store = CountingStore(self.sqlite.store)
+        self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
+        self.services: Services = assemble(self.settings, self._backend(), self.llm)
+        numbers = count(1)
+        object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
+        self.broker = Broker(
+            self.sqlite.deliveries,
+            deliver_task=self._deliver_task,
+            deliver_message=self._deliver_message,
+            now=lambda: self.clock.now().timestamp(),
+        )
+        self.answers: list[tuple[str, int]] = []
+
+    def _backend(self) -> Backend:
+        lite = self.sqlite
+        return Backend(
+            store=self.store,
+            queue=lite.queue,
+            scheduler=lite.scheduler,
+            watcher=lite.watcher,
+            directory=lite.directory,
+            dead_letters=lite.dead_letters,
+            tokens=None,  # type: ignore[arg-type]
+            clock=self.clock,
+        )
+
+    async def __aenter__(self) -> "World":
+        await put_fixtures(self.sqlite.directory, self.settings)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.sqlite.close()
+
+    async def _deliver_task(self, task: Task) -> int:
+        told = json.loads(task.body)
+        return await self._answer("recheck_run", self.services.advance(told["run_id"], checks=told["checks"]))
+
+    async def _deliver_message(self, topic: str, message: Message) -> int:
+        run_id = json.loads(message.data)["run_id"]
+        if topic == DEAD_LETTERS:
+            letter = {"message_id": str(message.id), "source": topic, "data": message.data, "attributes": {}}
+            return await self._answer("bury_run", self.services.bury(run_id=run_id, **letter))
+        return await self._answer("process_run", self.services.advance(run_id))
+
+    async def _answer(self, function: str, work: Awaitable[None]) -> int:
+        """What the functions do, without HTTP."""
+        try:
+            await work
+            status = 204
+        except ServiceError:
+            status = 503
+        self.answers.append((function, status))
+        return status
+
+    async def submit(self, **body: Any) -> Run:
+        run, _ = await self.services.submit(DEMO, submission.user_run({"input_text": "hello", **body}))
+        return run
+
+    async def submit_job(self, **body: Any) -> Run:
+        whole = {
+            "job_type": "general_llm_request",
+            "model_id": "demo-model",
+            "input_data": {"full_input": "hi"},
+            **body,
+        }
+        run, _ = await self.services.submit(DEMO, submission.job(whole, most_input_bytes=1 << 20))
+        return run
+
+    async def deliver(self) -> None:
+        """Everything that is due now, and what becomes due by it."""
+        while await self.broker.deliver_due():
+            await self.broker.drained()
+
+    async def run_for(self, seconds: float, *, sweeping: bool = False) -> None:
+        """Moves the clock from one due delivery (or sweep) to the next."""
+        ends = self.clock.now() + timedelta(seconds=seconds)
+        while True:
+            await self.deliver()
+            due = await self.sqlite.deliveries.next_due(("llm-runs", "dead-letters"))
+            moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
+            if sweeping:
+                interval = self.settings.sweep_interval
+                passed = (self.clock.now() - EPOCH) // interval
+                moments.append(EPOCH + (passed + 1) * interval)
+            self.clock.time = max(min(moments), self.clock.time + timedelta(milliseconds=1))
+            if sweeping and (self.clock.now() - EPOCH) % self.settings.sweep_interval == timedelta(0):
+                await self.services.sweep()
+            if self.clock.now() >= ends:
+                await self.deliver()
+                return
+
+    async def get(self, run: Run) -> Run:
+        return await self.sqlite.store.get(run.id)
+
+    async def lose_everything_under_way(self) -> None:
+        await self.sqlite.database.write(lambda connection: connection.execute("DELETE FROM messages"))
+        await self.sqlite.database.write(lambda connection: connection.execute("DELETE FROM tasks"))
