@@ -92,10 +92,12 @@ async def test_a_database_that_is_locked_for_long_is_store_unavailable(tmp_path:
 
 
 async def test_opening_by_many_at_once_migrates_once(tmp_path: Path) -> None:
-    databases = [Database(tmp_path / "runs.db") for _ in range(8)]
-    versions = await asyncio.gather(
-        *[database.read(lambda c: c.execute("PRAGMA user_version").fetchone()[0]) for database in databases]
-    )
-    for database in databases:
-        database.close()
-    assert versions == [len(STEPS)] * 8
+    """Many times over: a new file is switched to WAL by one of them while the others are told that it is busy."""
+    for attempt in range(20):
+        databases = [Database(tmp_path / f"{attempt}.db") for _ in range(16)]
+        versions = await asyncio.gather(
+            *[database.read(lambda c: c.execute("PRAGMA user_version").fetchone()[0]) for database in databases]
+        )
+        for database in databases:
+            database.close()
+        assert versions == [len(STEPS)] * 16

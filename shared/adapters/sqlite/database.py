@@ -7,6 +7,7 @@ once for many writes. Each write has its own savepoint: one that raises is undon
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 MOST_IN_ONE_COMMIT = 256
 BUSY_SECONDS = 10.0
+WAL_PAUSE_SECONDS = 0.01
 
 
 @dataclass(slots=True)
@@ -114,11 +116,24 @@ def connect(path: str, busy_seconds: float) -> sqlite3.Connection:
     if path != ":memory:":
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, isolation_level=None, timeout=busy_seconds, cached_statements=256)
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection, busy_seconds)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     migrate(connection)
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """A new file is switched by whoever has it alone; SQLite tells the others that it is busy and does not wait."""
+    give_up_at = time.monotonic() + busy_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+            time.sleep(WAL_PAUSE_SECONDS)
 
 
 def _run_batch(connection: sqlite3.Connection, batch: list[_Task]) -> None:
