@@ -8,6 +8,8 @@ ServiceError
 │  ├─ Forbidden           known caller, not allowed
 │  ├─ RunNotFound         no such run, or somebody else's
 │  ├─ IdempotencyConflict  the key was used before, for something else
+│  ├─ IdempotencyKeyBusy  the key is being claimed by another request right now
+│  ├─ TooManyRuns         over a limit; says when to try again
 │  ├─ RunNotFinished      the result of an open run was asked for
 │  └─ RunFailed           the result of a failed or cancelled run was asked for
 ├─ TransientError         trying again later can help
@@ -89,6 +91,28 @@ class RunFailed(CallerError):
 class IdempotencyConflict(CallerError):
     code = "idempotency_conflict"
     default_message = "This Idempotency-Key was used before with a different body."
+
+
+class IdempotencyKeyBusy(CallerError):
+    retriable = True
+    code = "idempotency_key_busy"
+    default_message = "Another request with this Idempotency-Key is being accepted right now; try again."
+
+
+class TooManyRuns(CallerError):
+    """`limit` names it and `most` is its height, by `window` if it is of a time; `retry_after`: when to try again."""
+
+    code = "too_many_runs"
+    retriable = True
+
+    def __init__(
+        self, message: str, *, code: str, limit: str, most: int, window: timedelta | None, retry_after: timedelta
+    ) -> None:
+        super().__init__(message, code=code)
+        self.limit = limit
+        self.most = most
+        self.window = window
+        self.retry_after = retry_after
 
 
 class TransientError(ServiceError):

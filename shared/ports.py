@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Accepted, Finished, Running
 from shared.domain.run import Kind, Run, Status
 
@@ -51,18 +52,23 @@ class IdempotencyRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """A named stream of updates; within one organization, or, for a name that is unique by itself, in any."""
+    """A named stream of updates; of one tenant, or, for a name that is unique by itself, of any."""
 
     name: str
-    organization_id: str | None = None
+    tenant_id: str | None = None
 
 
 class RunStore(Protocol):
-    async def create(self, run: Run, *, idempotency: IdempotencyRecord | None = None) -> IdempotencyRecord | None:
+    async def create(
+        self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
+    ) -> IdempotencyRecord | None:
         """One atomic commit of the run, of its idempotency record, and of the parts of an input too large to be inline.
 
         None when the run is recorded; repeating it with the same run (after an answer was lost) does no harm. When the
         key belongs to another run that did not fail and has not expired, that record, and nothing is written.
+
+        The same commit reserves the run's place within `limits`, so that of any number at once no more than allowed
+        are recorded; raises TooManyRuns, and nothing is written. IdempotencyKeyBusy when too many want one key at once.
         """
 
     async def get(self, run_id: str) -> Run:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from shared.domain.limits import Limits
 from shared.domain.run import Kind
 from shared.domain.submission import JOB_TYPES
 from shared.errors import ConfigurationError
@@ -51,6 +52,7 @@ class Settings:
     """The longest a synchronous LLM call may take."""
     llm_threads: int = 32
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
+    limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
     most_input_bytes: int = 1024 * 1024
     pending_grace: timedelta = timedelta(seconds=15)
@@ -72,6 +74,8 @@ class Settings:
             "RECHECK_URL": self.recheck_url,
             "LLM_DEPLOYMENTS": json.dumps(dict(self.deployments)),
             "PENDING_GRACE_SECONDS": str(self.pending_grace.total_seconds()),
+            "SUBMITS_PER_MINUTE": str(self.limits.submits_a_minute or 0),
+            "MAX_OPEN_RUNS": str(self.limits.open_runs or 0),
             "SWEEP_SECONDS": str(self.sweep_interval.total_seconds()),
         }
         return {name: value for name, value in named.items() if value is not None}
@@ -98,6 +102,10 @@ def from_environment() -> Settings:
         chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, least=1, most=540),
         llm_threads=reader.number("LLM_THREADS", 32, least=1, most=1000),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
+        limits=Limits(
+            submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, least=0, most=1_000_000) or None,
+            open_runs=reader.number("MAX_OPEN_RUNS", 1000, least=0, most=1_000_000) or None,
+        ),
         retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
         most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),
         pending_grace=timedelta(

@@ -218,6 +218,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             directory=backend.directory,
             clock=clock,
             terms=_terms(settings),
+            limits=settings.limits,
             new_id=lambda: str(uuid4()),
         ),
         advance=AdvanceRun(

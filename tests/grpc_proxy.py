@@ -34,6 +34,7 @@ class GrpcProxy:
         self._lock = threading.Lock()
         self.calls: Counter[str] = Counter()
         self.writes: Counter[str] = Counter()
+        self.deletes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self.hook: Hook | None = None
 
@@ -70,11 +71,12 @@ class GrpcProxy:
     def _count_documents(self, method: str, request: bytes) -> None:
         """Documents by their path below the database."""
         if method == COMMIT:
-            names = [write.update.name for write in CommitRequest.deserialize(request).writes]
-            self.writes.update(name.partition("/documents/")[2] for name in names)
+            writes = CommitRequest.deserialize(request).writes
+            self.writes.update(_path(write.update.name) for write in writes if write.update.name)
+            self.deletes.update(_path(write.delete) for write in writes if write.delete)
         elif method == "BatchGetDocuments":
             names = list(BatchGetDocumentsRequest.deserialize(request).documents)
-            self.reads.update(name.partition("/documents/")[2] for name in names)
+            self.reads.update(map(_path, names))
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -151,3 +153,8 @@ def repeat(method_to_repeat: str, times: int) -> Hook:
 
 def down(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
     raise Unavailable
+
+
+def _path(name: str) -> str:
+    """`llm_runs/…` of projects/…/databases/…/documents/llm_runs/…"""
+    return name.partition("/documents/")[2]

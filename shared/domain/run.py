@@ -66,6 +66,8 @@ class Run:
     status: Status
     user_id: str
     organization_id: str
+    tenant_id: str
+    """The caller's own organization, whose channels and limits it is under; `organization_id` may be its client's."""
     channel: str
     api: str
     created_at: datetime
@@ -109,6 +111,8 @@ class Run:
     usage: Usage = Usage()
     error: Failure | None = None
     events: tuple[Event, ...] = ()
+    permit: int | None = None
+    """A store's own note: the number of the place that the open run takes among those of its tenant."""
     revision: Any = field(default=None, compare=False)
     """The stored version this was read from, opaque; a save based on an old one is refused."""
 

@@ -160,6 +160,7 @@ def new_run(
         status=Status.PENDING,
         user_id=caller.user_id,
         organization_id=organization.id,
+        tenant_id=caller.organization_id,
         channel=submission.channel or f"user:{caller.user_id}",
         api=model.api if model else JOBS,
         created_at=now,

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from shared import log
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.domain.submission import Submission, Terms, new_run
 from shared.errors import (
@@ -36,6 +37,7 @@ class SubmitRun:
     directory: Directory
     clock: Clock
     terms: Terms
+    limits: Limits
     new_id: Callable[[], str]
 
     async def __call__(
@@ -55,7 +57,7 @@ class SubmitRun:
             terms=self.terms,
             now=self.clock.now(),
         )
-        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None)
+        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)

@@ -1,6 +1,7 @@
 """What an error of ours is in HTTP: the one table of status codes, and the envelope that every client gets."""
 
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -41,7 +42,9 @@ STATUS_OF: dict[type[ServiceError], int] = {
     MethodNotAllowed: 405,
     errors.InputTooLarge: 413,
     NotJson: 415,
+    errors.IdempotencyKeyBusy: 409,
     errors.IdempotencyConflict: 422,
+    errors.TooManyRuns: 429,
     errors.LlmRefused: 500,
     errors.DeadlineExceeded: 500,
     errors.MalformedMessage: 500,
@@ -73,8 +76,21 @@ def error_response(error: ServiceError) -> Response:
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.CONFLICT):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, MethodNotAllowed):
         headers["Allow"] = error.allow
+    if isinstance(error, errors.TooManyRuns):
+        headers.update(_limit_headers(error))
     return JSONResponse(error_body(error), status_code=status, headers=headers)
+
+
+def _limit_headers(error: errors.TooManyRuns) -> dict[str, str]:
+    """As https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ has them."""
+    seconds = max(ceil(error.retry_after.total_seconds()), 1)
+    window = f";w={round(error.window.total_seconds())}" if error.window else ""
+    return {
+        "Retry-After": str(seconds),
+        "RateLimit-Policy": f'"{error.limit}";q={error.most}{window}',
+        "RateLimit": f'"{error.limit}";r=0;t={seconds}',
+    }

@@ -50,8 +50,8 @@ async def all_queries() -> list[Any]:
         await store.count_runs(wanted)
     for before, after in product((None, NOW), (None, a_run())):
         await store.due_runs(1, before=before, after=after, limit=10)
-    for organization_id in (None, "acme"):
-        await store.changed_runs(Channel(name="c", organization_id=organization_id), since=NOW, limit=10)
+    for tenant_id in (None, "acme"):
+        await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     return store.sent
 
 
@@ -94,4 +94,4 @@ def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
 
 def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
     expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
-    assert expiring == {"llm_runs", "idempotency_keys"}
+    assert expiring == {"llm_runs", "idempotency_keys", "parts", "permits"}

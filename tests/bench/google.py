@@ -18,7 +18,7 @@ from tests.e2e.system import ROOT, until
 SLOW_SECONDS = 20
 CPU_SECONDS_A_REQUEST = 0.05
 GIBIBYTES = 0.5
-WRITE, READ = 0.09 / 1e5, 0.03 / 1e5
+WRITE, READ, DELETE = 0.09 / 1e5, 0.03 / 1e5, 0.01 / 1e5
 TASK, REQUEST = 0.40 / 1e6, 0.40 / 1e6
 MESSAGE = 40 / 2**40 * 1000 * 2
 CPU_SECOND, GIBIBYTE_SECOND = 0.000024, 0.0000025
@@ -60,9 +60,11 @@ def show_documents(system: FaultySystem) -> None:
     with system.client("read_runs") as client:
         checks = client.get(f"/llm_user_runs/{run_id}").json()["metrics"]["checks"]
     show(f"Firestore writes, reads of a run of {SLOW_SECONDS} s with {checks} re-checks", f"{writes}, {reads}")
+    permits = sum(name.startswith("permits/") for name in system.firestore.writes)
+    show("  besides, for its two limits: writes, deletes", f"{permits}, {permits}")
     requests = 2 + checks
     functions = requests * (REQUEST + CPU_SECONDS_A_REQUEST * (CPU_SECOND + GIBIBYTES * GIBIBYTE_SECOND))
-    cost = writes * WRITE + reads * READ + checks * TASK + MESSAGE + functions
+    cost = (writes + permits) * WRITE + permits * DELETE + reads * READ + checks * TASK + MESSAGE + functions
     show(f"a million of them, at {CPU_SECONDS_A_REQUEST * 1e3:.0f} ms of CPU a request", f"${cost * 1e6:.0f}")
 
 

@@ -18,6 +18,7 @@ def a_run(**changes: Any) -> Run:
         status=Status.PENDING,
         user_id="demo",
         organization_id="acme",
+        tenant_id="acme",
         channel="user:demo",
         api="llm_jobs",
         created_at=NOW,

@@ -166,9 +166,9 @@ async def test_due_runs_come_by_shard_in_order_and_in_pages(backend: Any) -> Non
 
 async def test_changed_runs_come_by_channel_in_the_order_of_their_changes(backend: Any) -> None:
     runs = [a_run(channel="desk", updated_at=NOW + timedelta(seconds=n)) for n in range(4)]
-    for run in [*runs, a_run(channel="other"), a_run(channel="desk", organization_id="globex")]:
+    for run in [*runs, a_run(channel="other"), a_run(channel="desk", tenant_id="globex")]:
         await backend.store.create(run)
-    desk = Channel(name="desk", organization_id="acme")
+    desk = Channel(name="desk", tenant_id="acme")
     changed = await backend.store.changed_runs(desk, since=NOW + timedelta(seconds=1), limit=2)
     assert [run.id for run in changed] == [run.id for run in runs[1:3]]
     assert len(await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)) == 5

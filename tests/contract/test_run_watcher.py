@@ -103,7 +103,7 @@ async def test_a_channel_gives_each_change_of_its_runs_once(backend: Any) -> Non
     old = a_run(channel="desk", updated_at=NOW - timedelta(hours=1))
     for run in (before, other, old):
         await backend.store.create(run)
-    async with backend.watcher.watch_channel(Channel(name="desk", organization_id="acme"), since=NOW) as feed:
+    async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
         assert await feed.next(timeout=5) == before
         assert await feed.next(timeout=0.2) is None
         await backend.store.create(new := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))

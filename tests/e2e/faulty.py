@@ -13,6 +13,7 @@ import httpx
 
 from infra.local.cloud import FUNCTIONS, Processes, start_functions, url_of
 from infra.local.emulators import Emulator, free_host, start_pubsub, wait_until_ready
+from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
 from tests.grpc_proxy import GrpcProxy
@@ -87,6 +88,7 @@ class FaultySystem:
             recheck_url=url_of(self.ports["recheck_run"]),
             sweep_interval=timedelta(seconds=SWEEP_SECONDS),
             pending_grace=timedelta(seconds=GRACE_SECONDS),
+            limits=Limits(submits_a_minute=100_000, open_runs=1000),
             deployments=dict.fromkeys(("europe", "tokyo", "default"), self.simulator_url),
         )
 

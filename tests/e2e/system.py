@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return {**kept, "DATA_DIR": str(data_dir), "PORT": "0", "LLM_SIM_PORT": "0", "PYTHONUNBUFFERED": "1", **settings}
+    ours = {"DATA_DIR": str(data_dir), "PORT": "0", "LLM_SIM_PORT": "0", "PYTHONUNBUFFERED": "1"}
+    return {**kept, **ours, "SUBMITS_PER_MINUTE": "0", **settings}
 
 
 class System:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,6 +62,17 @@ def test_a_run_costs_four_writes_and_three_reads_and_one_for_each_re_check(syste
     assert run["status"] == "completed" and run["metrics"]["checks"] >= 5
     assert system.firestore.writes[document] == 4
     assert reads <= 3 + run["metrics"]["checks"]
+
+
+def test_limits_cost_two_writes_more_and_one_delete(system: FaultySystem) -> None:
+    counters = (system.firestore.writes, system.firestore.deletes)
+    before = [permits(counter) for counter in counters]
+    check_all_complete_once(system, submit(system, 5))
+    assert [permits(counter) - was for counter, was in zip(counters, before, strict=True)] == [10, 5]
+
+
+def permits(counter: Counter[str]) -> int:
+    return sum(count for name, count in counter.items() if name.startswith("permits/"))
 
 
 def test_with_every_third_task_lost_all_complete(system: FaultySystem) -> None:

@@ -16,17 +16,19 @@ from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
+from shared.adapters.gcp.permits import Permits, give_back
 from shared.adapters.parts import joined, without_large_input
 from shared.adapters.readable import readable
+from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run, Status
-from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
 PARTS = "parts"
 INPUT, RESULT = "input", "result"
 KEYS = "idempotency_keys"
-MOST_TRIES = 5
+MOST_TRIES = 8
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
@@ -36,17 +38,21 @@ class FirestoreRunStore:
     def __init__(self, clients: ClientsByLoop) -> None:
         self._clients = clients
 
-    async def create(self, run: Run, *, idempotency: IdempotencyRecord | None = None) -> IdempotencyRecord | None:
+    async def create(
+        self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
+    ) -> IdempotencyRecord | None:
+        """Whether the key, a permit or the store was in the way of a commit, is read afterwards: errors do not tell."""
         taken_at: Any = None
+        permits = Permits(self._firestore, run, limits)
         for _ in range(MOST_TRIES):
-            if await self._try_to_create(run, idempotency, taken_at):
+            if await self._try_to_create(run, permits, idempotency, taken_at):
                 return None
-            if idempotency is None:
-                break
-            taken, taken_at = await self._living_record(idempotency, now=run.created_at)
-            if taken is not None:
-                return taken
-        raise StoreUnavailable
+            if idempotency is not None:
+                taken, taken_at = await self._living_record(idempotency, now=run.created_at)
+                if taken is not None:
+                    return taken
+            await permits.draw_again()
+        raise StoreUnavailable if idempotency is None else IdempotencyKeyBusy
 
     async def get(self, run_id: str) -> Run:
         async with calling(StoreUnavailable):
@@ -63,15 +69,18 @@ class FirestoreRunStore:
 
     async def save(self, run: Run) -> Run:
         batch, reference = self._firestore.batch(), self._run(run.id)
-        document, parts = to_firestore(run)
+        kept = replace(run, permit=None) if run.is_complete else run
+        document, parts = to_firestore(kept)
         batch.update(reference, document, option=self._if_unchanged_since(run.revision))
+        if run.is_complete:
+            give_back(batch, self._firestore, run)
         for number, text in enumerate(parts):
             batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), {"text": text})
         try:
             async with calling(StoreUnavailable):
-                return await self._commit_save(batch, run)
+                return await self._commit_save(batch, kept)
         except StoreUnavailable:
-            return await self._saved_after_all(run, or_else=StoreUnavailable())
+            return await self._saved_after_all(kept, or_else=StoreUnavailable())
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
@@ -107,8 +116,8 @@ class FirestoreRunStore:
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""
         query = self._firestore.collection(RUNS).where(filter=FieldFilter("channel", "==", channel.name))
-        if channel.organization_id is not None:
-            query = query.where(filter=FieldFilter("organization_id", "==", channel.organization_id))
+        if channel.tenant_id is not None:
+            query = query.where(filter=FieldFilter("tenant_id", "==", channel.tenant_id))
         return query.where(filter=FieldFilter("updated_at", ">=", since)).order_by("updated_at")
 
     @property
@@ -161,12 +170,15 @@ class FirestoreRunStore:
                 query = query.where(filter=FieldFilter(name, "==", str(value)))
         return query
 
-    async def _try_to_create(self, run: Run, idempotency: IdempotencyRecord | None, taken_at: Any) -> bool:
-        """False when the idempotency key, or a run of this id, is in the way."""
-        stored, parts = without_large_input(run)
+    async def _try_to_create(
+        self, run: Run, permits: Permits, idempotency: IdempotencyRecord | None, taken_at: Any
+    ) -> bool:
+        """False when the idempotency key, a permit, or a run of this id, is in the way."""
+        stored, parts = without_large_input(replace(run, permit=permits.number))
         batch, reference = self._firestore.batch(), self._run(run.id)
         document, _ = to_firestore(stored)
         batch.create(reference, document)
+        permits.add_to(batch)
         for number, text in enumerate(parts):
             batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), {"text": text})
         if idempotency is not None:

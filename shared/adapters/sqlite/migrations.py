@@ -7,9 +7,10 @@ STEPS = (
     CREATE TABLE runs (
         id TEXT PRIMARY KEY, revision INTEGER NOT NULL,
         document TEXT NOT NULL, status TEXT NOT NULL, due_at TEXT, updated_at TEXT NOT NULL,
-        user_id TEXT NOT NULL, organization_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
+        user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
         channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX runs_open ON runs (tenant_id) WHERE status IN ('pending', 'processing');
     CREATE INDEX runs_by_channel ON runs (channel, updated_at);
     CREATE INDEX runs_by_user ON runs (user_id, created_at DESC, id DESC);
     CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL;

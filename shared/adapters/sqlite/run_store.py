@@ -11,6 +11,7 @@ from shared.adapters.parts import joined, without_large_input
 from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
 from shared.domain.document import from_document, to_document
+from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
@@ -24,7 +25,9 @@ class SqliteRunStore:
         self._database = database
         self._on_change = on_change
 
-    async def create(self, run: Run, *, idempotency: IdempotencyRecord | None = None) -> IdempotencyRecord | None:
+    async def create(
+        self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
+    ) -> IdempotencyRecord | None:
         stored, parts = without_large_input(run)
         row = (run.id, *_changing(stored), *_fixed(stored))
 
@@ -32,6 +35,7 @@ class SqliteRunStore:
             taken = _claim(connection, idempotency, now=run.created_at) if idempotency else None
             if taken is not None and taken.run_id != run.id:
                 return taken
+            _refuse_above(connection, limits, run)
             marks = ", ".join("?" * (len(row) - 1))
             connection.execute(f"INSERT INTO runs VALUES (?, 1, {marks}) ON CONFLICT DO NOTHING", row)
             connection.executemany(
@@ -119,8 +123,8 @@ class SqliteRunStore:
         rows = await self._database.read(
             lambda connection: connection.execute(
                 "SELECT document, revision FROM runs WHERE channel = ? AND updated_at >= ?"
-                " AND organization_id = coalesce(?, organization_id) ORDER BY updated_at, id LIMIT ?",
-                (channel.name, since.isoformat(), channel.organization_id, limit),
+                " AND tenant_id = coalesce(?, tenant_id) ORDER BY updated_at, id LIMIT ?",
+                (channel.name, since.isoformat(), channel.tenant_id, limit),
             ).fetchall()
         )
         return list(readable(rows, _run))
@@ -134,7 +138,7 @@ def _changing(run: Run) -> tuple[Any, ...]:
 
 def _fixed(run: Run) -> tuple[Any, ...]:
     """The columns that stay as they were created."""
-    whose = (run.user_id, run.organization_id, run.kind, run.job_type, run.question_id)
+    whose = (run.user_id, run.tenant_id, run.kind, run.job_type, run.question_id)
     return (*whose, run.channel, run.shard, run.created_at.isoformat())
 
 
@@ -155,6 +159,19 @@ def _claim(connection: sqlite3.Connection, wanted: IdempotencyRecord, *, now: da
         (wanted.key_hash, wanted.body_hash, wanted.run_id, wanted.expires_at.isoformat()),
     )
     return None
+
+
+def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> None:
+    """Inside the one writing transaction, so that nobody can come in between."""
+    if limits.submits_a_minute is not None:
+        since = minute_of(run.created_at).isoformat()
+        query = "SELECT count(*) FROM runs WHERE user_id = ? AND created_at >= ? AND id != ?"
+        if connection.execute(query, (run.user_id, since, run.id)).fetchone()[0] >= limits.submits_a_minute:
+            raise too_many_submits(limits.submits_a_minute, run.created_at)
+    if limits.open_runs is not None:
+        query = "SELECT count(*) FROM runs WHERE tenant_id = ? AND status IN ('pending', 'processing') AND id != ?"
+        if connection.execute(query, (run.tenant_id, run.id)).fetchone()[0] >= limits.open_runs:
+            raise too_many_open_runs(limits.open_runs)
 
 
 def _run(row: tuple[str, int]) -> Run:

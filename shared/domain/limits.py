@@ -1,0 +1,47 @@
+"""How much a user may submit, and how much an organization may have open, at most."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.errors import TooManyRuns
+
+WINDOW = timedelta(minutes=1)
+OPEN_RUNS_PAUSE = timedelta(seconds=5)
+"""When to ask again for a place that any run's end may free."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`submits_a_minute` of one user, by the clock's minutes; `open_runs` of one tenant at once. None: no limit."""
+
+    submits_a_minute: int | None = None
+    open_runs: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+def minute_of(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def too_many_submits(most: int, now: datetime) -> TooManyRuns:
+    return TooManyRuns(
+        f"You may submit {most} runs a minute; try again in the next one.",
+        code="too_many_submits",
+        limit="submits",
+        most=most,
+        window=WINDOW,
+        retry_after=minute_of(now) + WINDOW - now,
+    )
+
+
+def too_many_open_runs(most: int) -> TooManyRuns:
+    return TooManyRuns(
+        f"Your organization has {most} open runs, as many as it may; try again when one has ended.",
+        code="too_many_open_runs",
+        limit="open-runs",
+        most=most,
+        window=None,
+        retry_after=OPEN_RUNS_PAUSE,
+    )
