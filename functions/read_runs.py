@@ -51,6 +51,13 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     return render.one(run, render.whole(run, await services.read.input_of(run)), cancelled=cancelled)
 
 
+async def delete_run(request: Request, run_uuid: str) -> Response:
+    services = wiring.services()
+    caller = await auth.caller(request, services)
+    run = await services.delete(caller, parse.run_id(run_uuid))
+    return render.one(run, render.whole(run, {}))
+
+
 async def stream_run(request: Request, run_uuid: str) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
@@ -66,8 +73,10 @@ async def list_overdue(request: Request) -> Response:
 
 ROUTES = Routes(
     Route("GET", "/llm_user_runs/{run_uuid}", get_user_run),
+    Route("DELETE", "/llm_user_runs/{run_uuid}", delete_run),
     Route("GET", "/llm_user_runs/{run_uuid}/stream", stream_run),
     Route("GET", "/api/llm/jobs", list_jobs),
+    Route("DELETE", "/api/llm/jobs/{run_uuid}", delete_run),
     Route("GET", "/api/llm/jobs/{job_id}/status", get_job_status),
     Route("GET", "/api/llm/jobs/{job_id}/result", get_job_result),
     Route("GET", "/api/llm/jobs/{run_uuid}/stream", stream_run),

@@ -11,6 +11,8 @@ ServiceError
 │  ├─ IdempotencyKeyBusy  the key is being claimed by another request right now
 │  ├─ TooManyRuns         over a limit; says when to try again
 │  ├─ RunNotFinished      the result of an open run was asked for
+│  ├─ RunOpen             only a complete run can be deleted
+│  ├─ RunDeleted          its owner had its content erased
 │  └─ RunFailed           the result of a failed or cancelled run was asked for
 ├─ TransientError         trying again later can help
 │  ├─ StoreUnavailable    the database did not answer, or refused for now
@@ -81,6 +83,16 @@ class RunNotFound(CallerError):
 class RunNotFinished(CallerError):
     code = "run_not_finished"
     default_message = "The run is not finished; ask for its status until it is complete."
+
+
+class RunOpen(CallerError):
+    code = "run_open"
+    default_message = "The run is not complete; cancel it first."
+
+
+class RunDeleted(CallerError):
+    code = "run_deleted"
+    default_message = "The run was deleted and has no result any more."
 
 
 class RunFailed(CallerError):

@@ -83,6 +83,12 @@ class RunStore(Protocol):
         Raises StaleRun when somebody else saved in between; then nothing has changed.
         """
 
+    async def erase(self, run: Run) -> Run:
+        """Like `save`, of a run whose content was taken out; the same commit deletes what of it is kept in parts."""
+
+    async def forget_expired(self, now: datetime, *, limit: int) -> int:
+        """Deletes what is past its `expires_at`, where the store does not do that by itself: how many runs."""
+
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
     ) -> Sequence[Run]:

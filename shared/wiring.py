@@ -31,6 +31,7 @@ from shared.settings import Settings, from_environment, secret
 from shared.usecases.advance import AdvanceRun, Leases
 from shared.usecases.bury import BuryRun
 from shared.usecases.cancel import CancelRun
+from shared.usecases.delete import DeleteRun
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.submit import SubmitRun
@@ -79,6 +80,7 @@ class Services:
     submit: SubmitRun
     advance: AdvanceRun
     cancel: CancelRun
+    delete: DeleteRun
     read: ReadRuns
     watch: WatchRun
     recover: RecoverRuns
@@ -225,6 +227,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             store=store, provider=provider, scheduler=backend.scheduler, clock=clock, leases=_leases(settings)
         ),
         cancel=CancelRun(store=store, reader=read, provider=provider, clock=clock),
+        delete=DeleteRun(store=store, reader=read, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
         sweep=SweepRuns(

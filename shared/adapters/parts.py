@@ -7,6 +7,9 @@ from typing import Any
 
 from shared.domain.run import INLINE_INPUT_BYTES, Run
 
+INPUT, RESULT = "input", "result"
+"""Whose parts they are."""
+INLINE_RESULT_BYTES = 256 * 1024
 PART_CHARACTERS = 200_000
 """At most four bytes each: below Firestore's 1 MiB a document."""
 
@@ -15,6 +18,15 @@ def without_large_input(run: Run) -> tuple[Run, list[str]]:
     """(the run as stored, the parts of its input when that is too large to be inline)."""
     parts = parts_of(run.input, inline_bytes=INLINE_INPUT_BYTES)
     return (replace(run, input={}, input_parts=len(parts)), parts) if parts else (run, [])
+
+
+def take_large_result(document: dict[str, Any]) -> list[str]:
+    """The parts of a run's result when that is too large to stand in its document, where only their number is left."""
+    parts = parts_of(document["result"], inline_bytes=INLINE_RESULT_BYTES)
+    document["result_parts"] = len(parts)
+    if parts:
+        document["result"] = None
+    return parts
 
 
 def parts_of(value: Any, *, inline_bytes: int) -> list[str]:

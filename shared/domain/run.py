@@ -95,6 +95,8 @@ class Run:
     sent_at: datetime | None = None
     """When the LLM took the provider job; re-checks are planned from here."""
     completed_at: datetime | None = None
+    deleted_at: datetime | None = None
+    """When its owner had its content erased."""
     attempt: int = 0
     fence: int = 0
     provider_job_id: str | None = None
@@ -207,6 +209,20 @@ class Run:
     def with_late_result(self, now: datetime) -> "Run":
         """What the LLM still delivered after the cancel; history, not status."""
         return replace(self, updated_at=now, events=self._with_event("run.late_result", now))
+
+    def erased(self, now: datetime) -> "Run":
+        """What user and LLM wrote is gone; what happened, when, and what it cost stays."""
+        return replace(
+            self,
+            input={},
+            input_parts=0,
+            style_guide=None,
+            reference_file_ids=(),
+            result=None,
+            deleted_at=now,
+            updated_at=now,
+            due_at=None,
+        )
 
     def postponed(self, due_at: datetime) -> "Run":
         return replace(self, due_at=due_at)

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.domain.directory import Profile
 from shared.domain.run import SHARDS, Run, Status
-from shared.errors import RunFailed, RunNotFinished, RunNotFound
+from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound
 from shared.ports import Clock, Position, RunFilter, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
@@ -30,13 +30,15 @@ class ReadRuns:
     async def get(self, caller: Profile, run_id: str) -> Run:
         """Raises RunNotFound, also for another user's run and for one past its retention."""
         run = await self.store.get(run_id)
-        if run.user_id != caller.user_id or self.clock.now() >= run.expires_at:
+        if run.user_id != caller.user_id or self._is_past(run):
             raise RunNotFound
         return run
 
     async def get_finished(self, caller: Profile, run_id: str) -> Run:
-        """A run that has a result. Raises RunNotFound, RunNotFinished, RunFailed."""
+        """A run that has a result. Raises RunNotFound, RunNotFinished, RunFailed, RunDeleted."""
         run = await self.get(caller, run_id)
+        if run.deleted_at is not None:
+            raise RunDeleted
         if run.status is Status.CANCELLED:
             raise RunFailed("The run was cancelled and has no result.", code="run_cancelled")
         if run.error is not None:
@@ -45,14 +47,18 @@ class ReadRuns:
             raise RunNotFinished
         return run
 
+    def _is_past(self, run: Run) -> bool:
+        """Stores forget what has expired within a day or so; nobody is shown it in between."""
+        return self.clock.now() >= run.expires_at
+
     async def input_of(self, run: Run) -> Mapping[str, Any]:
         return await self.store.load_input(run)
 
     async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: Position | None) -> Page:
         runs = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
-        shown = runs[:limit]
+        shown = [run for run in runs[:limit] if not self._is_past(run)]
         more = len(runs) > limit
-        last = Position(created_at=shown[-1].created_at, run_id=shown[-1].id) if more else None
+        last = Position(created_at=runs[limit - 1].created_at, run_id=runs[limit - 1].id) if more else None
         return Page(runs=shown, total=await self.store.count_runs(wanted), following=last)
 
     async def overdue(self) -> Sequence[Run]:

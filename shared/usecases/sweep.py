@@ -7,7 +7,7 @@ patrols one shard; all of them in turn. The sweeper never calls the LLM, so a sl
 """
 
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from shared import log
@@ -20,6 +20,7 @@ from shared.usecases.advance import recheck_of
 
 PAGE = 100
 MOST_PAGES = 20
+MOST_FORGOTTEN = 500
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Swept:
     published: int = 0
     patrolled: int = 0
     failed: int = 0
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,9 @@ class SweepRuns:
         async for run in self._open_runs(turn, before=None):
             if run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
+        swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
         if swept != Swept():
-            log.info("swept", published=swept.published, patrolled=swept.patrolled, failed=swept.failed)
+            log.info("swept", **asdict(swept))
         return swept
 
     async def _open_runs(self, shard: int, *, before: datetime | None) -> AsyncIterator[Run]:

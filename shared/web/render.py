@@ -66,6 +66,7 @@ def user_run(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "result": _result(run),
         "metrics": _metrics(run),
         "error": asdict(run.error) if run.error else None,
+        **_deletion(run),
     }
 
 
@@ -81,6 +82,7 @@ def job(run: Run) -> dict[str, Any]:
     }
     if not run.is_complete:
         return body
+    body.update(_deletion(run))
     body.update(
         started_at=time(run.started_at), completed_at=time(run.completed_at), processing_time=_processing_time(run)
     )
@@ -153,6 +155,10 @@ def retry_after(run: Run, now: datetime) -> int:
     """Seconds until there may be news: until the next re-check, or one while nothing is at work yet."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
     return min(max(round(seconds + 0.5), 1), MOST_RETRY_AFTER)
+
+
+def _deletion(run: Run) -> dict[str, Any]:
+    return {"deleted_at": time(run.deleted_at)} if run.deleted_at else {}
 
 
 def _processing_time(run: Run) -> float | None:

@@ -1,14 +1,16 @@
 """What every run store promises (shared/ports.py)."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Kind, ModelRef, Status
-from shared.errors import RunNotFound, StaleRun
+from shared.errors import RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
 
@@ -80,6 +82,43 @@ async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> N
     assert (await backend.store.get(run.id)) == saved == done
     [listed] = await backend.store.list_runs(JOBS, limit=1)
     assert listed.result == result
+
+
+@pytest.mark.parametrize("size", [10, 300 * 1024])
+async def test_erasing_leaves_no_content_anywhere(backend: Any, size: int) -> None:
+    await backend.store.create(run := a_run(input={"full_input": "canary" * size}, style_guide="canary"))
+    done = (await backend.store.get(run.id)).completed(
+        NOW, result=Result(text="canary" * size), usage=Usage(input_tokens=3), checks=1
+    )
+    done = await backend.store.save(done)
+    await backend.store.save(done.with_late_result(NOW))
+    with pytest.raises(StaleRun):
+        await backend.store.erase(done.erased(NOW))
+    newest = await backend.store.get(run.id)
+    erased = await backend.store.erase(newest.erased(NOW))
+    stored = await backend.store.get(run.id)
+    assert stored == erased and "canary" not in repr(stored) and await backend.store.load_input(stored) == {}
+    assert (stored.status, stored.usage, stored.deleted_at) == (Status.COMPLETED, Usage(input_tokens=3), NOW)
+    with pytest.raises(StoreUnavailable):
+        await backend.store.load_input(replace(stored, input_parts=1))
+
+
+async def test_what_has_expired_is_forgotten_with_its_parts(sqlite: SqliteBackend) -> None:
+    """Firestore's own TTL does it there."""
+    late, early = NOW + timedelta(days=40), NOW + timedelta(days=20)
+    keys = ("old", "new")
+    old = a_run(expires_at=early, input={"full_input": "x" * 20_000})
+    for run, key in zip((old, a_run(expires_at=late)), keys, strict=True):
+        record = IdempotencyRecord(key_hash=key, body_hash="b", run_id=run.id, expires_at=run.expires_at)
+        await sqlite.store.create(run, idempotency=record)
+    assert await sqlite.store.forget_expired(NOW + timedelta(days=30), limit=10) == 1
+    left = [
+        await sqlite.database.read(
+            lambda connection, table=table: connection.execute(f"SELECT * FROM {table}").fetchall()
+        )
+        for table in ("runs", "idempotency", "run_parts")
+    ]
+    assert [len(rows) for rows in left] == [1, 1, 0] and left[1][0][0] == "new"
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.adapters.parts import parts_of
+from shared.adapters.parts import take_large_result
 from shared.domain.document import from_document, to_document
 from shared.domain.run import Run
 
 PLAIN_INPUT = frozenset({"text", "system_message", "full_input", "instructions"})
 """Other names may be none that Firestore takes."""
-INLINE_RESULT_BYTES = 256 * 1024
 
 
 def to_firestore(run: Run) -> tuple[dict[str, Any], list[str]]:
@@ -24,11 +23,8 @@ def to_firestore(run: Run) -> tuple[dict[str, Any], list[str]]:
     is_plain = all(name in PLAIN_INPUT and isinstance(value, str) for name, value in run.input.items())
     document["input_json"] = None if is_plain else json.dumps(run.input)
     document["input"] = document["input"] if is_plain else {}
-    parts = parts_of(document["result"], inline_bytes=INLINE_RESULT_BYTES)
-    document["result_parts"] = len(parts)
-    if parts:
-        document["result"] = None
-    elif document["result"] is not None:
+    parts = take_large_result(document)
+    if document["result"] is not None:
         document["result"]["raw"] = json.dumps(document["result"]["raw"])
     return document, parts
 

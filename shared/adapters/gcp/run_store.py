@@ -4,6 +4,7 @@ A commit whose answer was lost is retried by the client and then fails on its ow
 proof that nothing was written: whatever is in doubt is read again and compared.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
-from shared.adapters.parts import joined, without_large_input
+from shared.adapters.parts import INPUT, RESULT, joined, without_large_input
 from shared.adapters.readable import readable
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run, Status
@@ -26,7 +27,6 @@ from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
 PARTS = "parts"
-INPUT, RESULT = "input", "result"
 KEYS = "idempotency_keys"
 MOST_TRIES = 8
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -68,6 +68,18 @@ class FirestoreRunStore:
         return content
 
     async def save(self, run: Run) -> Run:
+        return await self._save(run, without_parts=[])
+
+    async def erase(self, run: Run) -> Run:
+        async with calling(StoreUnavailable):
+            parts = [part async for part in self._run(run.id).collection(PARTS).list_documents(**bounded())]
+        return await self._save(run, without_parts=parts)
+
+    async def forget_expired(self, now: datetime, *, limit: int) -> int:
+        """Firestore's TTL policies do it (infra/firestore.indexes.json)."""
+        return 0
+
+    async def _save(self, run: Run, *, without_parts: Sequence[Any]) -> Run:
         batch, reference = self._firestore.batch(), self._run(run.id)
         kept = replace(run, permit=None) if run.is_complete else run
         document, parts = to_firestore(kept)
@@ -75,7 +87,9 @@ class FirestoreRunStore:
         if run.is_complete:
             give_back(batch, self._firestore, run)
         for number, text in enumerate(parts):
-            batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), {"text": text})
+            batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), _part(run, text))
+        for part in without_parts:
+            batch.delete(part)
         try:
             async with calling(StoreUnavailable):
                 return await self._commit_save(batch, kept)
@@ -133,7 +147,8 @@ class FirestoreRunStore:
     async def _found(self, query: Any) -> list[Run]:
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        results = {snapshot.id: await self._result_of(snapshot.to_dict()) for snapshot in snapshots}
+        loaded = await asyncio.gather(*[self._result_of(snapshot.to_dict()) for snapshot in snapshots])
+        results = dict(zip([snapshot.id for snapshot in snapshots], loaded, strict=True))
         return list(
             readable(
                 snapshots,
@@ -153,7 +168,10 @@ class FirestoreRunStore:
         collection = self._run(run_id).collection(PARTS)
         references = [collection.document(_part_name(what, number)) for number in range(count)]
         async with calling(StoreUnavailable):
-            found = {part.id: part.get("text") async for part in self._firestore.get_all(references, **bounded())}
+            parts = [part async for part in self._firestore.get_all(references, **bounded())]
+        found = {part.id: part.get("text") for part in parts if part.exists}
+        if len(found) < count:
+            raise StoreUnavailable  # they have just been deleted: who reads the run again learns that
         return joined([found[reference.id] for reference in references])
 
     async def _counted(self, query: Any) -> int:
@@ -180,7 +198,7 @@ class FirestoreRunStore:
         batch.create(reference, document)
         permits.add_to(batch)
         for number, text in enumerate(parts):
-            batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), {"text": text})
+            batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), _part(run, text))
         if idempotency is not None:
             self._add_key(batch, idempotency, taken_at)
         try:
@@ -238,6 +256,11 @@ class FirestoreRunStore:
         if stored == run:
             return stored
         raise or_else if stored.revision == run.revision else StaleRun
+
+
+def _part(run: Run, text: str) -> dict[str, Any]:
+    """It expires with its run: TTL knows nothing of what stands below a document."""
+    return {"text": text, "expires_at": run.expires_at}
 
 
 def _part_name(what: str, number: int) -> str:

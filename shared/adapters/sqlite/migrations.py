@@ -8,19 +8,21 @@ STEPS = (
         id TEXT PRIMARY KEY, revision INTEGER NOT NULL,
         document TEXT NOT NULL, status TEXT NOT NULL, due_at TEXT, updated_at TEXT NOT NULL,
         user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
-        channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL
+        channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL, expires_at TEXT NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX runs_open ON runs (tenant_id) WHERE status IN ('pending', 'processing');
     CREATE INDEX runs_by_channel ON runs (channel, updated_at);
     CREATE INDEX runs_by_user ON runs (user_id, created_at DESC, id DESC);
     CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX runs_expiring ON runs (expires_at);
     CREATE TABLE run_parts (
-        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, number INTEGER NOT NULL, text TEXT NOT NULL,
-        PRIMARY KEY (run_id, number)
+        run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, content TEXT NOT NULL, number INTEGER NOT NULL,
+        text TEXT NOT NULL, PRIMARY KEY (run_id, content, number)
     ) WITHOUT ROWID;
     CREATE TABLE idempotency (
         key_hash TEXT PRIMARY KEY, body_hash TEXT NOT NULL, run_id TEXT NOT NULL, expires_at TEXT NOT NULL
     ) WITHOUT ROWID;
+    CREATE INDEX idempotency_expiring ON idempotency (expires_at);
     CREATE TABLE messages (
         id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, data TEXT NOT NULL, attributes TEXT NOT NULL,
         published_at REAL NOT NULL, deliver_at REAL NOT NULL, deliveries INTEGER NOT NULL DEFAULT 0

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.parts import joined, without_large_input
+from shared.adapters.parts import INPUT, RESULT, joined, take_large_result, without_large_input
 from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
 from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
-from shared.errors import RunNotFound, StaleRun
+from shared.errors import RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
@@ -29,7 +29,8 @@ class SqliteRunStore:
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
         stored, parts = without_large_input(run)
-        row = (run.id, *_changing(stored), *_fixed(stored))
+        changing, result_parts = _changing(stored)
+        row = (run.id, *changing, *_fixed(stored))
 
         def insert(connection: sqlite3.Connection) -> IdempotencyRecord | None:
             taken = _claim(connection, idempotency, now=run.created_at) if idempotency else None
@@ -38,10 +39,8 @@ class SqliteRunStore:
             _refuse_above(connection, limits, run)
             marks = ", ".join("?" * (len(row) - 1))
             connection.execute(f"INSERT INTO runs VALUES (?, 1, {marks}) ON CONFLICT DO NOTHING", row)
-            connection.executemany(
-                "INSERT INTO run_parts VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                [(run.id, number, part) for number, part in enumerate(parts)],
-            )
+            _put_parts(connection, run.id, INPUT, parts)
+            _put_parts(connection, run.id, RESULT, result_parts)
             return None
 
         taken = await self._database.write(insert)
@@ -49,36 +48,50 @@ class SqliteRunStore:
         return taken
 
     async def get(self, run_id: str) -> Run:
-        row = await self._database.read(
-            lambda connection: connection.execute(
-                "SELECT document, revision FROM runs WHERE id = ?", (run_id,)
-            ).fetchone()
-        )
-        if row is None:
+        found = await self._runs("WHERE id = ?", [run_id])
+        if not found:
             raise RunNotFound
-        return _run(row)
+        return found[0]
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-        rows = await self._database.read(
-            lambda connection: connection.execute(
-                "SELECT text FROM run_parts WHERE run_id = ? ORDER BY number", (run.id,)
-            ).fetchall()
-        )
-        content: Mapping[str, Any] = joined([text for (text,) in rows])
+        content: Mapping[str, Any] = await self._database.read(lambda connection: _parts(connection, run.id, INPUT))
         return content
 
     async def save(self, run: Run) -> Run:
+        return await self._save(run, lambda connection: None)
+
+    async def erase(self, run: Run) -> Run:
+        return await self._save(
+            run, lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
+        )
+
+    async def forget_expired(self, now: datetime, *, limit: int) -> int:
+        def delete(connection: sqlite3.Connection) -> int:
+            connection.execute("DELETE FROM idempotency WHERE expires_at <= ?", (now.isoformat(),))
+            return connection.execute(
+                "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE expires_at <= ? LIMIT ?)",
+                (now.isoformat(), limit),
+            ).rowcount
+
+        return await self._database.write(delete)
+
+    async def _save(self, run: Run, also: Callable[[sqlite3.Connection], Any]) -> Run:
         revision = run.revision + 1
-        row = (revision, *_changing(run), run.id, run.revision)
+        changing, result_parts = _changing(run)
+        row = (revision, *changing, run.id, run.revision)
 
         def update(connection: sqlite3.Connection) -> int:
-            return connection.execute(
+            updated = connection.execute(
                 "UPDATE runs SET revision = ?, document = ?, status = ?, due_at = ?, updated_at = ?"
                 " WHERE id = ? AND revision = ?",
                 row,
             ).rowcount
+            if updated:
+                _put_parts(connection, run.id, RESULT, result_parts)
+                also(connection)
+            return updated
 
         if await self._database.write(update) == 0:
             raise StaleRun
@@ -92,11 +105,8 @@ class SqliteRunStore:
         if after is not None:
             where += " AND (created_at, id) < (?, ?)"
             values += [after.created_at.isoformat(), after.run_id]
-        query = f"SELECT document, revision FROM runs WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
-        rows = await self._database.read(
-            lambda connection: connection.execute(query, [*values, limit, offset]).fetchall()
-        )
-        return list(readable(rows, _run))
+        where = f"WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
+        return await self._runs(where, [*values, limit, offset])
 
     async def count_runs(self, wanted: RunFilter) -> int:
         where, values = _where(wanted)
@@ -110,36 +120,50 @@ class SqliteRunStore:
     ) -> Sequence[Run]:
         latest = before.isoformat() if before else _LATEST
         behind = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
-        rows = await self._database.read(
-            lambda connection: connection.execute(
-                "SELECT document, revision FROM runs WHERE shard = ? AND due_at <= ? AND (due_at, id) > (?, ?)"
-                " ORDER BY due_at, id LIMIT ?",
-                (shard, latest, *behind, limit),
-            ).fetchall()
-        )
-        return list(readable(rows, _run))
+        where = "WHERE shard = ? AND due_at <= ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
+        return await self._runs(where, [shard, latest, *behind, limit])
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
-        rows = await self._database.read(
-            lambda connection: connection.execute(
-                "SELECT document, revision FROM runs WHERE channel = ? AND updated_at >= ?"
-                " AND tenant_id = coalesce(?, tenant_id) ORDER BY updated_at, id LIMIT ?",
-                (channel.name, since.isoformat(), channel.tenant_id, limit),
-            ).fetchall()
-        )
-        return list(readable(rows, _run))
+        where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
+        where += " ORDER BY updated_at, id LIMIT ?"
+        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, limit])
+
+    async def _runs(self, where: str, values: list[Any]) -> Sequence[Run]:
+        """With their results, also those in parts; `where` is ours, never the caller's."""
+
+        def read(connection: sqlite3.Connection) -> list[Run]:
+            rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
+            return list(readable(rows, lambda row: _run(connection, row)))
+
+        return await self._database.read(read)
 
 
-def _changing(run: Run) -> tuple[Any, ...]:
-    """The columns that a save may change, in the table's order."""
-    document = json.dumps(to_document(run), default=datetime.isoformat)
-    return (document, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat())
+def _changing(run: Run) -> tuple[tuple[Any, ...], list[str]]:
+    """(the columns that a save may change, in the table's order; the parts of a result that is too large for them)."""
+    document = to_document(run)
+    parts = take_large_result(document)
+    text = json.dumps(document, default=datetime.isoformat)
+    return (text, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat()), parts
+
+
+def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts: Sequence[str]) -> None:
+    rows = [(run_id, content, number, part) for number, part in enumerate(parts)]
+    connection.executemany("INSERT OR REPLACE INTO run_parts VALUES (?, ?, ?, ?)", rows)
+
+
+def _parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
+    """Raises StoreUnavailable when they have just been deleted: who reads the run again learns that."""
+    query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
+    rows = connection.execute(query, (run_id, content)).fetchall()
+    if not rows:
+        raise StoreUnavailable
+    return joined([text for (text,) in rows])
 
 
 def _fixed(run: Run) -> tuple[Any, ...]:
     """The columns that stay as they were created."""
     whose = (run.user_id, run.tenant_id, run.kind, run.job_type, run.question_id)
-    return (*whose, run.channel, run.shard, run.created_at.isoformat())
+    return (*whose, run.channel, run.shard, run.created_at.isoformat(), run.expires_at.isoformat())
 
 
 def _claim(connection: sqlite3.Connection, wanted: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord | None:
@@ -174,8 +198,11 @@ def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
             raise too_many_open_runs(limits.open_runs)
 
 
-def _run(row: tuple[str, int]) -> Run:
-    return from_document(json.loads(row[0]), revision=row[1])
+def _run(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    document = json.loads(row[0])
+    if document.get("result_parts"):
+        document["result"] = _parts(connection, document["id"], RESULT)
+    return from_document(document, revision=row[1])
 
 
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:

@@ -1,0 +1,34 @@
+"""Erase what a complete run holds of its user; that there was a run, when, and how it ended stays."""
+
+from dataclasses import dataclass
+
+from shared import log
+from shared.domain.directory import Profile
+from shared.domain.run import Run
+from shared.errors import RunOpen, StaleRun
+from shared.ports import Clock, RunStore
+from shared.usecases.advance import MOST_TRIES
+from shared.usecases.read import ReadRuns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRun:
+    store: RunStore
+    reader: ReadRuns
+    clock: Clock
+
+    async def __call__(self, caller: Profile, run_id: str) -> Run:
+        """The run without its content; deleting it again changes nothing. Raises RunNotFound, RunOpen."""
+        for _ in range(MOST_TRIES):
+            run = await self.reader.get(caller, run_id)
+            if not run.is_complete:
+                raise RunOpen
+            if run.deleted_at is not None:
+                return run
+            try:
+                erased = await self.store.erase(run.erased(self.clock.now()))
+            except StaleRun:
+                continue
+            log.info("run deleted", run_id=run.id)
+            return erased
+        raise StaleRun
