@@ -11,9 +11,10 @@ from shared.web.routes import Route, Routes
 
 async def get_user_run(request: Request, run_uuid: str) -> Response:
     services = wiring.services()
-    caller = await auth.caller(request, services)
+    caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    return render.one(run, render.user_run(run, await services.read.input_of(run)))
+    run = await services.watch.until_complete(run, within=wait)
+    return render.one(run, render.user_run(run, await services.read.input_of(run)), headers=render.wait_headers(wait))
 
 
 async def list_user_runs(request: Request) -> Response:
@@ -26,9 +27,10 @@ async def list_user_runs(request: Request) -> Response:
 
 async def get_job_status(request: Request, job_id: str) -> Response:
     services = wiring.services()
-    caller = await auth.caller(request, services)
+    caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(job_id))
-    return render.one(run, render.job(run))
+    run = await services.watch.until_complete(run, within=wait)
+    return render.one(run, render.job(run), headers=render.wait_headers(wait))
 
 
 async def get_job_result(request: Request, job_id: str) -> Response:
@@ -65,6 +67,13 @@ async def stream_run(request: Request, run_uuid: str) -> Response:
     return sse.stream(services, run, after=parse.starting_after(request))
 
 
+async def stream_channel(request: Request, channel: str) -> Response:
+    services = wiring.services()
+    caller = await auth.caller(request, services)
+    wanted = parse.channel(caller, channel)
+    return sse.stream_channel(services, wanted, after=parse.place_in(wanted, request))
+
+
 async def list_overdue(request: Request) -> Response:
     services = wiring.services()
     await auth.caller(request, services, group="admins")
@@ -81,6 +90,7 @@ ROUTES = Routes(
     Route("GET", "/api/llm/jobs/{job_id}/result", get_job_result),
     Route("GET", "/api/llm/jobs/{run_uuid}/stream", stream_run),
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
+    Route("GET", "/channels/{channel}/stream", stream_channel),
     Route("GET", "/api/admin/overdue", list_overdue),
 )
 

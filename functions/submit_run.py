@@ -42,7 +42,12 @@ async def _submit(
     run, replayed = await services.submit(caller, read(body, most_bytes), key=key)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
         return sse.stream(services, run, headers=render.replay_headers(replayed))
-    return render.accepted(run, replayed=replayed)
+    wait = parse.wait(request)
+    if wait is None:
+        return render.accepted(run, headers=render.replay_headers(replayed))
+    run = await services.watch.until_complete(run, within=wait)
+    headers = {**render.replay_headers(replayed), **render.wait_headers(wait)}
+    return render.accepted(run, await services.read.input_of(run), headers=headers)
 
 
 ROUTES = Routes(

@@ -7,6 +7,7 @@ ServiceError
 │  ├─ Unauthenticated     no credentials, or bad ones
 │  ├─ Forbidden           known caller, not allowed
 │  ├─ RunNotFound         no such run, or somebody else's
+│  ├─ ChannelNotFound     somebody else's channel
 │  ├─ IdempotencyConflict  the key was used before, for something else
 │  ├─ IdempotencyKeyBusy  the key is being claimed by another request right now
 │  ├─ TooManyRuns         over a limit; says when to try again
@@ -78,6 +79,12 @@ class RunNotFound(CallerError):
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class ChannelNotFound(CallerError):
+    code = "channel_not_found"
+    default_message = "There is no such channel of yours."
+    field = "channel"
 
 
 class RunNotFinished(CallerError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from shared.domain.channel import Channel
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Accepted, Finished, Running
@@ -48,14 +49,6 @@ class IdempotencyRecord:
     body_hash: str
     run_id: str
     expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
-    """A named stream of updates; of one tenant, or, for a name that is unique by itself, of any."""
-
-    name: str
-    tenant_id: str | None = None
 
 
 class RunStore(Protocol):

@@ -36,7 +36,7 @@ from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
-from shared.usecases.watch import WatchRun
+from shared.usecases.watch import WatchChannel, WatchRun
 
 if TYPE_CHECKING:
     from shared.adapters.gcp.clients import ClientsByLoop
@@ -83,6 +83,7 @@ class Services:
     delete: DeleteRun
     read: ReadRuns
     watch: WatchRun
+    watch_channel: WatchChannel
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryRun
@@ -229,6 +230,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         cancel=CancelRun(store=store, reader=read, provider=provider, clock=clock),
         delete=DeleteRun(store=store, reader=read, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
+        watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
         sweep=SweepRuns(
             store=store,

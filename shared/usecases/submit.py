@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared import log
+from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
 from shared.domain.run import Run
@@ -47,6 +48,8 @@ class SubmitRun:
 
         Raises a CallerError, and then nothing was recorded.
         """
+        if submission.channel is not None:
+            channel_for(caller, submission.channel)
         run = new_run(
             submission,
             run_id=self.new_id(),

@@ -1,12 +1,17 @@
-"""Follow a run's history as it is written, from any point of it, until the run is complete."""
+"""Follow what is written: a run's history from any point of it until it is complete, or all news of a channel."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
+from shared.domain.channel import OVERLAP, Channel, Place
 from shared.domain.run import Event, Run
-from shared.ports import RunWatcher
+from shared.ports import Clock, RunWatcher
 
 SILENCE_SECONDS = 15.0
+UNTOLD = "run.late_result"
+"""Of the history, but no update."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +27,40 @@ class WatchRun:
                     yield None
                     continue
                 for event in run.events:
-                    if event.sequence > after and event.type != "run.late_result":
+                    if event.sequence > after and event.type != UNTOLD:
                         after = event.sequence
                         yield event, run
                 if run.is_complete:
                     return
+
+    async def until_complete(self, run: Run, *, within: timedelta | None) -> Run:
+        """The run as soon as it is complete, else as it is after that time; at once without one."""
+        if run.is_complete or not within:
+            return run
+        ends = asyncio.get_running_loop().time() + within.total_seconds()
+        async with self.watcher.watch(run.id) as feed:
+            while not run.is_complete and (left := ends - asyncio.get_running_loop().time()) > 0:
+                run = await feed.next(timeout=left) or run
+        return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchChannel:
+    watcher: RunWatcher
+    clock: Clock
+
+    async def __call__(
+        self, channel: Channel, *, after: Place | None = None
+    ) -> AsyncIterator[tuple[Event, Run, Place] | None]:
+        """Each event behind `after`, else of the last seconds, and the place behind it; None after 15 s of silence."""
+        place = after or Place(before=self.clock.now() - OVERLAP)
+        async with self.watcher.watch_channel(channel, since=place.before) as feed:
+            while True:
+                run = await feed.next(timeout=SILENCE_SECONDS)
+                if run is None:
+                    yield None
+                    continue
+                for event in run.events:
+                    if event.type != UNTOLD and place.is_new(run, event):
+                        place = place.behind(run, event)
+                        yield event, run, place

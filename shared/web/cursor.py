@@ -1,36 +1,86 @@
-"""The opaque cursor of lists: a place in the order, tied to the filters that it came with."""
+"""Opaque cursors: a place in a list, tied to the filters that it came with, or in a channel."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
+from shared.domain.channel import Channel, Given, Place
 from shared.domain.fields import read_uuid
 from shared.errors import InvalidRequest
 from shared.ports import Position, RunFilter
 
+MILLISECOND = timedelta(milliseconds=1)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError, InvalidRequest)
+
 
 def make_cursor(position: Position, wanted: RunFilter) -> str:
     """It survives inserts, for it names a place and not a number."""
-    place = [position.created_at.isoformat(), position.run_id, _fingerprint(wanted)]
-    return urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+    return _encoded([position.created_at.isoformat(), position.run_id, _fingerprint(_of_list(wanted))])
 
 
 def read_cursor(cursor: str, wanted: RunFilter) -> Position:
     try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        created_at, run_id, fingerprint = json.loads(urlsafe_b64decode(padded.encode("ascii")))
-        position = Position(created_at=datetime.fromisoformat(created_at), run_id=read_uuid("cursor", run_id))
-        position.created_at.astimezone()
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError):
+        created_at, run_id, fingerprint = _decoded(cursor)
+        position = Position(created_at=_moment(created_at), run_id=read_uuid("cursor", run_id))
+    except _UNREADABLE:
         raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
-    if position.created_at.tzinfo is None:
-        raise InvalidRequest("cursor is not one that we gave", field="cursor")
-    if fingerprint != _fingerprint(wanted):
+    if fingerprint != _fingerprint(_of_list(wanted)):
         raise InvalidRequest("cursor belongs to other filters than these", field="cursor")
     return position
 
 
-def _fingerprint(wanted: RunFilter) -> str:
-    parts = [wanted.user_id, list(wanted.kinds), wanted.status, wanted.job_type, wanted.question_id]
-    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+def make_place(place: Place, channel: Channel) -> str:
+    """The id of a channel's update."""
+    further = [
+        [run_id, given.sequence, round((given.at - place.before) / MILLISECOND)]
+        for run_id, given in place.further.items()
+    ]
+    return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), further])
+
+
+def read_place(text: str, channel: Channel) -> Place:
+    """Raises InvalidRequest."""
+    try:
+        moment, fingerprint, further = _decoded(text)
+        before = _moment(moment)
+        given = {
+            read_uuid("id", run_id): Given(sequence=int(sequence), at=before + int(later) * MILLISECOND)
+            for run_id, sequence, later in further
+        }
+    except _UNREADABLE:
+        raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
+    if fingerprint != _fingerprint(_of_channel(channel)):
+        raise InvalidRequest("this is the id of another channel's update", field="starting_after")
+    return Place(before=before, further=given)
+
+
+def _encoded(values: Sequence[Any]) -> str:
+    return urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def _decoded(text: str) -> Any:
+    padded = text + "=" * (-len(text) % 4)
+    return json.loads(urlsafe_b64decode(padded.encode("ascii")))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or not EARLIEST < moment < LATEST:
+        raise ValueError(text)
+    return moment
+
+
+def _of_list(wanted: RunFilter) -> list[Any]:
+    return [wanted.user_id, list(wanted.kinds), wanted.status, wanted.job_type, wanted.question_id]
+
+
+def _of_channel(channel: Channel) -> list[Any]:
+    return [channel.name, channel.tenant_id]
+
+
+def _fingerprint(of: list[Any]) -> str:
+    return sha256(json.dumps(of).encode()).hexdigest()[:16]

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
 from math import isfinite
 from typing import Any, NoReturn
 
 from starlette.requests import Request
 
+from shared.domain.channel import Channel, Place, channel_for
 from shared.domain.directory import Profile
 from shared.domain.fields import is_deep, read_uuid, writable
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
@@ -16,13 +18,14 @@ from shared.domain.submission import JOB_TYPES
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
 from shared.ports import Position, RunFilter
 from shared.usecases.submit import IdempotencyKey
-from shared.web.cursor import read_cursor
+from shared.web.cursor import read_cursor, read_place
 from shared.web.errors import NotJson
 
 DEFAULT_LIMIT = 20
 MOST_LIMIT = 100
 MOST_OFFSET = 1000
 LONGEST_KEY = 255
+LONGEST_WAIT_SECONDS = 60
 SMALL_BODY_BYTES = 256 * 1024
 LONGEST_ESCAPE = 6
 """JSON may spell one byte of text with six, as in \\u0041."""
@@ -138,6 +141,32 @@ def starting_after(request: Request) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
+def channel(caller: Profile, text: str) -> Channel:
+    """From the path. Raises ChannelNotFound."""
+    return channel_for(caller, text)
+
+
+def place_in(channel: Channel, request: Request) -> Place | None:
+    """Where a channel's stream resumes. An id of the browser's own that is not ours is passed over."""
+    given = request.query_params.get("starting_after")
+    if given:
+        return read_place(given, channel)
+    try:
+        return read_place(request.headers["last-event-id"], channel)
+    except (KeyError, InvalidRequest):
+        return None
+
+
+def wait(request: Request) -> timedelta | None:
+    """`Prefer: wait=N` (RFC 7240), 60 seconds at most; None when it is not asked for."""
+    for preference in request.headers.get("prefer", "").split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        digits = value.strip().strip('"')
+        if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit() and len(digits) < 10:
+            return timedelta(seconds=min(int(digits), LONGEST_WAIT_SECONDS))
+    return None
+
+
 def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) -> IdempotencyKey | None:
     """The header, quoted or bare; it counts for this user and this route only."""
     header = request.headers.get("idempotency-key", "").strip()
@@ -155,9 +184,10 @@ def _hash(value: Any) -> str:
 
 
 def wants_stream(request: Request, *, by_default: bool) -> bool:
-    """By Accept: whichever of JSON and event-stream is preferred; `Prefer: respond-async` means JSON."""
+    """By Accept: whichever of JSON and event-stream is preferred; `Prefer: respond-async` and `wait` mean JSON."""
     if "respond-async" in request.headers.get("prefer", "").lower():
         return False
+    by_default = by_default and wait(request) is None
     qualities = {"application/json": 0.0, "text/event-stream": 0.0}
     for entry in request.headers.get("accept", "").lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -30,18 +31,24 @@ def urls(run: Run) -> dict[str, str]:
     return {**own, "result": f"{job}/result/", "cancel": f"{job}/cancel/"}
 
 
-def accepted(run: Run, *, replayed: bool) -> Response:
-    """The answer to a submission."""
+def accepted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Mapping[str, str]) -> Response:
+    """The answer to a submission; with the whole run when its `content` is given."""
     body: dict[str, Any] = {"success": True, "job_id": run.id, "status": run.status}
+    if content is not None:
+        body.update(whole(run, content))
     if run.kind is Kind.JOB:
         body["message"] = SUBMITTED
     else:
         body.update(run_uuid=run.id, created_at=time(run.created_at))
-    return JSONResponse({**body, "urls": urls(run)}, headers=replay_headers(replayed))
+    return JSONResponse({**body, "urls": urls(run)}, headers=headers)
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:
     return {"Idempotency-Status": "replayed"} if replayed else {}
+
+
+def wait_headers(wait: timedelta | None) -> dict[str, str]:
+    return {"Preference-Applied": f"wait={round(wait.total_seconds())}"} if wait is not None else {}
 
 
 def user_run(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,9 +111,11 @@ def whole(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
     return job(run) if run.kind is Kind.JOB else user_run(run, content)
 
 
-def one(run: Run, shown: Mapping[str, Any], **more: Any) -> Response:
-    headers = {} if run.is_complete else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
-    return JSONResponse({"success": True, **shown, **more}, headers=headers)
+def one(
+    run: Run, shown: Mapping[str, Any], *, headers: Mapping[str, str] = MappingProxyType({}), **more: Any
+) -> Response:
+    again = {} if run.is_complete else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
+    return JSONResponse({"success": True, **shown, **more}, headers={**again, **headers})
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from re import fullmatch
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError
+from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -36,9 +38,9 @@ class Routes:
         trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
         with log.bound(request_id=request_id, trace=trace):
             try:
-                route, values = self._find(request.method, request.url.path)
+                route, values = self._find(request.method, _path(request))
                 with log.bound(route=route.path):
-                    response = await route.endpoint(request, **values)
+                    response = unless_known(request, await route.endpoint(request, **values))
             except ConfigurationError as error:
                 log.error("not set up", problem=error.message)
                 response = error_response(error)
@@ -53,7 +55,7 @@ class Routes:
         return response
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        parts = path.rstrip("/").split("/")
+        parts = [unquote(part) for part in path.rstrip("/").split("/")]
         wanted = "GET" if method == "HEAD" else method
         allowed = []
         for route, pattern in self._by_parts:
@@ -78,6 +80,12 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
         elif wanted != part:
             return None
     return values
+
+
+def _path(request: Request) -> str:
+    """As it was sent: a slash inside a part is still escaped."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
+    return raw.decode("ascii", errors="replace").partition("?")[0]
 
 
 def _request_id(given: str | None) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 from starlette.responses import StreamingResponse
 
 from shared import log
+from shared.domain.channel import Channel, Place
 from shared.domain.run import Run
 from shared.errors import ServiceError, StoreUnavailable
 from shared.web import render
+from shared.web.cursor import make_place
 from shared.web.errors import error_body
 from shared.wiring import Services
 
@@ -34,6 +36,23 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str
             continue
         event, current = update
         yield message(event.type, render.event(event, current, content), event_id=str(event.sequence))
+
+
+def stream_channel(services: Services, channel: Channel, *, after: Place | None) -> StreamingResponse:
+    """Every event of every run of the channel, for as long as the client listens."""
+    body = _with_error(_channel_events(services, channel, after), request_id=log.current("request_id"))
+    return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _channel_events(services: Services, channel: Channel, after: Place | None) -> AsyncIterator[str]:
+    yield "retry: 2000\n\n"
+    async for update in services.watch_channel(channel, after=after):
+        if update is None:
+            yield ": still here\n\n"
+            continue
+        event, run, place = update
+        content = await services.read.input_of(run)
+        yield message(event.type, render.event(event, run, content), event_id=make_place(place, channel))
 
 
 def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
 from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.domain.channel import Channel
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
-from shared.ports import Channel, Position, RunFilter
+from shared.ports import Position, RunFilter
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())

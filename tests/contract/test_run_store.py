@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Kind, ModelRef, Status
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))

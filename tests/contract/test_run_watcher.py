@@ -18,10 +18,10 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
+from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import RunNotFound
-from shared.ports import Channel
 from tests.contract.runs import NOW, a_run
 from tests.google import addresses
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down

@@ -10,9 +10,9 @@ from google.cloud.firestore_v1.types import Target
 
 from shared.adapters.channel_news import ChannelNews
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
+from shared.domain.channel import Channel
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StoreUnavailable
-from shared.ports import Channel
 
 PAGE = 200
 LOOK_BACK = timedelta(seconds=5)

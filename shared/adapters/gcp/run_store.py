@@ -20,10 +20,11 @@ from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
 from shared.adapters.parts import INPUT, RESULT, joined, without_large_input
 from shared.adapters.readable import readable
+from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run, Status
 from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
 PARTS = "parts"

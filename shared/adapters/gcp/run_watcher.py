@@ -21,9 +21,9 @@ from shared.adapters.gcp.document import from_firestore
 from shared.adapters.gcp.feeds import Feed, FirestoreChannelFeed, FirestoreRunFeed
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.readable import readable
+from shared.domain.channel import Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
-from shared.ports import Channel
 
 MOST_TARGETS = 100
 SILENCE_SECONDS = 60.0

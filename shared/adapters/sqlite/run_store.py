@@ -10,11 +10,12 @@ from typing import Any
 from shared.adapters.parts import INPUT, RESULT, joined, take_large_result, without_large_input
 from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
+from shared.domain.channel import Channel
 from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import Channel, IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 
 from shared.adapters.channel_news import ChannelNews
 from shared.adapters.sqlite.database import Database
+from shared.domain.channel import Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
-from shared.ports import Channel, RunStore
+from shared.ports import RunStore
 
 LOOK_EVERY_SECONDS = 0.2
 LOOK_BACK = timedelta(seconds=5)

@@ -1,0 +1,61 @@
+"""Named streams of updates: whose a channel is, and how far somebody has read it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.domain.directory import Profile
+from shared.domain.run import Event, Run
+from shared.errors import ChannelNotFound
+
+OVERLAP = timedelta(seconds=10)
+"""What was written first may become visible last; so much is looked at again."""
+MOST_FURTHER = 100
+"""Beyond them an event may be given twice, never not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """A named stream of updates; of one tenant, or, for a name that is unique by itself, of any."""
+
+    name: str
+    tenant_id: str | None = None
+
+
+def channel_for(caller: Profile, name: str) -> Channel:
+    """`user:{own id}`, `org:{own organization}`, or any other name within it. Raises ChannelNotFound."""
+    kind, _, owner = name.partition(":")
+    own = {"user": caller.user_id, "org": caller.organization_id}
+    if kind not in own or ":" not in name:
+        return Channel(name=name, tenant_id=caller.organization_id)
+    if owner != own[kind]:
+        raise ChannelNotFound
+    return Channel(name=name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """The last event of a run that somebody was given."""
+
+    sequence: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How far a channel was read: all events up to `before`, and of some runs a little further."""
+
+    before: datetime
+    further: Mapping[str, Given] = field(default_factory=dict)
+    """By run id, the one that was seen longest ago first."""
+
+    def is_new(self, run: Run, event: Event) -> bool:
+        given = self.further.get(run.id)
+        return event.sequence > given.sequence if given else event.at > self.before
+
+    def behind(self, run: Run, event: Event) -> "Place":
+        """The place once this event was given."""
+        before = max(self.before, event.at - OVERLAP)
+        kept = [(run_id, given) for run_id, given in self.further.items() if run_id != run.id and given.at > before]
+        further = dict([*kept[-MOST_FURTHER + 1 :], (run.id, Given(sequence=event.sequence, at=event.at))])
+        return Place(before=before, further=further)

@@ -1,0 +1,88 @@
+"""Prefer: wait, ETag and Retry-After: how a client that polls is spared most of its polls."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared import wiring
+from shared.domain.result import Result, Usage
+from shared.domain.run import Run
+from tests.entrypoints.conftest import Functions
+from tests.entrypoints.test_client_functions import ADMIN, ADMIN_RUN, JOB, JOBS, submitted
+
+
+async def complete(run_id: str) -> Run:
+    store = wiring.sqlite().store
+    run = await store.get(run_id)
+    now = run.created_at
+    return await store.save(run.completed(now, result=Result(text="done"), usage=Usage(), checks=1))
+
+
+async def completed_after(seconds: float) -> None:
+    """The one run there is."""
+    await asyncio.sleep(seconds)
+    [[run_id]] = await wiring.sqlite().database.read(lambda c: c.execute("SELECT id FROM runs").fetchall())
+    await complete(run_id)
+
+
+@pytest.mark.parametrize(("path", "body"), [(JOBS, JOB), (ADMIN, ADMIN_RUN), ("/llm_user_runs", {"input_text": "hi"})])
+async def test_a_submit_that_waits_is_answered_with_the_result(functions: Functions, path: str, body: Any) -> None:
+    ending = asyncio.create_task(completed_after(0.1))
+    async with functions.client("submit_run") as client:
+        answer = await client.post(path, json=body, headers={"Prefer": "wait=20"})
+    await ending
+    shown = answer.json()
+    assert answer.headers["preference-applied"] == "wait=20" and answer.headers["content-type"] == "application/json"
+    assert (shown["status"], shown["is_complete"]) == ("completed", True)
+    assert "done" in (shown.get("result_data", {}).get("result"), (shown.get("result") or {}).get("text"))
+    assert "urls" in shown
+
+
+async def test_a_status_that_waits_comes_when_the_run_is_complete(functions: Functions) -> None:
+    urls = (await submitted(functions))["urls"]
+    ending = asyncio.create_task(completed_after(0.1))
+    async with functions.client("read_runs") as client:
+        answer = await client.get(urls["self"], headers={"Prefer": "respond-async, wait=500"})
+    await ending
+    assert answer.json()["status"] == "completed" and answer.headers["preference-applied"] == "wait=60"
+    assert "retry-after" not in answer.headers
+
+
+async def test_a_wait_that_is_over_is_answered_with_what_there_is(functions: Functions) -> None:
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, json=JOB, headers={"Prefer": "wait=0"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+    async with functions.client("read_runs") as client:
+        answer = await client.get(answer.json()["urls"]["self"], headers={"Prefer": "wait=1"})
+    assert answer.json()["status"] == "pending" and 1 <= int(answer.headers["retry-after"]) <= 120
+
+
+@pytest.mark.parametrize("preference", ["wait", "wait=", "wait=-1", "wait=soon", "wait=1e3", "waiting=3", ""])
+async def test_a_preference_that_says_nothing_is_passed_over(functions: Functions, preference: str) -> None:
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, json=JOB, headers={"Prefer": preference})
+    assert answer.status_code == 200 and "preference-applied" not in answer.headers
+
+
+async def test_what_the_client_has_is_not_sent_again(functions: Functions) -> None:
+    answered = await submitted(functions)
+    async with functions.client("read_runs") as client:
+        for url in (answered["urls"]["self"], "/api/llm/jobs/"):
+            first = await client.get(url)
+            etag = first.headers["etag"]
+            for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+                again = await client.get(url, headers={"If-None-Match": known})
+                assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+                assert again.headers["x-request-id"] and again.headers["cache-control"] == "private, no-store"
+            assert (await client.get(url, headers={"If-None-Match": '"other"'})).json() == first.json()
+        await complete(answered["job_id"])
+        changed = await client.get(answered["urls"]["self"], headers={"If-None-Match": etag})
+        assert changed.status_code == 200 and changed.headers["etag"] != etag
+
+
+async def test_errors_and_submits_carry_no_etag(functions: Functions) -> None:
+    async with functions.client("read_runs") as client:
+        assert "etag" not in (await client.get("/api/llm/jobs/nothing/status/")).headers
+    async with functions.client("submit_run") as client:
+        assert "etag" not in (await client.post(JOBS, json=JOB, headers={"If-None-Match": "*"})).headers

@@ -1,0 +1,108 @@
+"""Channels: whose they are, and that a stream resumes at any point without a gap or a repeat."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain import submission
+from shared.domain.channel import OVERLAP, Channel, Place, channel_for
+from shared.domain.run import Event, Run
+from shared.errors import ChannelNotFound, InvalidRequest
+from shared.web.cursor import make_place, read_place
+from tests.contract.runs import NOW, a_run
+from tests.unit.world import DEMO, OTHER, World
+
+DESK = Channel(name="desk", tenant_id="acme")
+
+
+@pytest.mark.parametrize(
+    ("name", "channel"),
+    [
+        ("user:demo", Channel(name="user:demo")),
+        ("org:acme", Channel(name="org:acme")),
+        ("desk", DESK),
+        ("user", Channel(name="user", tenant_id="acme")),
+        ("team:user:other", Channel(name="team:user:other", tenant_id="acme")),
+    ],
+)
+def test_a_name_of_ones_own_is_a_channel(name: str, channel: Channel) -> None:
+    assert channel_for(DEMO, name) == channel
+
+
+@pytest.mark.parametrize("name", ["user:other", "org:globex", "user:", "org:", "user:demo "])
+async def test_somebody_elses_channel_is_not_there_and_takes_no_run(name: str) -> None:
+    with pytest.raises(ChannelNotFound):
+        channel_for(DEMO, name)
+    async with World() as world:
+        with pytest.raises(ChannelNotFound):
+            await world.submit(channel=name)
+        assert not world.store.writes
+
+
+async def test_a_run_for_an_end_client_is_on_its_callers_channel() -> None:
+    async with World() as world:
+        run = await world.submit(end_client_id="acme-client", channel="desk")
+        theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
+        desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
+    assert [found.id for found in desk] == [run.id] and theirs.id != run.id
+
+
+Step = tuple[Run, Event]
+
+
+@st.composite
+def histories(draw: Any) -> list[Step]:
+    """Runs whose events come one after another, as a channel shows them: (the run by then, its new event)."""
+    runs = [a_run(events=(), id=f"00000000-0000-4000-8000-{n:012}") for n in range(draw(st.integers(1, 4)))]
+    steps, at = [], NOW
+    for index in draw(st.lists(st.integers(0, len(runs) - 1), max_size=25)):
+        at += timedelta(milliseconds=draw(st.sampled_from([0, 1, 500, 4000, 30_000])))
+        sequence = len(runs[index].events) + 1
+        event = Event(sequence=sequence, type="run.progress", at=at)
+        runs[index] = replace(runs[index], updated_at=at, events=(*runs[index].events, event))
+        steps.append((runs[index], event))
+    return steps
+
+
+def heard(place: Place, run: Run) -> tuple[Place, list[tuple[str, int]]]:
+    """What a stream does with a run that is given to it."""
+    told = []
+    for event in run.events:
+        if place.is_new(run, event):
+            place = place.behind(run, event)
+            told.append((run.id, event.sequence))
+    return place, told
+
+
+@given(histories(), st.integers(0, 25), st.integers(0, 25))
+def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, further: int) -> None:
+    place, told = Place(before=NOW - OVERLAP), []
+    for run, _ in steps[:cut]:
+        place, more = heard(place, run)
+        told += more
+    place = read_place(make_place(place, DESK), DESK)
+    newest = {run.id: run for run, _ in steps[: cut + further]}
+    for run in sorted(newest.values(), key=lambda run: run.updated_at):
+        if run.updated_at >= place.before:
+            place, more = heard(place, run)
+            told += more
+    for run, _ in steps[cut + further :]:
+        place, more = heard(place, run)
+        told += more
+    assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
+
+
+@given(st.one_of(st.text(max_size=40), st.binary(max_size=60).map(lambda raw: raw.hex())))
+def test_any_text_as_an_id_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read_place(text, DESK)
+
+
+def test_an_id_belongs_to_its_channel() -> None:
+    text = make_place(Place(before=NOW), DESK)
+    with pytest.raises(InvalidRequest):
+        read_place(text, Channel(name="desk", tenant_id="globex"))
