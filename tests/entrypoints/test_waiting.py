@@ -1,4 +1,4 @@
-"""Prefer: wait, ETag and Retry-After: how a client that polls is spared most of its polls."""
+"""Prefer: wait, ETag and Retry-After: how a client that polls is spared most of its polls; and DELETE."""
 
 import asyncio
 from typing import Any
@@ -86,3 +86,24 @@ async def test_errors_and_submits_carry_no_etag(functions: Functions) -> None:
         assert "etag" not in (await client.get("/api/llm/jobs/nothing/status/")).headers
     async with functions.client("submit_run") as client:
         assert "etag" not in (await client.post(JOBS, json=JOB, headers={"If-None-Match": "*"})).headers
+
+
+@pytest.mark.parametrize("path", ["/llm_user_runs/{}", "/api/llm/jobs/{}/"])
+async def test_deleting_leaves_a_tombstone(functions: Functions, path: str) -> None:
+    job_id = (await submitted(functions, JOBS, {**JOB, "input_data": {"full_input": "canary"}}))["job_id"]
+    async with functions.client("read_runs") as client:
+        open_still = await client.delete(path.format(job_id))
+        assert (open_still.status_code, open_still.json()["code"]) == (400, "run_open")
+        await complete(job_id)
+        deleted = await client.delete(path.format(job_id))
+        assert deleted.status_code == 200 and deleted.json()["deleted_at"].endswith("Z")
+        result = await client.get(f"/api/llm/jobs/{job_id}/result/")
+        assert (result.status_code, result.json()["code"]) == (404, "run_deleted")
+        status = (await client.get(f"/api/llm/jobs/{job_id}/status/")).json()
+        assert (status["status"], status["deleted_at"]) == ("completed", deleted.json()["deleted_at"])
+        assert "result_data" not in status and status["completed_at"]
+        assert (await client.delete(path.format(job_id))).json() == deleted.json()
+        run = (await client.get(f"/llm_user_runs/{job_id}")).json()
+        assert run["input_text"] is None and run["result"] is None
+    stored = await functions.rows("SELECT document FROM runs")
+    assert "canary" not in str(stored) and "done" not in str(stored)
