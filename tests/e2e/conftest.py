@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.local.emulators import Emulator
+from tests.e2e.faulty import FaultySystem, faulty_system
 from tests.e2e.system import Cloud, System
 from tests.google import skip_without_emulators
 
@@ -24,6 +26,22 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", **settings)
     yield cloud
     assert cloud.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def _one_faulty_system(
+    google_emulators: dict[str, Emulator], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FaultySystem]:
+    with faulty_system(tmp_path_factory.mktemp("faulty"), google_emulators["firestore"].host) as system:
+        yield system
+
+
+@pytest.fixture
+def faulty(_one_faulty_system: FaultySystem) -> Iterator[FaultySystem]:
+    """One for all: each test ends with what it broke mended."""
+    yield _one_faulty_system
+    for proxy in (_one_faulty_system.firestore, _one_faulty_system.pubsub, _one_faulty_system.tasks):
+        proxy.hook = None
 
 
 @pytest.fixture(params=["local", "cloud"])

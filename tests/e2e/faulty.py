@@ -51,6 +51,9 @@ class FaultySystem:
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
 
+    def log(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
+
     def client(self, function: str) -> httpx.Client:
         command = [sys.executable, "-m", "infra.local.token", "demo"]
         token = _output(command, self.settings)

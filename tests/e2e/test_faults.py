@@ -5,31 +5,20 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from google.cloud.firestore_v1.types import CommitRequest
 
-from infra.local.emulators import Emulator
-from tests.e2e.faulty import FaultySystem, faulty_system
+from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import until
 from tests.grpc_proxy import COMMIT, Forward, Requests, black_hole_for, down, lose_answers, lose_tasks, repeat
 
 
-@pytest.fixture(scope="module")
-def system(google_emulators: dict[str, Emulator], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultySystem]:
-    """One for all: each test ends with what it broke mended."""
-    folder = tmp_path_factory.mktemp("faulty")
-    with faulty_system(folder, google_emulators["firestore"].host) as system:
-        yield system
-
-
-@pytest.fixture(autouse=True)
-def _mended(system: FaultySystem) -> Iterator[None]:
-    yield
-    for proxy in (system.firestore, system.pubsub, system.tasks):
-        proxy.hook = None
+@pytest.fixture
+def system(faulty: FaultySystem) -> FaultySystem:
+    return faulty
 
 
 def submit(system: FaultySystem, count: int = 1) -> list[str]:
