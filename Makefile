@@ -10,6 +10,7 @@ override TEXT := $(value TEXT)
 export TEXT
 endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
+PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check format token emulators bench deploy clean
@@ -17,8 +18,8 @@ TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/run  ## the whole system on this machine, with one sample translation; Ctrl-C ends it (PORT=8080)
-	@exec $(BIN)/python -m infra.local.host $(TEXT_OPTION)
+run: $(VENV)/run  ## the whole system on this machine, with one sample translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
+	@exec $(BIN)/python -m infra.local.host $(PUBLIC_OPTION) $(TEXT_OPTION)
 
 demo: $(VENV)/run  ## one translation from start to end (TEXT="…" gives your own); exit 0 only if it completed
 	@exec $(BIN)/python -m infra.local.host --once $(TEXT_OPTION)

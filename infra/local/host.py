@@ -3,6 +3,7 @@
 python -m infra.local.host            serves until Ctrl-C, after one sample translation
 python -m infra.local.host --once     ends after the sample (TEXT gives your own); exit 0 only if it completed
 python -m infra.local.host --quiet    no sample
+python -m infra.local.host --public FOLDER    serves the pages of a front end besides, from the same origin
 """
 
 import argparse
@@ -25,6 +26,7 @@ from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.fixtures import put_fixtures
+from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
 from infra.local.routing import function_for
 from infra.local.simulator import Simulator
@@ -41,14 +43,17 @@ BACKLOG = 2048
 class LocalHost:
     """One server, two sockets: the service on one, the simulated LLM on the other."""
 
-    def __init__(self, simulator: ASGIApp | None, simulator_port: int | None) -> None:
+    def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, SOURCE) for name in FUNCTIONS}
         self._simulator = simulator
         self._simulator_port = simulator_port
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._simulator is not None and scope["server"][1] == self._simulator_port:
             await self._simulator(scope, receive, send)
+        elif self._pages is not None and (file := self._pages.find(scope)) is not None:
+            await self._pages.serve(file, scope, receive, send)
         else:
             await self._apps[function_for(scope["path"])](scope, receive, send)
 
@@ -94,7 +99,8 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
     simulator = (
         Simulator(seconds=settings.sim_seconds, path=settings.data_dir / "simulator.jsonl") if simulator_port else None
     )
-    host = LocalHost(simulator.app() if simulator else None, simulator_port)
+    pages = Pages(options.public) if options.public else None
+    host = LocalHost(simulator.app() if simulator else None, simulator_port, pages)
     backend = wiring.sqlite()
     await put_fixtures(backend.directory, settings)
     broker = Broker(backend.deliveries, deliver_task=host.deliver_task, deliver_message=host.deliver_message)
@@ -155,6 +161,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Serves the whole system from this process.")
     parser.add_argument("--once", action="store_true", help="end after the sample translation")
     parser.add_argument("--quiet", action="store_true", help="no sample translation")
+    parser.add_argument("--public", type=Path, help="a folder of pages to serve besides")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
     options = parser.parse_args()
     try:

@@ -1,5 +1,6 @@
 """The system as a user starts it: real processes, free ports, a folder of its own."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,10 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from shared.adapters.clock import SystemClock
+from shared.adapters.sqlite.backend import SqliteBackend
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,15 +31,16 @@ class System:
 
     module = "infra.local.host"
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
         self.data_dir = data_dir
+        self._options = options
         self.printed: dict[str, str] = {}
         self._environment = environment(data_dir, **settings)
         self._tokens: dict[str, str] = {}
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self.module, "--quiet"]
+        command = [sys.executable, "-m", self.module, "--quiet", *self._options]
         with (self.data_dir.parent / "stderr").open("a") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -76,6 +82,11 @@ class System:
         headers = {"Authorization": f"Bearer {self.token(user)}"}
         return httpx.Client(base_url=url or self.url, headers=headers, timeout=30, trust_env=False)
 
+    def put(self, collection: str, document_id: str, document: dict[str, Any]) -> None:
+        """A record of the directory."""
+        with closing(SqliteBackend(self.data_dir / "runs.db", SystemClock())) as backend:
+            asyncio.run(backend.directory.put(collection, document_id, document))
+
     def errors(self) -> str:
         return (self.data_dir.parent / "stderr").read_text()
 
@@ -100,8 +111,25 @@ class Cloud(System):
     def folder(self) -> Path:
         return self.data_dir / "emulators"
 
+    @property
+    def documents(self) -> str:
+        """Where the emulator's REST interface has them."""
+        project, host = self.printed["GOOGLE_CLOUD_PROJECT"], self.printed["FIRESTORE_EMULATOR_HOST"]
+        return f"http://{host}/v1/projects/{project}/databases/(default)/documents"
+
+    def put(self, collection: str, document_id: str, document: dict[str, Any]) -> None:
+        fields = {name: _firestore_value(value) for name, value in document.items()}
+        url, owner = f"{self.documents}/{collection}/{document_id}", {"Authorization": "Bearer owner"}
+        assert httpx.patch(url, json={"fields": fields}, headers=owner, trust_env=False).status_code == 200
+
     def log(self) -> str:
         return "".join(path.read_text() for path in self.folder.glob("*_run*.log"))
+
+
+def _firestore_value(value: str | list[str]) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"stringValue": value}
+    return {"arrayValue": {"values": [_firestore_value(entry) for entry in value]}}
 
 
 def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:

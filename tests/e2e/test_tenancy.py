@@ -1,11 +1,9 @@
 """Another tenant's data is not there: every role, every action, on both back ends, and by the security rules."""
 
-import asyncio
 import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +11,16 @@ import httpx
 import pytest
 
 from infra.local.cloud import PROJECT
-from shared.adapters.clock import SystemClock
-from shared.adapters.sqlite.backend import SqliteBackend
 from tests.e2e.system import Cloud, System, until
 
 ROLES: dict[str, Any] = json.loads((Path(__file__).parent / "tenancy.json").read_text())["roles"]
-COLLEAGUE = {"organization_id": "acme", "groups": ["users"]}
 SECRET = "canary of demo"
-
-
-def documents(cloud: Cloud) -> str:
-    host = cloud.printed["FIRESTORE_EMULATOR_HOST"]
-    return f"http://{host}/v1/projects/{PROJECT}/databases/(default)/documents"
 
 
 @pytest.fixture
 def colleagues(system: System) -> System:
     """With a second plain member of acme."""
-    if isinstance(system, Cloud):
-        fields = {
-            "organization_id": {"stringValue": "acme"},
-            "groups": {"arrayValue": {"values": [{"stringValue": "users"}]}},
-        }
-        url, owner = f"{documents(system)}/users/colleague", {"Authorization": "Bearer owner"}
-        assert httpx.patch(url, json={"fields": fields}, headers=owner, trust_env=False).status_code == 200
-    else:
-        with closing(SqliteBackend(system.data_dir / "runs.db", SystemClock())) as backend:
-            asyncio.run(backend.directory.put("users", "colleague", COLLEAGUE))
+    system.put("users", "colleague", {"organization_id": "acme", "groups": ["users"]})
     return system
 
 
@@ -114,7 +95,7 @@ def query(limit: int | None) -> dict[str, Any]:
 def test_the_security_rules_say_the_same(cloud: Cloud, role: str) -> None:
     expected, run_id = ROLES[role], completed_run(cloud)
     headers = {"Authorization": f"Bearer {unsigned(expected['user'])}"} if expected["user"] else {}
-    run, base = f"{documents(cloud)}/llm_runs/{run_id}", documents(cloud)
+    run, base = f"{cloud.documents}/llm_runs/{run_id}", cloud.documents
     with httpx.Client(headers=headers, trust_env=False) as client:
         answers = {
             "get": client.get(run),
@@ -130,7 +111,7 @@ def test_the_security_rules_say_the_same(cloud: Cloud, role: str) -> None:
 
 def test_an_expired_run_is_gone_for_its_owner_too(cloud: Cloud) -> None:
     run_id = completed_run(cloud)
-    run, long_ago = f"{documents(cloud)}/llm_runs/{run_id}", {"timestampValue": "2020-01-01T00:00:00Z"}
+    run, long_ago = f"{cloud.documents}/llm_runs/{run_id}", {"timestampValue": "2020-01-01T00:00:00Z"}
     with httpx.Client(trust_env=False) as client:
         path, owner = f"{run}?updateMask.fieldPaths=expires_at", {"Authorization": "Bearer owner"}
         assert client.patch(path, json={"fields": {"expires_at": long_ago}}, headers=owner).status_code == 200
