@@ -1,4 +1,4 @@
-"""The pages of a front end beside the functions: a file that is there is served, all else goes to them, as with Hosting.
+"""A front end's pages beside the functions: a file that is there is served, all else goes to them, as with Hosting.
 
 https://firebase.google.com/docs/hosting/full-config#hosting_priority_order
 """
