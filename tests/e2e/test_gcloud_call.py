@@ -98,3 +98,9 @@ def test_a_refusal_is_shown_with_its_status_and_with_log_http_in_its_words(gclou
     assert ambiguous.returncode != 0 and "400 Client Error: Bad Request" in ambiguous.stderr
     assert "the fields do not tell what to submit: give either text, or input_text" in ambiguous.stderr
     assert "Traceback" not in forbidden.stderr + ambiguous.stderr
+
+
+def test_the_roots_are_behind_the_one_port_of_every_system(system: System) -> None:
+    with system.client() as client:
+        job_id = client.post("/submit_run", json=JOB).json()["job_id"]
+        assert client.post("/read_runs", json={"job_id": job_id}).json()["job_type"] == JOB["job_type"]
