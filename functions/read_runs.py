@@ -1,12 +1,15 @@
 """Shows runs to their owner: status, result, list, stream; and cancels, for that is asked below a run's own path."""
 
+from collections.abc import Mapping
+
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
-from shared.web import auth, parse, render, sse
-from shared.web.routes import Route, Routes
+from shared.web import auth, parse, questions, render, sse
+from shared.web.questions import About
+from shared.web.routes import Endpoint, Route, Routes
 
 
 async def get_user_run(request: Request, run_uuid: str) -> Response:
@@ -17,9 +20,9 @@ async def get_user_run(request: Request, run_uuid: str) -> Response:
     return render.one(run, render.user_run(run, await services.read.input_of(run)), headers=render.wait_headers(wait))
 
 
-async def list_user_runs(request: Request) -> Response:
+async def list_user_runs(request: Request, given: Mapping[str, str] | None = None) -> Response:
     services = wiring.services()
-    query = parse.user_run_query(request, await auth.caller(request, services))
+    query = parse.user_run_query(given or request.query_params, await auth.caller(request, services))
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
     shown = [render.user_run(run, await services.read.input_of(run)) for run in page.runs]
     return render.page(page, query, runs=shown)
@@ -39,9 +42,9 @@ async def get_job_result(request: Request, job_id: str) -> Response:
     return render.job_result(await services.read.get_finished(caller, parse.run_id(job_id)))
 
 
-async def list_jobs(request: Request) -> Response:
+async def list_jobs(request: Request, given: Mapping[str, str] | None = None) -> Response:
     services = wiring.services()
-    query = parse.job_query(request, await auth.caller(request, services))
+    query = parse.job_query(given or request.query_params, await auth.caller(request, services))
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
     return render.page(page, query, jobs=[render.job(run) for run in page.runs])
 
@@ -80,6 +83,20 @@ async def list_overdue(request: Request) -> Response:
     return render.overdue_list(await services.read.overdue())
 
 
+async def read_any(request: Request) -> Response:
+    """At the function's root, where gcloud posts to: the body says what path and query say elsewhere."""
+    await auth.caller(request, wiring.services())
+    asked = questions.asked(await parse.json_object(request, most_input_bytes=0, if_empty=b"{}"))
+    return await ANSWER_TO[asked.about](request, asked.given)
+
+
+ANSWER_TO: Mapping[About, Endpoint] = {
+    About.USER_RUN: get_user_run,
+    About.JOB: get_job_status,
+    About.USER_RUNS: list_user_runs,
+    About.JOBS: list_jobs,
+}
+
 ROUTES = Routes(
     Route("GET", "/llm_user_runs/{run_uuid}", get_user_run),
     Route("DELETE", "/llm_user_runs/{run_uuid}", delete_run),
@@ -92,6 +109,8 @@ ROUTES = Routes(
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
     Route("GET", "/channels/{channel}/stream", stream_channel),
     Route("GET", "/api/admin/overdue", list_overdue),
+    Route("POST", "", read_any),
+    Route("POST", "/read_runs", read_any),
 )
 
 

@@ -11,7 +11,7 @@ from shared.web.routes import Route, Routes
 
 
 async def submit_admin_run(request: Request) -> Response:
-    return await _submit(request, submissions.admin_run, group="users", stream_by_default=True)
+    return await _submit(request, submissions.admin_run, stream_by_default=True)
 
 
 async def submit_user_run(request: Request) -> Response:
@@ -26,20 +26,22 @@ async def submit_trainer_analysis(request: Request) -> Response:
     return await _submit(request, submissions.trainer_analysis, streamable=False)
 
 
+async def submit_any(request: Request) -> Response:
+    """At the function's root, where gcloud posts to."""
+    return await _submit(request, submissions.by_fields, streamable=False)
+
+
 async def _submit(
-    request: Request,
-    read: submissions.Reader,
-    *,
-    group: str | None = None,
-    streamable: bool = True,
-    stream_by_default: bool = False,
+    request: Request, read: submissions.Reader, *, streamable: bool = True, stream_by_default: bool = False
 ) -> Response:
     services = wiring.services()
-    caller = await auth.caller(request, services, group=group)
+    caller = await auth.caller(request, services)
     most_bytes = services.settings.most_input_bytes
     body = await parse.json_object(request, most_input_bytes=most_bytes)
     key = parse.idempotency_key(request, caller, body)
-    run, replayed = await services.submit(caller, read(body, most_bytes), key=key)
+    submission = read(body, most_bytes)
+    auth.require_group(caller, submissions.GROUP_FOR.get(submission.kind))
+    run, replayed = await services.submit(caller, submission, key=key)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
         return sse.stream(services, run, headers=render.replay_headers(replayed))
     wait = parse.wait(request)
@@ -56,6 +58,8 @@ ROUTES = Routes(
     Route("GET", "/llm_user_runs", list_user_runs),
     Route("POST", "/api/llm/jobs/submit", submit_job),
     Route("POST", "/api/llm/trainer-analysis", submit_trainer_analysis),
+    Route("POST", "", submit_any),
+    Route("POST", "/submit_run", submit_any),
 )
 
 

@@ -6,6 +6,8 @@ PREFIXES = {
     "/llm_user_runs/": "read_runs",
     "/api/llm/jobs/submit": "submit_run",
     "/api/llm/trainer-analysis": "submit_run",
+    "/submit_run": "submit_run",
+    "/read_runs": "read_runs",
     "/": "read_runs",
 }
 """The longest that fits decides; one that ends in a slash fits everything below it."""

@@ -1,56 +1,113 @@
-"""Flattens a Jupyter notebook (nbformat 4) to the text that a model reads."""
+"""Flattens a Jupyter notebook (nbformat 4, as Colab and Jupyter save it) to the text that a model reads."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.errors import InvalidRequest
+from shared.domain.fields import is_deep
+from shared.domain.notebook_output import output_text
+from shared.domain.notebook_text import joined, named, refused, without_data_uris
 
-LONGEST_OUTPUT = 2000
-CUT_MARK = "\n[… output cut …]"
+NBFORMAT = 4
+CELL_TYPES = ("code", "markdown", "raw")
+SAVE_AGAIN = "open it in Colab or Jupyter, save it and send that"
+_LANGUAGE = re.compile(r"[\w.+#-]{1,40}", re.ASCII)
 
 
 def flattened(notebook: Mapping[str, Any]) -> str:
-    """Cells in order, each under its number and type; outputs over 2,000 characters are cut, images named only."""
+    """Cells in order, each under its number (from 1) and type; outputs cut at 2,000 characters, images named only.
+
+    Raises InvalidRequest, which names the cell and what is wrong with it.
+    """
+    cells = _cells(notebook)
+    language = _language(_mapping(notebook.get("metadata"), "notebook metadata"))
+    texts = [_cell(cell, number, language) for number, cell in enumerate(cells, start=1)]
+    if not any(_has_content(cell) for cell in cells):
+        raise refused("notebook", "has nothing in its cells")
+    return "\n\n".join(texts)
+
+
+def _cells(notebook: Mapping[str, Any]) -> list[Any]:
+    if is_deep(notebook):
+        raise refused("notebook", "is nested too deeply")
+    version = notebook.get("nbformat")
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise refused("notebook", "has no nbformat number; send the .ipynb file's JSON as Colab or Jupyter saved it")
+    if version < NBFORMAT or "worksheets" in notebook:
+        raise refused("notebook", f"is of an older format than nbformat {NBFORMAT}; {SAVE_AGAIN}")
+    if version > NBFORMAT:
+        raise refused("notebook", f"is of a newer format than nbformat {NBFORMAT}; save it as nbformat {NBFORMAT}")
     cells = notebook.get("cells")
-    if not isinstance(cells, list) or not cells:
-        raise InvalidRequest("notebook has no cells; send the .ipynb file's JSON", field="notebook")
-    return "\n\n".join(_cell(number, cell) for number, cell in enumerate(cells, start=1))
+    if not isinstance(cells, list):
+        raise refused("notebook", "has no list of cells; send the .ipynb file's JSON as Colab or Jupyter saved it")
+    if not cells:
+        raise refused("notebook", "has no cells")
+    return cells
 
 
-def _cell(number: int, cell: Any) -> str:
-    if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
-        raise InvalidRequest(f"notebook cell {number} is not a code, markdown or raw cell", field="notebook")
-    source = _joined(cell.get("source"), number)
-    outputs = cell.get("outputs", []) if cell["cell_type"] == "code" else []
+def _cell(cell: Any, number: int, language: str | None) -> str:
+    where = f"notebook cell {number}"
+    if not isinstance(cell, dict):
+        raise refused(where, "is not an object")
+    kind = cell.get("cell_type")
+    if kind not in CELL_TYPES:
+        raise refused(where, "is not a code, markdown or raw cell")
+    metadata = _mapping(cell.get("metadata"), f"{where} metadata")
+    source = without_data_uris(joined(cell.get("source"), f"{where} source"))
+    if kind != "code":
+        return "\n".join([f"## Cell {number} ({kind})", source, *_attachments(cell, where)])
+    marks = [kind, _language(metadata) or language, _execution(cell, where)]
+    heading = f"## Cell {number} ({', '.join(mark for mark in marks if mark)})"
+    return "\n".join([heading, source, *_outputs(cell, where)])
+
+
+def _outputs(cell: Mapping[str, Any], where: str) -> Iterator[str]:
+    outputs = cell.get("outputs", [])
     if not isinstance(outputs, list):
-        raise InvalidRequest(f"notebook cell {number} has outputs that are not a list", field="notebook")
-    written = [text for text in (_output(output, number) for output in outputs) if text]
-    return "\n".join([f"## Cell {number} ({cell['cell_type']})", source, *(f"### Output\n{text}" for text in written)])
+        raise refused(where, "has outputs that are not a list")
+    for number, output in enumerate(outputs, start=1):
+        if text := output_text(output, f"{where}, output {number}"):
+            yield f"### Output\n{text}"
 
 
-def _output(output: Any, number: int) -> str:
-    if not isinstance(output, dict):
-        raise InvalidRequest(f"notebook cell {number} has an output that is not an object", field="notebook")
-    data = output.get("data")
-    data = data if isinstance(data, dict) else {}
-    images = [f"[{kind}]" for kind in data if str(kind).startswith("image/")]
-    if output.get("output_type") == "error":
-        text = f"{output.get('ename', 'Error')}: {output.get('evalue', '')}"
-    else:
-        text = _joined(output.get("text", data.get("text/plain")), number)
-    if len(text) > LONGEST_OUTPUT:
-        text = text[:LONGEST_OUTPUT] + CUT_MARK
-    return "\n".join(filter(None, [text, *images]))
+def _attachments(cell: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Images that were pasted into a text cell: {file name: {type: base64}}."""
+    for name, bundle in _mapping(cell.get("attachments"), f"{where} attachments").items():
+        for kind, content in _mapping(bundle, f"{where} attachment").items():
+            yield f"Attachment {' '.join(name.split())}: {named(kind, content, f'{where} attachment')}"
 
 
-def _joined(text: Any, number: int) -> str:
-    """nbformat writes text as one string or as a list of lines."""
-    if text is None:
-        return ""
-    if isinstance(text, str):
-        return text
-    if isinstance(text, list) and all(isinstance(line, str) for line in text):
-        return "".join(text)
-    raise InvalidRequest(
-        f"notebook cell {number} holds text that is neither a string nor a list of lines", field="notebook"
-    )
+def _execution(cell: Mapping[str, Any], where: str) -> str | None:
+    count = cell.get("execution_count")
+    if count is None:
+        return "not executed" if "execution_count" in cell and not cell.get("outputs") else None
+    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        raise refused(where, "has an execution_count that is not a whole number")
+    return f"execution {count}"
+
+
+def _language(metadata: Mapping[str, Any]) -> str | None:
+    """Where Jupyter, Visual Studio Code and Colab write it; Colab knows a kernel's name only."""
+    for part, name in (
+        ("vscode", "languageId"),
+        ("language_info", "name"),
+        ("kernelspec", "language"),
+        ("kernelspec", "name"),
+    ):
+        section = metadata.get(part)
+        language = section.get(name) if isinstance(section, dict) else None
+        if isinstance(language, str) and _LANGUAGE.fullmatch(language):
+            return language
+    return None
+
+
+def _has_content(cell: Mapping[str, Any]) -> bool:
+    return bool("".join(cell["source"]).strip() or cell.get("outputs") or cell.get("attachments"))
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise refused(where, "is not an object")
+    return value

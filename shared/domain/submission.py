@@ -125,16 +125,23 @@ def trainer_analysis(body: Mapping[str, Any], *, most_input_bytes: int) -> Submi
 
 
 def _input_data(data: Mapping[str, Any], job_type: str, most_bytes: int) -> Mapping[str, Any]:
-    """The job's input with `full_input` in it; fields that are not ours are kept with the run as they came."""
-    if len(writable("input_data", json.dumps(data, ensure_ascii=False)).encode()) > most_bytes:
+    """The job's input with `full_input` in it; fields that are not ours are kept with the run as they came.
+
+    The limit is on what is kept: of a notebook that is its text, without the images that it came with.
+    """
+    kept = _with_notebook_as_text(data, most_bytes) if job_type == "review_colab" and "notebook" in data else data
+    if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > most_bytes:
         raise InputTooLarge(f"input_data is larger than {most_bytes} bytes")
-    fields = Fields(data)
+    fields = Fields(kept)
     fields.optional_text("system_message", longest=most_bytes)
-    if job_type != "review_colab" or "notebook" not in data:
-        fields.text("full_input", longest=most_bytes)
-        return data
+    fields.text("full_input", longest=most_bytes)
+    return kept
+
+
+def _with_notebook_as_text(data: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
     if "full_input" in data:
         raise InvalidRequest("input_data takes either notebook or full_input, not both", field="input_data")
+    fields = Fields(data)
     instructions = fields.optional_text("instructions", longest=most_bytes)
     text = writable("notebook", flattened(fields.mapping("notebook")))
     kept = {name: value for name, value in data.items() if name != "notebook"}

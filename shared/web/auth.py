@@ -16,6 +16,11 @@ async def caller(request: Request, services: Services, *, group: str | None = No
     profile = await services.directory.profile(identity.user_id)
     if profile is None:
         raise Forbidden("You have no profile yet; ask your administrator.", code="no_profile")
+    require_group(profile, group)
+    return profile
+
+
+def require_group(profile: Profile, group: str | None) -> None:
+    """Raises Forbidden."""
     if group is not None and group not in profile.groups:
         raise Forbidden(f"This needs membership of the group {group}.")
-    return profile

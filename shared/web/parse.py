@@ -31,14 +31,14 @@ LONGEST_ESCAPE = 6
 """JSON may spell one byte of text with six, as in \\u0041."""
 
 
-async def json_object(request: Request, *, most_input_bytes: int) -> Mapping[str, Any]:
-    """The body. Raises NotJson, InputTooLarge, InvalidRequest."""
+async def json_object(request: Request, *, most_input_bytes: int, if_empty: bytes = b"") -> Mapping[str, Any]:
+    """The body; `if_empty` in its place when there is none. Raises NotJson, InputTooLarge, InvalidRequest."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson
     content = await _content(request, most_input_bytes * LONGEST_ESCAPE + SMALL_BODY_BYTES)
     try:
-        body = json.loads(content, parse_constant=_refuse, parse_float=_finite)
+        body = json.loads(content or if_empty, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
@@ -86,46 +86,47 @@ class ListQuery:
     after: Position | None
 
 
-def user_run_query(request: Request, caller: Profile) -> ListQuery:
-    return _query(request, RunFilter(user_id=caller.user_id, kinds=USER_RUN_KINDS, status=_status(request)))
+def user_run_query(given: Mapping[str, str], caller: Profile) -> ListQuery:
+    """`given`: a query's parameters, all as text."""
+    return _query(given, RunFilter(user_id=caller.user_id, kinds=USER_RUN_KINDS, status=_status(given)))
 
 
-def job_query(request: Request, caller: Profile) -> ListQuery:
-    question_id = request.query_params.get("question_id") or None
+def job_query(given: Mapping[str, str], caller: Profile) -> ListQuery:
+    question_id = given.get("question_id") or None
     wanted = RunFilter(
         user_id=caller.user_id,
         kinds=(Kind.JOB,),
-        status=_status(request),
-        job_type=_choice(request, "job_type", JOB_TYPES),
+        status=_status(given),
+        job_type=_choice(given, "job_type", JOB_TYPES),
         question_id=writable("question_id", question_id) if question_id else None,
     )
-    return _query(request, wanted)
+    return _query(given, wanted)
 
 
-def _query(request: Request, wanted: RunFilter) -> ListQuery:
-    cursor = request.query_params.get("cursor") or None
+def _query(given: Mapping[str, str], wanted: RunFilter) -> ListQuery:
+    cursor = given.get("cursor") or None
     return ListQuery(
         wanted=wanted,
-        limit=min(_whole_number(request, "limit", default=DEFAULT_LIMIT, least=1), MOST_LIMIT),
-        offset=_whole_number(request, "offset", default=0, least=0, most=MOST_OFFSET),
+        limit=min(_whole_number(given, "limit", default=DEFAULT_LIMIT, least=1), MOST_LIMIT),
+        offset=_whole_number(given, "offset", default=0, least=0, most=MOST_OFFSET),
         after=read_cursor(cursor, wanted) if cursor else None,
     )
 
 
-def _status(request: Request) -> Status | None:
-    value = _choice(request, "status", tuple(Status))
+def _status(given: Mapping[str, str]) -> Status | None:
+    value = _choice(given, "status", tuple(Status))
     return Status(value) if value else None
 
 
-def _choice(request: Request, name: str, choices: tuple[str, ...]) -> str | None:
-    value = request.query_params.get(name) or None
+def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+    value = given.get(name) or None
     if value is not None and value not in choices:
         raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
     return value
 
 
-def _whole_number(request: Request, name: str, *, default: int, least: int, most: int | None = None) -> int:
-    text = request.query_params.get(name) or str(default)
+def _whole_number(given: Mapping[str, str], name: str, *, default: int, least: int, most: int | None = None) -> int:
+    text = given.get(name) or str(default)
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
     if number < least or (most is not None and number > most):
         bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
@@ -136,7 +137,7 @@ def _whole_number(request: Request, name: str, *, default: int, least: int, most
 def starting_after(request: Request) -> int:
     """Where a stream resumes: `?starting_after=`, else the browser's own Last-Event-ID."""
     if "starting_after" in request.query_params:
-        return _whole_number(request, "starting_after", default=0, least=0)
+        return _whole_number(request.query_params, "starting_after", default=0, least=0)
     text = request.headers.get("last-event-id", "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 

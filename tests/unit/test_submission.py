@@ -13,6 +13,7 @@ from shared.errors import CallerError, InputTooLarge, InvalidRequest
 
 ADMIN_RUN: dict[str, Any] = {"text": "hello", "source_lang": "en", "target_lang": "de"}
 JOB: dict[str, Any] = {"job_type": "general_llm_request", "model_id": "m", "input_data": {"full_input": "hi"}}
+NOTEBOOK = {"nbformat": 4, "cells": [{"cell_type": "markdown", "source": ["# Title\n", "text"]}]}
 TRAINER: dict[str, Any] = {"model_id": "m", "question_id": "q", "system_message": "s", "full_input": "f"}
 
 JSON = st.recursive(
@@ -122,65 +123,35 @@ def test_fields_of_the_input_that_are_not_ours_are_kept() -> None:
     ]
 
 
-def test_a_notebook_is_flattened_with_its_instructions_first() -> None:
-    notebook = {
-        "cells": [
-            {"cell_type": "markdown", "source": ["# Title\n", "text"]},
-            {
-                "cell_type": "code",
-                "source": "print(1)",
-                "outputs": [
-                    {"output_type": "stream", "text": ["x" * 2001]},
-                    {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "<Figure>"}},
-                    {"output_type": "error", "ename": "ValueError", "evalue": "bad"},
-                ],
-            },
-        ]
-    }
-    whole = {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook, "instructions": "Be kind."}}
-    read = submission.job(whole, most_input_bytes=100_000).input
-    text = read["full_input"]
-    assert "notebook" not in read
-    assert text.startswith("Be kind.\n\n## Cell 1 (markdown)\n# Title\ntext\n\n## Cell 2 (code)\nprint(1)")
-    assert "output cut" in text and "x" * 2001 not in text
-    assert "[image/png]" in text and "AAAA" not in text and "ValueError: bad" in text
+def colab(notebook: Any, *, most_input_bytes: int = 1000, **more: Any) -> Submission:
+    whole = {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook, **more}}
+    return submission.job(whole, most_input_bytes=most_input_bytes)
 
 
-@pytest.mark.parametrize(
-    "notebook",
-    [
-        {},
-        {"cells": []},
-        {"cells": [1]},
-        {"cells": [{"cell_type": "video"}]},
-        {"cells": [{"cell_type": "raw", "source": 1}]},
-        {"cells": [{"cell_type": "code", "source": "", "outputs": [1]}]},
-    ],
-)
+def test_a_notebook_becomes_text_with_its_instructions_first() -> None:
+    read = colab(NOTEBOOK, instructions="Be kind.", ticket=7).input
+    text = "Be kind.\n\n## Cell 1 (markdown)\n# Title\ntext"
+    assert read == {"instructions": "Be kind.", "ticket": 7, "full_input": text}
+
+
+@pytest.mark.parametrize("notebook", [None, [], "canary", {}, {"nbformat": 4, "cells": [1]}])
 def test_what_is_no_notebook_is_refused(notebook: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        job({**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook}})
-    assert refused.value.field == "notebook"
+        colab(notebook)
+    assert refused.value.field == "notebook" and "canary" not in refused.value.message
 
 
-@given(
-    notebook=st.dictionaries(
-        st.sampled_from(["cells", "x"]),
-        JSON
-        | st.lists(
-            st.dictionaries(
-                st.sampled_from(["cell_type", "source", "outputs"]), JSON | st.sampled_from(["code", "raw"])
-            )
-        ),
-    )
-)
-def test_any_notebook_is_read_or_refused(notebook: dict[str, Any]) -> None:
-    try:
-        submission.job(
-            {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook}}, most_input_bytes=10**6
-        )
-    except CallerError as error:
-        assert error.message
+def test_a_notebook_and_an_input_of_its_own_do_not_go_together() -> None:
+    with pytest.raises(InvalidRequest, match="either notebook or full_input"):
+        colab(NOTEBOOK, full_input="hi")
+
+
+def test_of_a_notebook_the_limit_is_on_its_text_and_not_on_its_images() -> None:
+    figure = {"output_type": "display_data", "data": {"image/png": "A" * 10_000}}
+    cell = {"cell_type": "code", "source": "plot()", "outputs": [figure]}
+    assert "[image/png, 8 kB]" in colab({"nbformat": 4, "cells": [cell]}).input["full_input"]
+    with pytest.raises(InputTooLarge):
+        colab({"nbformat": 4, "cells": [{**cell, "source": "x" * 1000}]})
 
 
 @pytest.mark.parametrize(
