@@ -56,6 +56,9 @@ def test_a_finished_run_is_in_redis_for_a_day_as_its_status_route_shows_it(
             assert DAY_SECONDS - 60 < redis_server.ask("ttl", f"llm_job:{job_id}") <= DAY_SECONDS
         keys = redis_server.ask("keys", "*")
         assert sorted(keys) == sorted(f"llm_job:{job_id}" for job_id in (completed, failed, cancelled))
+        with system.client() as client:
+            assert client.delete(f"/api/llm/jobs/{completed}/").status_code == 200
+        assert redis_server.ask("get", f"llm_job:{completed}") is None
 
 
 TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], Any]]] = {

@@ -251,11 +251,14 @@ async def test_text_that_has_no_bytes_keeps_no_run_from_ending() -> None:
 
 async def test_a_deleted_run_is_gone_from_the_cache_too() -> None:
     async with World() as world:
-        run = await world.submit()
+        run = await world.submit_job(input_data={"full_input": "x" * 20_000})
         await world.run_for(10)
         assert await cached(world, run) is not None
         await world.services.delete(DEMO, run.id)
-        assert await cached(world, run) is None
+        parts = await world.sqlite.database.read(
+            lambda database: database.execute("SELECT * FROM run_parts").fetchall()
+        )
+        assert await cached(world, run) is None and parts == []
         await world.services.advance(run.id)
         assert await cached(world, run) is None, "a message that comes again shows nothing"
 
