@@ -26,9 +26,14 @@ def running(kind: type[System], data_dir: Path, redis: RedisServer) -> Iterator[
         assert system.stop() == 0
 
 
-def shown(system: System, job_id: str) -> str:
+def shown(system: System, job_id: str) -> Any:
     with system.client() as client:
-        return client.get(f"/api/llm/jobs/{job_id}/status/").text
+        return client.get(f"/api/llm/jobs/{job_id}/status/").json()
+
+
+def cached(redis: RedisServer, job_id: str) -> Any:
+    entry = redis.ask("get", f"llm_job:{job_id}")
+    return None if entry is None else json.loads(entry)
 
 
 def run_one(system: System) -> str:
@@ -51,14 +56,13 @@ def test_a_finished_run_is_in_redis_for_a_day_as_its_status_route_shows_it(
             client.post(f"/api/llm/jobs/{cancelled}/cancel/")
         for job_id, status in ((completed, "completed"), (failed, "failed"), (cancelled, "cancelled")):
             assert finished(system, job_id)["status"] == status
-            entry = redis_server.ask("get", f"llm_job:{job_id}")
-            assert json.loads(entry)["status"] == status and entry == shown(system, job_id)
+            assert cached(redis_server, job_id) == shown(system, job_id)
             assert DAY_SECONDS - 60 < redis_server.ask("ttl", f"llm_job:{job_id}") <= DAY_SECONDS
         keys = redis_server.ask("keys", "*")
         assert sorted(keys) == sorted(f"llm_job:{job_id}" for job_id in (completed, failed, cancelled))
         with system.client() as client:
             assert client.delete(f"/api/llm/jobs/{completed}/").status_code == 200
-        assert redis_server.ask("get", f"llm_job:{completed}") is None
+        assert cached(redis_server, completed) is None
 
 
 TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], Any]]] = {
@@ -78,13 +82,13 @@ def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
         begin(redis_server)
         during = [run_one(system) for _ in range(3)]
         end(redis_server)
-        until(lambda: all(redis_server.ask("get", f"llm_job:{job_id}") for job_id in during), seconds=60)
+        until(lambda: all(cached(redis_server, job_id) for job_id in during), seconds=60)
         after = run_one(system)
         for job_id in (*during, after):
-            until(lambda job_id=job_id: redis_server.ask("get", f"llm_job:{job_id}") == shown(system, job_id))
+            until(lambda job_id=job_id: cached(redis_server, job_id) == shown(system, job_id))
         with system.client("admin") as client:
             assert client.get("/api/admin/overdue/").json()["runs"] == []
-        assert (redis_server.ask("get", f"llm_job:{before}") is None) == (trouble == "killed")
+        assert (cached(redis_server, before) is None) == (trouble == "killed")
         assert redis_server.url not in system.log() and "canary-text" not in system.log()
 
 
@@ -96,4 +100,4 @@ def test_a_redis_that_was_never_there_is_told_when_it_comes(
     with running(System, data_dir, redis) as system:
         job_id = run_one(system)
         redis.start()
-        assert until(lambda: redis.ask("get", f"llm_job:{job_id}")) == shown(system, job_id)
+        assert until(lambda: cached(redis, job_id)) == shown(system, job_id)
