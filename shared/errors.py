@@ -19,6 +19,7 @@ ServiceError
 │  ├─ StoreUnavailable    the database did not answer, or refused for now
 │  ├─ QueueUnavailable    the message could not be published
 │  ├─ SchedulerUnavailable  the re-check could not be scheduled
+│  ├─ CacheUnavailable    the result cache is down, slow or full
 │  ├─ StaleRun            somebody else wrote the run first
 │  └─ LlmUnavailable      the LLM is busy, down, silent or unreadable
 ├─ PermanentError         the run fails; trying again cannot help
@@ -151,6 +152,11 @@ class QueueUnavailable(TransientError):
 class SchedulerUnavailable(TransientError):
     code = "scheduler_unavailable"
     default_message = "The scheduler is not available; try again."
+
+
+class CacheUnavailable(TransientError):
+    code = "cache_unavailable"
+    default_message = "The result cache is not available; try again."
 
 
 class StaleRun(TransientError):

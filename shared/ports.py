@@ -1,7 +1,8 @@
 """What the use cases ask of the outside world. An adapter that keeps these promises can take another's place.
 
-Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable),
-within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may repeat at any time.
+Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable,
+CacheUnavailable), within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may
+repeat at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,9 @@ class RunStore(Protocol):
     async def due_runs(
         self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
-        """Open runs of one shard ordered by (due_at, id), behind `after`; with `before` only those due by then."""
+        """Runs of one shard that want attention, ordered by (due_at, id), behind `after`; with `before` only those due
+        by then. Open runs, and complete ones that the result cache does not show yet.
+        """
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
         """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes."""
@@ -179,6 +182,18 @@ class Identity:
 class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Identity:
         """Who the bearer token speaks for. Raises Unauthenticated."""
+
+
+class ResultCache(Protocol):
+    """Texts by key, for a time; any may be gone early. Every call ends within about half a second."""
+
+    async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
+        """Replaces what was there. Raises CacheUnavailable, also when there is no room; it may then be there or not."""
+
+    async def get(self, key: str) -> str | None: ...
+
+    async def delete(self, key: str) -> None:
+        """What is not there is no error."""
 
 
 class DeadLetters(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from shared.domain.limits import Limits
 from shared.domain.run import Kind
@@ -18,6 +19,12 @@ BACKENDS = ("embedded", "gcp")
 DEADLINE_KINDS = ("default", *JOB_TYPES, *Kind)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 REGIONS = ("europe", "tokyo", "default")
+REDIS_OPTIONS = {
+    "redis": {"db"},
+    "rediss": {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"},
+    "unix": {"db"},
+}
+"""What may stand behind the ? of a REDIS_URL, by its scheme."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,8 @@ class Settings:
     limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
     most_input_bytes: int = 1024 * 1024
+    redis_url: str | None = field(default=None, repr=False)
+    """It may carry a password."""
     pending_grace: timedelta = timedelta(seconds=15)
     sweep_interval: timedelta = timedelta(seconds=5)
 
@@ -108,6 +117,7 @@ def from_environment() -> Settings:
         ),
         retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
         most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),
+        redis_url=reader.redis_url("REDIS_URL"),
         pending_grace=timedelta(
             seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, least=1, most=3600)
         ),
@@ -178,6 +188,17 @@ def _is_deadline(seconds: Any) -> bool:
     return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 1 <= seconds <= 86400
 
 
+def _is_redis_url(value: str) -> bool:
+    try:
+        url = urlsplit(value)
+        has_host = bool(url.hostname) and url.port != 0
+    except ValueError:
+        return False
+    options = REDIS_OPTIONS.get(url.scheme, set())
+    is_place = bool(url.path) if url.scheme == "unix" else has_host and re.fullmatch(r"(/\d*)?", url.path) is not None
+    return is_place and not url.fragment and bool(options) and {name for name, _ in parse_qsl(url.query)} <= options
+
+
 class _Reader:
     """Reads values, and collects problems instead of stopping at the first. An empty value counts as not set."""
 
@@ -208,6 +229,14 @@ class _Reader:
         value = self.text(name)
         if value is not None and not re.match(r"https?://[^/\s]", value):
             self.problems.append(f"{name} must be an http or https address")
+        return value
+
+    def redis_url(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not _is_redis_url(value):
+            self.problems.append(
+                f"{name} must be redis://host:port/number, rediss://… or unix:///path, its password percent-encoded"
+            )
         return value
 
     def urls(self, name: str) -> Mapping[str, str] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from shared import log
+from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
 from shared.adapters.identity.cache import CachedTokens
@@ -22,6 +23,7 @@ from shared.ports import (
     Directory,
     LlmProvider,
     RecheckScheduler,
+    ResultCache,
     RunQueue,
     RunStore,
     RunWatcher,
@@ -32,11 +34,13 @@ from shared.usecases.advance import AdvanceRun, Leases
 from shared.usecases.bury import BuryRun
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.keep_result import KeepResult
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.web.render import status_text
 
 if TYPE_CHECKING:
     from shared.adapters.gcp.clients import ClientsByLoop
@@ -65,6 +69,7 @@ class Backend:
     watcher: RunWatcher
     directory: Directory
     dead_letters: DeadLetters
+    cache: ResultCache
     tokens: TokenVerifier
     clock: Clock
 
@@ -143,6 +148,7 @@ def _embedded_backend() -> Backend:
         watcher=sqlite().watcher,
         directory=CachedDirectory(sqlite().directory, clock),
         dead_letters=sqlite().dead_letters,
+        cache=_result_cache(clock),
         tokens=CachedTokens(embedded_tokens(), clock),
         clock=clock,
     )
@@ -166,9 +172,19 @@ def _google_backend() -> Backend:
         watcher=FirestoreRunWatcher(clients, store),
         directory=CachedDirectory(FirestoreDirectory(clients), clock),
         dead_letters=FirestoreDeadLetters(clients),
+        cache=_result_cache(clock),
         tokens=CachedTokens(_google_tokens(), clock),
         clock=clock,
     )
+
+
+def _result_cache(clock: Clock) -> ResultCache:
+    url = settings().redis_url
+    if url is None:
+        return MemoryResultCache(clock)
+    from shared.adapters.cache.redis import RedisResultCache
+
+    return RedisResultCache(url)
 
 
 @cache
@@ -209,6 +225,7 @@ def _task_target(settings: Settings) -> "TaskTarget":
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
+    keep = KeepResult(store=store, cache=backend.cache, clock=clock, show=status_text, pause=settings.sweep_interval)
     return Services(
         settings=settings,
         tokens=backend.tokens,
@@ -225,10 +242,15 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             new_id=lambda: str(uuid4()),
         ),
         advance=AdvanceRun(
-            store=store, provider=provider, scheduler=backend.scheduler, clock=clock, leases=_leases(settings)
+            store=store,
+            provider=provider,
+            scheduler=backend.scheduler,
+            keep=keep,
+            clock=clock,
+            leases=_leases(settings),
         ),
-        cancel=CancelRun(store=store, reader=read, provider=provider, clock=clock),
-        delete=DeleteRun(store=store, reader=read, clock=clock),
+        cancel=CancelRun(reader=read, provider=provider, keep=keep, clock=clock),
+        delete=DeleteRun(reader=read, keep=keep, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
@@ -236,10 +258,11 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             store=store,
             queue=backend.queue,
             scheduler=backend.scheduler,
+            keep=keep,
             clock=clock,
             interval=settings.sweep_interval,
         ),
-        bury=BuryRun(store=store, dead_letters=backend.dead_letters, clock=clock),
+        bury=BuryRun(store=store, dead_letters=backend.dead_letters, keep=keep, clock=clock),
     )
 
 

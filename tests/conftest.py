@@ -20,8 +20,16 @@ async def _one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*SETTINGS, "OPENAI_MODEL", "OPENAI_API_KEY", "DEADLINE_SECONDS", "LLM_CALL_SECONDS", "K_SERVICE"):
+    for name in (
+        *SETTINGS,
+        "OPENAI_MODEL",
+        "OPENAI_API_KEY",
+        "REDIS_URL",
+        "DEADLINE_SECONDS",
+        "LLM_CALL_SECONDS",
+        "K_SERVICE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.google"]
+pytest_plugins = ["tests.google", "tests.redis_server"]
