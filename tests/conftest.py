@@ -24,4 +24,4 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.google"]
+pytest_plugins = ["tests.google", "tests.authority"]
