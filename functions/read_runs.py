@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
-from shared.web import auth, parse, render, sse
+from shared.web import auth, parse, render, sessions, sse
 from shared.web.routes import Route, Routes
 
 
@@ -73,6 +73,9 @@ ROUTES = Routes(
     Route("GET", "/api/llm/jobs/{run_uuid}/stream", stream_run),
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
     Route("GET", "/api/admin/overdue", list_overdue),
+    Route("POST", "/api/auth/session", sessions.start),
+    Route("DELETE", "/api/auth/session", sessions.end),
+    Route("GET", "/api/auth/csrf", sessions.csrf_token),
 )
 
 

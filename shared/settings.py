@@ -35,8 +35,12 @@ class Settings:
     tasks_location: str = "us-central1"
     tasks_queue: str = "rechecks"
     recheck_url: str | None = None
-    recheck_audience: str | None = None
-    tasks_service_account: str | None = None
+    internal_audience: str | None = None
+    invoker_service_account: str | None = None
+    firebase_project: str | None = None
+    oidc_audiences: tuple[str, ...] = ()
+    oidc_emails: tuple[str, ...] = ()
+    allowed_origins: frozenset[str] = frozenset()
     log_level: str = "INFO"
     deployments: Mapping[str, str] = field(default_factory=dict)
     """{name: base URL} of the regional LLM deployments."""
@@ -59,6 +63,11 @@ class Settings:
     @property
     def on_emulators(self) -> bool:
         return None not in (self.firestore_emulator, self.pubsub_emulator, self.tasks_emulator)
+
+    @property
+    def is_local(self) -> bool:
+        """Embedded, or on emulators: nothing of it is Google's, and `make token` mints the tokens."""
+        return self.backend == "embedded" or self.on_emulators
 
     def as_environment(self) -> dict[str, str]:
         """What a process needs in its environment to run on the same Google back end."""
@@ -85,6 +94,7 @@ def from_environment() -> Settings:
     settings = Settings(
         backend=reader.choice("BACKEND", BACKENDS),
         **_google(reader),
+        **_callers(reader),
         port=reader.number("PORT", 8080, least=0, most=65535),
         data_dir=Path(reader.text("DATA_DIR") or ".data"),
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
@@ -121,8 +131,19 @@ def _google(reader: "_Reader") -> dict[str, Any]:
         "tasks_location": reader.text("TASKS_LOCATION") or "us-central1",
         "tasks_queue": reader.text("TASKS_QUEUE") or "rechecks",
         "recheck_url": reader.url("RECHECK_URL"),
-        "recheck_audience": reader.text("RECHECK_AUDIENCE"),
-        "tasks_service_account": reader.text("TASKS_SERVICE_ACCOUNT"),
+        "internal_audience": reader.text("INTERNAL_AUDIENCE"),
+        "invoker_service_account": reader.text("INVOKER_SERVICE_ACCOUNT"),
+    }
+
+
+def _callers(reader: "_Reader") -> dict[str, Any]:
+    return {
+        "firebase_project": reader.text("FIREBASE_PROJECT"),
+        "oidc_audiences": reader.items("OIDC_AUDIENCES", r"\S+", "an audience"),
+        "oidc_emails": reader.items("OIDC_EMAILS", r"[^@\s]+@[^@\s]+", "an e-mail address"),
+        "allowed_origins": frozenset(
+            reader.items("ALLOWED_ORIGINS", r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", "an origin")
+        ),
     }
 
 
@@ -153,8 +174,8 @@ def _check_google(reader: "_Reader", settings: Settings, emulators: tuple[str | 
 
 
 def _check_production(reader: "_Reader", settings: Settings) -> None:
-    if settings.tasks_service_account is None:
-        reader.problems.append("TASKS_SERVICE_ACCOUNT is needed with BACKEND=gcp: re-checks are called in its name")
+    if settings.invoker_service_account is None:
+        reader.problems.append("INVOKER_SERVICE_ACCOUNT is needed with BACKEND=gcp: who else calls is turned away")
     if not settings.own_llm:
         reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: there is no simulator in the cloud")
     if settings.recheck_url is not None and not settings.recheck_url.startswith("https://"):
@@ -183,6 +204,13 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         return self._environment.get(name) or None
+
+    def items(self, name: str, pattern: str, what: str) -> tuple[str, ...]:
+        """A list with commas."""
+        values = [value for part in (self.text(name) or "").split(",") if (value := part.strip())]
+        if not all(re.fullmatch(pattern, value) for value in values):
+            self.problems.append(f"each part of {name} must be {what}, and nothing more")
+        return tuple(values)
 
     def choice(self, name: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
         value = self.text(name) or default or choices[0]

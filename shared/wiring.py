@@ -1,7 +1,7 @@
 """The only place that knows adapters: joins them to the use cases, once a process, on the first request.
 
 Nothing here connects to anything by itself, and imports of adapters stand inside the factories: functions-framework
-imports main.py in the parent process and forks afterwards.
+imports main.py in the parent process and forks afterwards. Those that know callers are joined in wiring_identity.py.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,12 @@ from uuid import uuid4
 from shared import log
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
-from shared.adapters.identity.cache import CachedTokens
 from shared.domain.submission import Terms
-from shared.errors import ConfigurationError
 from shared.ports import (
     Clock,
     DeadLetters,
     Directory,
+    EndedSessions,
     LlmProvider,
     RecheckScheduler,
     RunQueue,
@@ -33,13 +32,16 @@ from shared.usecases.bury import BuryRun
 from shared.usecases.cancel import CancelRun
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchRun
+from shared.wiring_identity import Callers, assemble_callers
 
 if TYPE_CHECKING:
     from shared.adapters.gcp.clients import ClientsByLoop
     from shared.adapters.gcp.recheck_scheduler import TaskTarget
+    from shared.adapters.identity.doors import Addresses
     from shared.adapters.identity.embedded import EmbeddedTokens
     from shared.adapters.sqlite.backend import SqliteBackend
 
@@ -51,6 +53,7 @@ class Closable(Protocol):
 
 
 _given: list[Settings] = []
+_addresses: "list[Addresses]" = []
 _open: list[Closable] = []
 
 
@@ -65,7 +68,9 @@ class Backend:
     directory: Directory
     dead_letters: DeadLetters
     tokens: TokenVerifier
+    sessions: Sessions
     clock: Clock
+    invoker: TokenVerifier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,9 @@ class Services:
 
     settings: Settings
     tokens: TokenVerifier
+    sessions: Sessions
+    invoker: TokenVerifier | None
+    """Who may call the internal functions; None where anybody may."""
     directory: Directory
     dead_letters: DeadLetters
     submit: SubmitRun
@@ -94,10 +102,11 @@ def settings() -> Settings:
     return current
 
 
-def use(settings_: Settings) -> None:
-    """Lets go of everything and goes on with these settings instead of the environment's."""
+def use(settings_: Settings, *, addresses: "Addresses | None" = None) -> None:
+    """Lets go of everything and goes on with these settings, and keys from there, instead of the environment's."""
     close()
     _given[:] = [settings_]
+    _addresses[:] = [addresses] if addresses else []
 
 
 @cache
@@ -127,12 +136,14 @@ def close() -> None:
     """Lets go of everything, so that the next call reads the settings anew."""
     while _open:
         _open.pop().close()
+    _addresses.clear()
     for factory in (settings, services, sqlite, embedded_tokens, google_clients):
         factory.cache_clear()
 
 
 def _embedded_backend() -> Backend:
     clock = SystemClock()
+    callers = _callers(sqlite().ended_sessions, clock)
     return Backend(
         store=sqlite().store,
         queue=sqlite().queue,
@@ -140,7 +151,9 @@ def _embedded_backend() -> Backend:
         watcher=sqlite().watcher,
         directory=CachedDirectory(sqlite().directory, clock),
         dead_letters=sqlite().dead_letters,
-        tokens=CachedTokens(embedded_tokens(), clock),
+        tokens=callers.tokens,
+        sessions=callers.sessions,
+        invoker=callers.invoker,
         clock=clock,
     )
 
@@ -149,6 +162,7 @@ def _google_backend() -> Backend:
     """Google's clients are imported here and connect on their first call."""
     from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
     from shared.adapters.gcp.directory import FirestoreDirectory
+    from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
     from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler
     from shared.adapters.gcp.run_queue import PubSubRunQueue
     from shared.adapters.gcp.run_store import FirestoreRunStore
@@ -156,6 +170,7 @@ def _google_backend() -> Backend:
 
     clock, clients = SystemClock(), google_clients()
     store = FirestoreRunStore(clients)
+    callers = _callers(FirestoreEndedSessions(clients), clock)
     return Backend(
         store=store,
         queue=PubSubRunQueue(clients, topic=f"projects/{settings().project}/topics/{settings().runs_topic}"),
@@ -163,7 +178,9 @@ def _google_backend() -> Backend:
         watcher=FirestoreRunWatcher(clients, store),
         directory=CachedDirectory(FirestoreDirectory(clients), clock),
         dead_letters=FirestoreDeadLetters(clients),
-        tokens=CachedTokens(_google_tokens(), clock),
+        tokens=callers.tokens,
+        sessions=callers.sessions,
+        invoker=callers.invoker,
         clock=clock,
     )
 
@@ -185,11 +202,8 @@ def google_clients() -> "ClientsByLoop":
     )
 
 
-def _google_tokens() -> TokenVerifier:
-    """On the emulators, those of `make token`; never in the cloud."""
-    if not settings().on_emulators:
-        raise ConfigurationError("Firebase tokens are not read yet: BACKEND=gcp runs on the emulators only.")
-    return embedded_tokens()
+def _callers(ended: EndedSessions, clock: Clock) -> Callers:
+    return assemble_callers(settings(), ended, clock, addresses=_addresses[0] if _addresses else None)
 
 
 def _task_target(settings: Settings) -> "TaskTarget":
@@ -198,8 +212,8 @@ def _task_target(settings: Settings) -> "TaskTarget":
     return TaskTarget(
         queue=f"projects/{settings.project}/locations/{settings.tasks_location}/queues/{settings.tasks_queue}",
         url=settings.recheck_url or "",
-        audience=settings.recheck_audience or settings.recheck_url or "",
-        service_account=settings.tasks_service_account,
+        audience=settings.internal_audience or settings.recheck_url or "",
+        service_account=settings.invoker_service_account,
     )
 
 
@@ -209,6 +223,8 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
     return Services(
         settings=settings,
         tokens=backend.tokens,
+        sessions=backend.sessions,
+        invoker=backend.invoker,
         directory=backend.directory,
         dead_letters=backend.dead_letters,
         read=read,

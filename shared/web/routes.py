@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError
+from shared.web import cors
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
 Endpoint = Callable[..., Awaitable[Response]]
@@ -36,7 +37,8 @@ class Routes:
         trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
         with log.bound(request_id=request_id, trace=trace):
             try:
-                route, values = self._find(request.method, request.url.path)
+                preflight = cors.is_preflight(request)
+                route, values = (PREFLIGHT, {}) if preflight else self._find(request.method, request.url.path)
                 with log.bound(route=route.path):
                     response = await route.endpoint(request, **values)
             except ConfigurationError as error:
@@ -48,6 +50,7 @@ class Routes:
             except Exception as error:  # noqa: BLE001 - the last line of defence: a client never sees a traceback
                 log.failure("request failed", error)
                 response = error_response(ServiceError())
+        cors.share(request, response)
         response.headers["X-Request-Id"] = request_id
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
@@ -82,6 +85,13 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 
 def _request_id(given: str | None) -> str:
     return given if given and fullmatch(r"[\w.:-]{1,128}", given) else uuid4().hex
+
+
+async def _preflight(request: Request) -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+PREFLIGHT = Route("OPTIONS", "(preflight)", _preflight)
 
 
 async def _healthz(request: Request) -> Response:

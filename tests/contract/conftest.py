@@ -10,6 +10,7 @@ import pytest
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.directory import FirestoreDirectory
+from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
@@ -21,6 +22,7 @@ class GoogleBackend:
     store: FirestoreRunStore
     watcher: FirestoreRunWatcher
     directory: FirestoreDirectory
+    ended_sessions: FirestoreEndedSessions
 
 
 @pytest.fixture(params=["sqlite-memory", "sqlite-file", "google"])
@@ -29,7 +31,9 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "google":
         clients = ClientsByLoop(addresses(request.getfixturevalue("google_emulators")))
         store = FirestoreRunStore(clients)
-        yield GoogleBackend(store, FirestoreRunWatcher(clients, store), FirestoreDirectory(clients))
+        yield GoogleBackend(
+            store, FirestoreRunWatcher(clients, store), FirestoreDirectory(clients), FirestoreEndedSessions(clients)
+        )
         await clients().close()
         return
     sqlite = SqliteBackend(

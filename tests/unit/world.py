@@ -153,6 +153,7 @@ class World:
             directory=lite.directory,
             dead_letters=lite.dead_letters,
             tokens=None,  # type: ignore[arg-type]
+            sessions=None,  # type: ignore[arg-type]
             clock=self.clock,
         )
 
