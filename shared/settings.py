@@ -152,7 +152,7 @@ def _check_place(reader: "_Reader", settings: Settings, *, on_cloud_run: bool) -
     emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
     if on_cloud_run and settings.backend == "embedded":
         reader.problems.append("BACKEND=embedded does not run on Cloud Run: its data would go with the instance")
-    if on_cloud_run and any(emulators):
+    if on_cloud_run and reader.names_an_emulator():
         reader.problems.append("*_EMULATOR_HOST is set on Cloud Run, where emulators have no place")
     if (settings.chat_base_url is None) != (settings.chat_model is None):
         reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL go together")
@@ -204,6 +204,10 @@ class _Reader:
 
     def text(self, name: str) -> str | None:
         return self._environment.get(name) or None
+
+    def names_an_emulator(self) -> bool:
+        """Google's libraries know more of them than we do."""
+        return any(value and name.endswith("_EMULATOR_HOST") for name, value in self._environment.items())
 
     def items(self, name: str, pattern: str, what: str) -> tuple[str, ...]:
         """A list with commas."""

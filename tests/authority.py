@@ -120,6 +120,7 @@ class Authority:
         """Credentials whose access tokens come from here."""
         account = {
             "type": "service_account",
+            "project_id": PROJECT,
             "client_email": ROBOT,
             "private_key": self.google.private_pem().decode(),
             "private_key_id": "1",

@@ -14,6 +14,8 @@ from shared.errors import IdentityUnavailable
 SCOPES = ("https://www.googleapis.com/auth/identitytoolkit",)
 REQUEST_SECONDS = 3.0
 CALL_SECONDS = 6.0
+_TROUBLE = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""The library reads what it gets without looking: an answer that is no JSON object ends in an AttributeError."""
 
 
 class AccessTokens:
@@ -25,10 +27,12 @@ class AccessTokens:
 
     async def __call__(self) -> str:
         """Raises IdentityUnavailable."""
+        if self._credentials is not None and self._credentials.valid:
+            return str(self._credentials.token)
         try:
             async with asyncio.timeout(CALL_SECONDS), self._lock:
                 return await asyncio.to_thread(self._fresh)
-        except (GoogleAuthError, TimeoutError) as error:
+        except _TROUBLE as error:
             log.error("no access token", exception=type(error).__name__)
             raise IdentityUnavailable from error
 

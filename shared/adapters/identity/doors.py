@@ -35,7 +35,7 @@ class Trust:
     oidc_audiences: tuple[str, ...] = ()
     oidc_emails: tuple[str, ...] = ()
     invoker_email: str | None = None
-    """In whose name Google's services call the internal functions; None when nobody is asked there."""
+    """In whose name Google's services call the internal functions; None when anybody may, empty when nobody may."""
     invoker_audience: str | None = None
 
 
@@ -62,7 +62,7 @@ def open_doors(
     verifiers.update(_of_google(trust, google_keys))
     invoker = None
     if trust.invoker_email is not None:
-        audiences = (trust.invoker_audience or "",)
+        audiences = (trust.invoker_audience,) if trust.invoker_audience else ()
         invoker = GoogleTokens(google_keys, audiences=audiences, emails=(trust.invoker_email,))
     return Doors(tokens=TokensByIssuer(verifiers), sessions=SessionsByIssuer(*kinds), invoker=invoker)
 

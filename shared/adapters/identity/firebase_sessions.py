@@ -13,8 +13,6 @@ from shared.adapters.identity.http import Answer, call
 from shared.errors import IdentityUnavailable, Unauthenticated
 from shared.ports import Identity
 
-REFUSALS = (400, 404)
-
 
 class FirebaseSessions:
     def __init__(
@@ -29,7 +27,7 @@ class FirebaseSessions:
         body = {"idToken": id_token, "validDuration": str(int(lasting.total_seconds()))}
         answer = await self._ask(":createSessionCookie", body)
         cookie = answer.body.get("sessionCookie") if isinstance(answer.body, dict) else None
-        if answer.status in REFUSALS:
+        if answer.status == 400:
             raise Unauthenticated
         if answer.status != 200 or not isinstance(cookie, str):
             raise _trouble(answer)

@@ -17,7 +17,7 @@ class GoogleTokens:
         """`emails`: whom to believe; everybody else is refused."""
         self._keys = keys
         self._audiences = audiences
-        self._emails = frozenset(email.lower() for email in emails)
+        self._emails = frozenset(email.lower() for email in emails if email)
 
     async def verify(self, token: str) -> Identity:
         """The user's id is the e-mail address in lower case."""
