@@ -95,7 +95,7 @@ BAD = {
     "garbage": Reply(200, b"<html>"),
     "no keys": Reply(200, b'{"keys": []}'),
     "deep": Reply(200, b"[" * 100_000),
-    "huge": Reply(200, b" " * 300_000),
+    "huge": Reply(200, key_set("firebase-1").body + b" " * 300_000),
     "slow": Reply(200, b"{}"),
 }
 

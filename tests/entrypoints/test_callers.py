@@ -67,6 +67,11 @@ REFUSED: dict[str, Token] = {
     "without a sign-in": lambda a: a.id_token(auth_time=None),
     "a sign-in that is no time": lambda a: a.id_token(auth_time=1e300),
     "without expiry": lambda a: a.id_token(exp=None),
+    "an expiry without end": lambda a: a.id_token(exp=float("inf")),
+    "an issue without end": lambda a: a.id_token(iat=float("inf")),
+    "an expiry that is no number": lambda a: a.id_token(exp={}),
+    "a subject that is no text": lambda a: a.id_token(sub=5),
+    "an audience that is no text": lambda a: a.id_token(aud={}),
     "without a subject": lambda a: a.id_token(sub=None),
     "an empty subject": lambda a: a.id_token(""),
     "a long subject": lambda a: a.id_token("x" * 129),
@@ -110,6 +115,9 @@ REFUSED: dict[str, Token] = {
     "an expired Google token": lambda a: a.oidc_token(exp=PAST),
     "a session's cookie": lambda a: a.session_cookie(),
     "a header with depths": lambda a: f"{urlsafe_b64encode(b'[' * 9000).decode()}.{a.id_token().split('.')[1]}.",
+    "an embedded token under a header with depths": lambda a: ".".join(
+        [urlsafe_b64encode(b"[" * 9000).decode(), *wiring.embedded_tokens().mint("demo").split(".")[1:]]
+    ),
     "a token without end": lambda a: a.id_token("x" * 20_000),
     "rubbish": lambda a: "canary-7f3a",
 }

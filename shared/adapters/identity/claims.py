@@ -34,7 +34,7 @@ async def verified_claims(
             leeway=SKEW,
             options={"require": ["exp", "iat", "sub", "aud", "iss"]},
         )
-    except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
+    except jwt.PyJWTError:
         raise Unauthenticated from None
     if claims["aud"] not in audiences or not 0 < len(claims["sub"]) <= LONGEST_SUBJECT:
         raise Unauthenticated

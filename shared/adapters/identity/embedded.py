@@ -41,7 +41,7 @@ class EmbeddedTokens:
                 leeway=SKEW,
                 options={"require": ["exp", "sub", "aud", "iss"]},
             )
-        except (jwt.PyJWTError, ValueError, RecursionError):
+        except jwt.PyJWTError:
             raise Unauthenticated from None
         signed_in_at = moment(claims, "auth_time") if "auth_time" in claims else None
         return Identity(user_id=claims["sub"], expires_at=moment(claims, "exp"), signed_in_at=signed_in_at)
