@@ -177,11 +177,34 @@ class Identity:
 
     user_id: str
     expires_at: datetime
+    signed_in_at: datetime | None = None
+    """When the person last proved who they are; None when the token does not say."""
 
 
 class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Identity:
-        """Who the bearer token speaks for. Raises Unauthenticated."""
+        """Who the token speaks for. Raises Unauthenticated, and IdentityUnavailable when that cannot be found out."""
+
+
+class CachedVerifier(TokenVerifier, Protocol):
+    def forget(self, token: str) -> None:
+        """What was found out about this token earlier counts no longer, in this process."""
+
+
+class SessionIssuer(TokenVerifier, Protocol):
+    """Verifies the cookies that it makes; one whose owner was disabled or signed out everywhere is Unauthenticated."""
+
+    async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
+        """The cookie of a new session of whom `id_token` was verified to be. Raises what `verify` does."""
+
+
+class EndedSessions(Protocol):
+    """Sessions that their owner has ended, by a hash of the cookie; the cookie itself is not kept."""
+
+    async def end(self, session_hash: str, *, expires_at: datetime) -> None:
+        """It may be forgotten at `expires_at`, when the cookie is worth nothing anyway. Ending twice does no harm."""
+
+    async def has_ended(self, session_hash: str) -> bool: ...
 
 
 class ResultCache(Protocol):

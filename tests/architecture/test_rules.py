@@ -27,7 +27,7 @@ TOP_LEVEL = {
 ONLY_IN = {
     "google.cloud": ("shared/adapters/gcp", "infra/local"),
     "grpc": ("shared/adapters/gcp", "infra/local"),
-    "requests": ("shared/adapters/llm",),
+    "requests": ("shared/adapters/llm", "shared/adapters/identity"),
     "redis": ("shared/adapters/cache",),
     "sqlite3": ("shared/adapters/sqlite",),
     "starlette": ("shared/web", "functions", "infra/local"),

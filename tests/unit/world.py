@@ -180,6 +180,7 @@ class World:
             dead_letters=lite.dead_letters,
             cache=self.cache,
             tokens=None,  # type: ignore[arg-type]
+            sessions=None,  # type: ignore[arg-type]
             clock=self.clock,
         )
 
