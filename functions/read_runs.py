@@ -67,14 +67,15 @@ async def stream_run(request: Request, run_uuid: str) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    return sse.stream(services, run, after=parse.starting_after(request))
+    return sse.stream(services, run, auth.again(request, services), after=parse.starting_after(request))
 
 
 async def stream_channel(request: Request, channel: str) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
     wanted = parse.channel(caller, channel)
-    return sse.stream_channel(services, wanted, after=parse.place_in(wanted, request))
+    after = parse.place_in(wanted, request)
+    return sse.stream_channel(services, wanted, auth.again(request, services), after=after)
 
 
 async def list_overdue(request: Request) -> Response:

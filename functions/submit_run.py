@@ -43,7 +43,7 @@ async def _submit(
     auth.require_group(caller, submissions.GROUP_FOR.get(submission.kind))
     run, replayed = await services.submit(caller, submission, key=key)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
-        return sse.stream(services, run, headers=render.replay_headers(replayed))
+        return sse.stream(services, run, auth.again(request, services), headers=render.replay_headers(replayed))
     wait = parse.wait(request)
     if wait is None:
         return render.accepted(run, headers=render.replay_headers(replayed))

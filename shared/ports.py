@@ -97,8 +97,10 @@ class RunStore(Protocol):
         by then. Open runs, and complete ones that the result cache does not show yet.
         """
 
-    async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
-        """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes."""
+    async def changed_runs(
+        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
+    ) -> Sequence[Run]:
+        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`."""
 
 
 class RunFeed(Protocol):
@@ -114,9 +116,10 @@ class RunWatcher(Protocol):
         """Follows one run, whoever changes it. Reading raises RunNotFound."""
 
     def watch_channel(self, channel: Channel, *, since: datetime) -> AbstractAsyncContextManager[RunFeed]:
-        """Follows a channel: each run that has changed since then, and each that changes, one at a time.
+        """Follows a channel: each run that has changed since then, and then each that changes, one at a time.
 
         The same state of a run is given once; of states that quickly replace one another perhaps only the last.
+        Reading raises StoreUnavailable when so much has happened between two reads that it is not kept.
         """
 
 

@@ -1,43 +1,46 @@
 """Tells a channel's news from what a watcher of it was given before."""
 
-from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from shared.domain.run import Run
+from shared.errors import StoreUnavailable
 
 MOST_REMEMBERED = 1000
+MOST_WAITING = 1000
 
 
 class ChannelNews:
-    """A queue of runs to give; the same state of a run enters once."""
+    """A queue of runs to give; the same state of a run enters once, and a newer one takes an older one's place."""
 
     def __init__(self) -> None:
-        self._waiting: deque[str] = deque()
-        self._newest: dict[str, Run] = {}
+        self._waiting: dict[str, Run] = {}
+        self._given: dict[str, Any] = {}
+        """{run id: its revision}, the one given last at the end."""
 
     def add(self, runs: Iterable[Run]) -> bool:
-        """Whether there is anything new."""
+        """Whether any of them is new. Raises StoreUnavailable when nobody takes: whoever it is for comes again."""
+        is_new = False
         for run in runs:
-            known = self._newest.pop(run.id, None)
-            if known is not None and known.revision >= run.revision:
-                self._newest[run.id] = known
-                continue
-            self._newest[run.id] = run
-            if run.id not in self._waiting:
-                self._waiting.append(run.id)
-        self._forget()
-        return bool(self._waiting)
+            waiting = self._waiting.get(run.id)
+            known = waiting.revision if waiting else self._given.get(run.id)
+            if known is None or known < run.revision:
+                self._waiting[run.id] = run
+                is_new = True
+        if len(self._waiting) > MOST_WAITING:
+            raise StoreUnavailable("Updates come faster than they are read; connect again.")
+        return is_new
 
     def take(self) -> Run | None:
-        return self._newest[self._waiting.popleft()] if self._waiting else None
+        if not self._waiting:
+            return None
+        run = self._waiting.pop(next(iter(self._waiting)))
+        self._given.pop(run.id, None)
+        self._given[run.id] = run.revision
+        if len(self._given) > MOST_REMEMBERED:
+            del self._given[next(iter(self._given))]
+        return run
 
     def put_back(self, run: Run) -> None:
         """It was taken and could not be given."""
-        if run.id in self._newest and run.id not in self._waiting:
-            self._waiting.appendleft(run.id)
-
-    def _forget(self) -> None:
-        """The longest unchanged first, but nothing that waits."""
-        for run_id in list(self._newest)[: max(len(self._newest) - MOST_REMEMBERED, 0)]:
-            if run_id not in self._waiting:
-                del self._newest[run_id]
+        self._waiting = {run.id: run, **self._waiting}

@@ -8,8 +8,9 @@ from shared.domain.directory import Profile
 from shared.domain.run import Event, Run
 from shared.errors import ChannelNotFound
 
-OVERLAP = timedelta(seconds=10)
-"""What was written first may become visible last; so much is looked at again."""
+OVERLAP = timedelta(seconds=30)
+"""What is written first may become visible last: an event's time is taken before what it tells is done and saved."""
+RESUMABLE_FOR = timedelta(hours=24)
 MOST_FURTHER = 1000
 """Beyond them an event may be given twice, never not at all."""
 
@@ -47,10 +48,10 @@ class Place:
 
     before: datetime
     further: Mapping[str, Given] = field(default_factory=dict)
-    """By run id, the one that was seen longest ago first."""
+    """By a short form of the run's id, the one that was seen longest ago first."""
 
     def is_new(self, run: Run, event: Event) -> bool:
-        given = self.further.get(run.id)
+        given = self.further.get(short(run.id))
         return event.sequence > given.sequence if given else event.at > self.before
 
     def behind(self, run: Run, event: Event, *, opened_at: datetime) -> "Place":
@@ -60,6 +61,12 @@ class Place:
         """
         caught_up = event.at - OVERLAP >= opened_at
         before = max(self.before, event.at - OVERLAP) if caught_up else self.before
-        kept = [(run_id, given) for run_id, given in self.further.items() if run_id != run.id and given.at > before]
-        further = dict([*kept[-MOST_FURTHER + 1 :], (run.id, Given(sequence=event.sequence, at=event.at))])
+        own = short(run.id)
+        kept = [(name, given) for name, given in self.further.items() if name != own and given.at > before]
+        further = dict([*kept[-MOST_FURTHER + 1 :], (own, Given(sequence=event.sequence, at=event.at))])
         return Place(before=before, further=further)
+
+
+def short(run_id: str) -> str:
+    """Enough of it to tell a channel's runs apart, as an update's id carries a hundred of them."""
+    return run_id[-12:]

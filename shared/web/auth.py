@@ -1,5 +1,8 @@
 """Who is calling: the bearer token or the session, then the profile, then the group that a route asks for."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from starlette.requests import Request
 
 from shared.domain.directory import Profile
@@ -20,6 +23,11 @@ async def caller(request: Request, services: Services, *, group: str | None = No
         raise Forbidden("You have no profile yet; ask your administrator.", code="no_profile")
     require_group(profile, group)
     return profile
+
+
+def again(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
+    """For requests that last: who is calling by then."""
+    return partial(caller, request, services)
 
 
 def require_group(profile: Profile, group: str | None) -> None:

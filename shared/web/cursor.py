@@ -8,12 +8,12 @@ from hashlib import sha256
 from math import ceil
 from typing import Any
 
-from shared.domain.channel import Channel, Given, Place
+from shared.domain.channel import RESUMABLE_FOR, Channel, Given, Place
 from shared.domain.fields import read_uuid
 from shared.errors import InvalidRequest
 from shared.ports import Position, RunFilter
 
-MOST_IN_AN_ID = 60
+MOST_IN_AN_ID = 100
 MILLISECOND = timedelta(milliseconds=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError, InvalidRequest)
@@ -38,23 +38,27 @@ def read_cursor(cursor: str, wanted: RunFilter) -> Position:
 def make_place(place: Place, channel: Channel) -> str:
     """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
     latest = list(place.further.items())[-MOST_IN_AN_ID:]
-    further = [[run_id, given.sequence, ceil((given.at - place.before) / MILLISECOND)] for run_id, given in latest]
+    further = [[name, given.sequence, ceil((given.at - place.before) / MILLISECOND)] for name, given in latest]
     return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), further])
 
 
-def read_place(text: str, channel: Channel) -> Place:
-    """Raises InvalidRequest."""
+def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
+    """Raises InvalidRequest, also for one of too long ago: a list tells more cheaply what has happened since."""
     try:
         moment, fingerprint, further = _decoded(text)
         before = _moment(moment)
         given = {
-            read_uuid("id", run_id): Given(sequence=int(sequence), at=before + int(later) * MILLISECOND)
-            for run_id, sequence, later in further
+            str(name): Given(sequence=int(sequence), at=before + int(later) * MILLISECOND)
+            for name, sequence, later in further
         }
     except _UNREADABLE:
         raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
     if fingerprint != _fingerprint(_of_channel(channel)):
         raise InvalidRequest("this is the id of another channel's update", field="starting_after")
+    if now - before > RESUMABLE_FOR:
+        raise InvalidRequest(
+            "this update is too long ago to go on from; list the runs and connect without it", field="starting_after"
+        )
     return Place(before=before, further=given)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import isfinite
 from typing import Any, NoReturn
@@ -148,14 +148,9 @@ def channel(caller: Profile, text: str) -> Channel:
 
 
 def place_in(channel: Channel, request: Request) -> Place | None:
-    """Where a channel's stream resumes. An id of the browser's own that is not ours is passed over."""
-    given = request.query_params.get("starting_after")
-    if given:
-        return read_place(given, channel)
-    try:
-        return read_place(request.headers["last-event-id"], channel)
-    except (KeyError, InvalidRequest):
-        return None
+    """Where a channel's stream resumes: `?starting_after=`, else the browser's own Last-Event-ID."""
+    given = request.query_params.get("starting_after") or request.headers.get("last-event-id")
+    return read_place(given, channel, now=datetime.now(UTC)) if given else None
 
 
 def wait(request: Request) -> timedelta | None:

@@ -2,28 +2,33 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.responses import StreamingResponse
 
 from shared import log
-from shared.domain.channel import Channel, Place
+from shared.domain.channel import Channel, Place, channel_for
+from shared.domain.directory import Profile
 from shared.domain.run import Run
-from shared.errors import ServiceError, StoreUnavailable
+from shared.errors import ChannelNotFound, ServiceError, StoreUnavailable
 from shared.web import render
 from shared.web.cursor import make_place
 from shared.web.errors import error_body
 from shared.wiring import Services
 
 HEADERS = {"X-Accel-Buffering": "no"}
+LET_IN_SECONDS = 60.0
+
+Who = Callable[[], Awaitable[Profile]]
+"""Who is listening, as the request's credentials say now. Raises Unauthenticated or Forbidden."""
 
 
 def stream(
-    services: Services, run: Run, *, after: int = 0, headers: Mapping[str, str] | None = None
+    services: Services, run: Run, who: Who, *, after: int = 0, headers: Mapping[str, str] | None = None
 ) -> StreamingResponse:
     """Every event behind `after`, until the run is complete."""
-    body = _with_error(_events(services, run, after), request_id=log.current("request_id"))
+    body = _with_error(while_let_in(_events(services, run, after), who), request_id=log.current("request_id"))
     return StreamingResponse(body, media_type="text/event-stream", headers={**HEADERS, **(headers or {})})
 
 
@@ -38,9 +43,17 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str
         yield message(event.type, render.event(event, current, content), event_id=str(event.sequence))
 
 
-def stream_channel(services: Services, channel: Channel, *, after: Place | None) -> StreamingResponse:
+def stream_channel(services: Services, channel: Channel, who: Who, *, after: Place | None) -> StreamingResponse:
     """Every event of every run of the channel, for as long as the client listens."""
-    body = _with_error(_channel_events(services, channel, after), request_id=log.current("request_id"))
+
+    async def still_a_member() -> Profile:
+        caller = await who()
+        if channel_for(caller, channel.name) != channel:
+            raise ChannelNotFound
+        return caller
+
+    events = while_let_in(_channel_events(services, channel, after), still_a_member)
+    body = _with_error(events, request_id=log.current("request_id"))
     return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
 
 
@@ -58,6 +71,17 @@ async def _channel_events(services: Services, channel: Channel, after: Place | N
 def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:
     head = f"id: {event_id}\n" if event_id else ""
     return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+
+
+async def while_let_in(parts: AsyncIterator[str], who: Who, *, every: float = LET_IN_SECONDS) -> AsyncIterator[str]:
+    """A stream may outlive a session, or a membership: now and then it is asked again who listens."""
+    clock = asyncio.get_running_loop().time
+    asked_at = clock()
+    async for part in parts:
+        if clock() - asked_at >= every:
+            await who()
+            asked_at = clock()
+        yield part
 
 
 async def _with_error(parts: AsyncIterator[str], *, request_id: str | None) -> AsyncIterator[str]:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from google.cloud.firestore_v1.types import ListenResponse, TargetChange
 
+from shared.adapters.channel_news import MOST_WAITING, ChannelNews
 from shared.adapters.clock import SystemClock
-from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.feeds import Feed, FirestoreChannelFeed
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
@@ -21,7 +23,7 @@ from shared.adapters.sqlite.run_watcher import SqliteRunFeed
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
-from shared.errors import RunNotFound
+from shared.errors import RunNotFound, StoreUnavailable
 from tests.contract.runs import NOW, a_run
 from tests.google import addresses
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
@@ -112,6 +114,41 @@ async def test_a_channel_gives_each_change_of_its_runs_once(backend: Any) -> Non
         changed = await feed.next(timeout=5)
         assert changed is not None and (changed.id, changed.is_complete) == (before.id, True)
         assert await feed.next(timeout=0.2) is None
+
+
+async def test_a_burst_larger_than_a_page_comes_whole_and_what_follows_too(backend: Any) -> None:
+    burst = [a_run(channel="desk", updated_at=NOW + timedelta(milliseconds=n // 2)) for n in range(450)]
+    for start in range(0, len(burst), 50):
+        await asyncio.gather(*[backend.store.create(run) for run in burst[start : start + 50]])
+    async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
+        seen = [(await feed.next(timeout=5)).id for _ in burst]
+        assert sorted(seen) == sorted(run.id for run in burst)
+        await backend.store.create(late := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
+        assert await feed.next(timeout=5) == late
+        assert await feed.next(timeout=0.2) is None
+
+
+async def test_a_firestore_watcher_that_does_not_read_is_let_go_and_not_waited_for() -> None:
+    async def listen(feed: Feed) -> None:
+        raise AssertionError
+
+    store = FirestoreRunStore(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
+    feed = FirestoreChannelFeed(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
+    for _ in range(MOST_WAITING + 1):
+        feed.tell(replace(a_run(), revision=1))
+    with pytest.raises(StoreUnavailable):
+        for _ in range(MOST_WAITING + 2):
+            assert await feed.next(timeout=5)
+
+
+def test_many_news_that_nobody_takes_are_refused_and_each_state_enters_once() -> None:
+    news = ChannelNews()
+    first = replace(a_run(), revision=1)
+    assert news.add([first]) and not news.add([first])
+    assert news.add([replace(first, revision=2)]) and news.take() == first and news.take() is None
+    assert not news.add([replace(first, revision=2)])
+    with pytest.raises(StoreUnavailable):
+        news.add([replace(a_run(), revision=1) for _ in range(MOST_WAITING + 1)])
 
 
 async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> None:

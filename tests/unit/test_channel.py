@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import submission
-from shared.domain.channel import OVERLAP, Channel, Place, channel_for
+from shared.domain.channel import OVERLAP, RESUMABLE_FOR, Channel, Place, channel_for
 from shared.domain.run import Event, Run
 from shared.errors import ChannelNotFound, InvalidRequest
 from shared.web.cursor import make_place, read_place
@@ -60,7 +60,7 @@ def histories(draw: Any) -> list[Step]:
     runs = [a_run(events=(), id=f"00000000-0000-4000-8000-{n:012}") for n in range(draw(st.integers(1, 4)))]
     steps, at = [], NOW
     for index in draw(st.lists(st.integers(0, len(runs) - 1), max_size=25)):
-        at += timedelta(milliseconds=draw(st.sampled_from([0, 1, 500, 4000, 30_000])))
+        at += timedelta(milliseconds=draw(st.sampled_from([0, 1, 500, 12_000, 90_000])))
         sequence = len(runs[index].events) + 1
         event = Event(sequence=sequence, type="run.progress", at=at)
         runs[index] = replace(runs[index], updated_at=at, events=(*runs[index].events, event))
@@ -85,8 +85,8 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
     for run, _ in steps[:cut]:
         place, more = heard(place, run, NOW)
         told += more
-    place = read_place(make_place(place, DESK), DESK)
     opened_at = steps[: cut + further][-1][1].at if steps[: cut + further] else NOW
+    place = read_place(make_place(place, DESK), DESK, now=opened_at)
     newest = {run.id: run for run, _ in steps[: cut + further]}
     for run in sorted(newest.values(), key=lambda run: run.updated_at):
         if run.updated_at >= place.before:
@@ -101,10 +101,17 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=60).map(lambda raw: raw.hex())))
 def test_any_text_as_an_id_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        read_place(text, DESK)
+        read_place(text, DESK, now=NOW)
 
 
 def test_an_id_belongs_to_its_channel() -> None:
     text = make_place(Place(before=NOW), DESK)
     with pytest.raises(InvalidRequest):
-        read_place(text, Channel(name="desk", tenant_id="globex"))
+        read_place(text, Channel(name="desk", tenant_id="globex"), now=NOW)
+
+
+def test_an_id_of_long_ago_is_refused_with_what_to_do() -> None:
+    text = make_place(Place(before=NOW), DESK)
+    assert read_place(text, DESK, now=NOW + RESUMABLE_FOR) == Place(before=NOW)
+    with pytest.raises(InvalidRequest, match="list the runs and connect without it"):
+        read_place(text, DESK, now=NOW + RESUMABLE_FOR + timedelta(seconds=1))

@@ -2,20 +2,20 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from google.cloud.firestore_v1.types import Target
 
 from shared.adapters.channel_news import ChannelNews
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
-from shared.domain.channel import Channel
+from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StoreUnavailable
 
 PAGE = 200
-LOOK_BACK = timedelta(seconds=5)
 
 
 class Feed(ABC):
@@ -35,8 +35,9 @@ class Feed(ABC):
                 while (run := self._take()) is None:
                     if self._is_broken:
                         raise StoreUnavailable
-                    await self._news.wait()
-                    self._news.clear()
+                    if not await self._catch_up():
+                        await self._news.wait()
+                        self._news.clear()
         return run if run is None else await self._whole(run)
 
     async def _whole(self, run: Run) -> Run:
@@ -48,6 +49,10 @@ class Feed(ABC):
         except BaseException:
             self._put_back(run)
             raise
+
+    async def _catch_up(self) -> bool:
+        """Whether it had to be read what has happened before the stream says anything."""
+        return False
 
     def tell_broken(self) -> None:
         """Nothing will come any more."""
@@ -133,27 +138,60 @@ class FirestoreRunFeed(Feed):
 
 
 class FirestoreChannelFeed(Feed):
-    """The runs of a channel that have changed since a moment."""
+    """The runs of a channel that have changed since a moment: first those by now, page by page, then as they change.
 
-    def __init__(self, store: FirestoreRunStore, channel: Channel, since: datetime) -> None:
+    The stream is asked only for what came after, or it would send all of it at once.
+    """
+
+    def __init__(
+        self, store: FirestoreRunStore, channel: Channel, since: datetime, listen: Callable[[Feed], Awaitable[None]]
+    ) -> None:
+        """`listen` puts this feed on a stream."""
         super().__init__(store)
         self._channel = channel
-        self._since = since
+        self._since = self._asked_since = since
+        self._listen = listen
+        self._is_caught_up = False
+        self._last: Run | None = None
         self._changes = ChannelNews()
 
     def target(self, client: Any) -> Target:
-        query = self._store.changes(self._channel, since=self._since)
+        """The same query for as long as its resume token is used."""
+        if not self.resume_token:
+            self._asked_since = self._since
+        query = self._store.changes(self._channel, since=self._asked_since)
         parent, _ = client.collection(RUNS)._parent_info()
         return Target(query=Target.QueryTarget(parent=parent, structured_query=query._to_protobuf()))
 
     def tell(self, run: Run) -> None:
-        self._since = max(self._since, run.updated_at - LOOK_BACK)
-        if self._changes.add([run]):
-            self._news.set()
+        self._since = max(self._since, run.updated_at - OVERLAP)
+        try:
+            if self._changes.add([run]):
+                self._news.set()
+        except StoreUnavailable:
+            self.tell_broken()
 
     async def read_anew(self) -> None:
-        for run in await self._store.changed_runs(self._channel, since=self._since, limit=PAGE):
-            self.tell(run)
+        last, since = None, self._since
+        while runs := await self._store.changed_runs(self._channel, since=since, after=last, limit=PAGE):
+            for run in runs:
+                self.tell(run)
+            last = runs[-1]
+            if len(runs) < PAGE or self._is_broken:
+                return
+
+    async def _catch_up(self) -> bool:
+        if self._is_caught_up:
+            return False
+        runs = await self._store.changed_runs(self._channel, since=self._since, after=self._last, limit=PAGE)
+        self._changes.add(runs)
+        self._last = runs[-1] if runs else self._last
+        if len(runs) < PAGE:
+            if self._last is not None:
+                self._since = max(self._since, self._last.updated_at - OVERLAP)
+            self._is_caught_up = True
+            await self._listen(self)
+        return True
 
     def _take(self) -> Run | None:
         return self._changes.take()

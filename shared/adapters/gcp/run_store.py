@@ -125,8 +125,13 @@ class FirestoreRunStore:
             query = query.start_after({"due_at": after.due_at, "__name__": self._run(after.id)})
         return await self._found(query.limit(limit))
 
-    async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
-        return await self._found(self.changes(channel, since=since).limit(limit))
+    async def changed_runs(
+        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
+    ) -> Sequence[Run]:
+        query = self.changes(channel, since=since).order_by("__name__")
+        if after is not None:
+            query = query.start_after({"updated_at": after.updated_at, "__name__": self._run(after.id)})
+        return await self._found(query.limit(limit))
 
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""

@@ -7,11 +7,11 @@ again, each target where it left off (resume tokens); what is watched is then re
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPIError, ServiceUnavailable
+from google.api_core.exceptions import GoogleAPIError, InvalidArgument, ServiceUnavailable
 from google.cloud.firestore_v1 import _helpers
 from google.cloud.firestore_v1.types import ListenRequest, TargetChange
 
@@ -49,9 +49,12 @@ class FirestoreRunWatcher:
 
     @asynccontextmanager
     async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[FirestoreChannelFeed]:
-        feed = FirestoreChannelFeed(self._store, channel, since)
-        async with self._on_a_stream(feed):
-            yield feed
+        async with AsyncExitStack() as stack:
+
+            async def listen(feed: Feed) -> None:
+                await stack.enter_async_context(self._on_a_stream(feed))
+
+            yield FirestoreChannelFeed(self._store, channel, since, listen)
 
     @asynccontextmanager
     async def _on_a_stream(self, feed: Feed) -> AsyncIterator[None]:
@@ -121,12 +124,19 @@ class _Stream:
                         pause = FIRST_PAUSE_SECONDS
             except (GoogleAPIError, TimeoutError) as error:
                 log.warning("listen stream ended; it is opened again", exception=type(error).__name__)
+                if isinstance(error, InvalidArgument):
+                    self._forget_tokens()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             await self._read_anew()
             self._requests = asyncio.Queue()
             for feed in self.feeds.values():
                 self._ask_for(feed)
+
+    def _forget_tokens(self) -> None:
+        """Perhaps one of them is what was refused; without it a target is sent whole."""
+        for feed in self.feeds.values():
+            feed.resume_token = b""
 
     async def _responses(self) -> AsyncIterator[Any]:
         """Raises TimeoutError when the stream is silent for too long.

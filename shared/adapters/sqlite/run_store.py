@@ -124,10 +124,13 @@ class SqliteRunStore:
         where = "WHERE shard = ? AND due_at <= ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
         return await self._runs(where, [shard, latest, *behind, limit])
 
-    async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
+    async def changed_runs(
+        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
+    ) -> Sequence[Run]:
+        behind = (after.updated_at.isoformat(), after.id) if after else ("", "")
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
-        where += " ORDER BY updated_at, id LIMIT ?"
-        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, limit])
+        where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
+        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, *behind, limit])
 
     async def _runs(self, where: str, values: list[Any]) -> Sequence[Run]:
         """With their results, also those in parts; `where` is ours, never the caller's."""

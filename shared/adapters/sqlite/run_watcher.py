@@ -3,17 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.adapters.channel_news import ChannelNews
 from shared.adapters.sqlite.database import Database
-from shared.domain.channel import Channel
+from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 from shared.ports import RunStore
 
 LOOK_EVERY_SECONDS = 0.2
-LOOK_BACK = timedelta(seconds=5)
 PAGE = 200
 
 
@@ -47,12 +46,17 @@ class SqliteRunFeed:
 
 
 class SqliteChannelFeed:
-    """Looks a little further back each time: what was changed first may have been committed last."""
+    """Looks a little further back each time: what was changed first may have been committed last.
+
+    One look goes page by page, each when the one before has been taken.
+    """
 
     def __init__(self, store: RunStore, channel: Channel, since: datetime) -> None:
         self._store = store
         self._channel = channel
         self._since = since
+        self._last: Run | None = None
+        """Of the page before, while a look goes on."""
         self._news = ChannelNews()
         self.changed = asyncio.Event()
         self.changed.set()
@@ -61,22 +65,23 @@ class SqliteChannelFeed:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while (run := self._news.take()) is None:
-                    await self.changed.wait()
-                    self.changed.clear()
-                    await self._read()
+                    if self._last is None:
+                        await self.changed.wait()
+                        self.changed.clear()
+                    await self._read_page()
                 return run
         return None
 
-    async def _read(self) -> None:
+    async def _read_page(self) -> None:
         try:
-            while runs := await self._store.changed_runs(self._channel, since=self._since, limit=PAGE):
-                is_new = self._news.add(runs)
-                self._since = max(self._since, runs[-1].updated_at - LOOK_BACK)
-                if len(runs) < PAGE or not is_new:
-                    return
+            runs = await self._store.changed_runs(self._channel, since=self._since, after=self._last, limit=PAGE)
         except BaseException:
             self.changed.set()
             raise
+        self._news.add(runs)
+        self._last = runs[-1] if len(runs) == PAGE else None
+        if runs and self._last is None:
+            self._since = max(self._since, runs[-1].updated_at - OVERLAP)
 
 
 class SqliteRunWatcher:

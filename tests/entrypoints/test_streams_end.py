@@ -1,0 +1,39 @@
+"""A stream goes on only for as long as its listener would still be let in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.domain.directory import Profile
+from shared.errors import Unauthenticated
+from shared.web.sse import while_let_in
+from tests.unit.world import DEMO
+
+
+async def parts() -> AsyncIterator[str]:
+    for number in range(5):
+        yield str(number)
+
+
+async def test_a_listener_who_is_no_longer_let_in_hears_no_more() -> None:
+    asked = 0
+
+    async def who() -> Profile:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise Unauthenticated
+        return DEMO
+
+    heard = []
+    with pytest.raises(Unauthenticated):
+        async for part in while_let_in(parts(), who, every=0):
+            heard.append(part)
+    assert heard == ["0", "1", "2"]
+
+
+async def test_nobody_is_asked_all_the_time() -> None:
+    async def who() -> Profile:
+        raise AssertionError
+
+    assert [part async for part in while_let_in(parts(), who)] == list("01234")
