@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
-from shared.web import auth, parse, questions, render, sse
+from shared.web import auth, parse, questions, render, sessions, sse
 from shared.web.questions import About
 from shared.web.routes import Endpoint, Route, Routes
 
@@ -109,6 +109,9 @@ ROUTES = Routes(
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
     Route("GET", "/channels/{channel}/stream", stream_channel),
     Route("GET", "/api/admin/overdue", list_overdue),
+    Route("POST", "/api/auth/session", sessions.start),
+    Route("DELETE", "/api/auth/session", sessions.end),
+    Route("GET", "/api/auth/csrf", sessions.csrf_token),
     Route("POST", "", read_any),
     Route("POST", "/read_runs", read_any),
 )

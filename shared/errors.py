@@ -19,6 +19,8 @@ ServiceError
 │  ├─ StoreUnavailable    the database did not answer, or refused for now
 │  ├─ QueueUnavailable    the message could not be published
 │  ├─ SchedulerUnavailable  the re-check could not be scheduled
+│  ├─ CacheUnavailable    the result cache is down, slow or full
+│  ├─ IdentityUnavailable  nobody could say whether the credentials are good
 │  ├─ StaleRun            somebody else wrote the run first
 │  └─ LlmUnavailable      the LLM is busy, down, silent or unreadable
 ├─ PermanentError         the run fails; trying again cannot help
@@ -151,6 +153,16 @@ class QueueUnavailable(TransientError):
 class SchedulerUnavailable(TransientError):
     code = "scheduler_unavailable"
     default_message = "The scheduler is not available; try again."
+
+
+class CacheUnavailable(TransientError):
+    code = "cache_unavailable"
+    default_message = "The result cache is not available; try again."
+
+
+class IdentityUnavailable(TransientError):
+    code = "identity_unavailable"
+    default_message = "Your credentials cannot be checked at the moment; try again."
 
 
 class StaleRun(TransientError):

@@ -1,7 +1,8 @@
 """What the use cases ask of the outside world. An adapter that keeps these promises can take another's place.
 
-Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable),
-within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may repeat at any time.
+Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable,
+CacheUnavailable), within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may
+repeat at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,9 @@ class RunStore(Protocol):
     async def due_runs(
         self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
-        """Open runs of one shard ordered by (due_at, id), behind `after`; with `before` only those due by then."""
+        """Runs of one shard that want attention, ordered by (due_at, id), behind `after`; with `before` only those due
+        by then. Open runs, and complete ones that the result cache does not show yet.
+        """
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
         """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes."""
@@ -174,11 +177,46 @@ class Identity:
 
     user_id: str
     expires_at: datetime
+    signed_in_at: datetime | None = None
+    """When the person last proved who they are; None when the token does not say."""
 
 
 class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Identity:
-        """Who the bearer token speaks for. Raises Unauthenticated."""
+        """Who the token speaks for. Raises Unauthenticated, and IdentityUnavailable when that cannot be found out."""
+
+
+class CachedVerifier(TokenVerifier, Protocol):
+    def forget(self, token: str) -> None:
+        """What was found out about this token earlier counts no longer, in this process."""
+
+
+class SessionIssuer(TokenVerifier, Protocol):
+    """Verifies the cookies that it makes; one whose owner was disabled or signed out everywhere is Unauthenticated."""
+
+    async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
+        """The cookie of a new session of whom `id_token` was verified to be. Raises what `verify` does."""
+
+
+class EndedSessions(Protocol):
+    """Sessions that their owner has ended, by a hash of the cookie; the cookie itself is not kept."""
+
+    async def end(self, session_hash: str, *, expires_at: datetime) -> None:
+        """It may be forgotten at `expires_at`, when the cookie is worth nothing anyway. Ending twice does no harm."""
+
+    async def has_ended(self, session_hash: str) -> bool: ...
+
+
+class ResultCache(Protocol):
+    """Texts by key, for a time; any may be gone early. Every call ends within about half a second."""
+
+    async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
+        """Replaces what was there. Raises CacheUnavailable, also when there is no room; it may then be there or not."""
+
+    async def get(self, key: str) -> str | None: ...
+
+    async def delete(self, key: str) -> None:
+        """What is not there is no error."""
 
 
 class DeadLetters(Protocol):

@@ -3,19 +3,16 @@
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from shared.domain.limits import Limits
-from shared.domain.run import Kind
-from shared.domain.submission import JOB_TYPES
-from shared.errors import ConfigurationError
+from shared.settings_reader import SettingsReader
 
 BACKENDS = ("embedded", "gcp")
-DEADLINE_KINDS = ("default", *JOB_TYPES, *Kind)
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 REGIONS = ("europe", "tokyo", "default")
 
@@ -36,8 +33,12 @@ class Settings:
     tasks_location: str = "us-central1"
     tasks_queue: str = "rechecks"
     recheck_url: str | None = None
-    recheck_audience: str | None = None
-    tasks_service_account: str | None = None
+    internal_audience: str | None = None
+    invoker_service_account: str | None = None
+    firebase_project: str | None = None
+    oidc_audiences: tuple[str, ...] = ()
+    oidc_emails: tuple[str, ...] = ()
+    allowed_origins: frozenset[str] = frozenset()
     log_level: str = "INFO"
     deployments: Mapping[str, str] = field(default_factory=dict)
     """{name: base URL} of the regional LLM deployments."""
@@ -55,12 +56,19 @@ class Settings:
     limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
     most_input_bytes: int = 1024 * 1024
+    redis_url: str | None = field(default=None, repr=False)
+    """It may carry a password."""
     pending_grace: timedelta = timedelta(seconds=15)
     sweep_interval: timedelta = timedelta(seconds=5)
 
     @property
     def on_emulators(self) -> bool:
         return None not in (self.firestore_emulator, self.pubsub_emulator, self.tasks_emulator)
+
+    @property
+    def is_local(self) -> bool:
+        """Embedded, or on emulators: nothing of it is Google's, and `make token` mints the tokens."""
+        return self.backend == "embedded" or self.on_emulators
 
     def as_environment(self) -> dict[str, str]:
         """What a process needs in its environment to run on the same Google back end."""
@@ -83,12 +91,13 @@ class Settings:
 
 def from_environment() -> Settings:
     """Raises ConfigurationError with every problem there is, in one message."""
-    reader = _Reader(os.environ)
+    reader = SettingsReader(os.environ)
     sim_port = reader.number("LLM_SIM_PORT", 8090, least=0, most=65535)
     embedded = reader.text("BACKEND") in (None, "embedded")
     settings = Settings(
         backend=reader.choice("BACKEND", BACKENDS),
         **_google(reader),
+        **_callers(reader),
         port=reader.number("PORT", 8080, least=0, most=65535),
         data_dir=Path(reader.text("DATA_DIR") or ".data"),
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
@@ -108,6 +117,7 @@ def from_environment() -> Settings:
         ),
         retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
         most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),
+        redis_url=reader.redis_url("REDIS_URL"),
         pending_grace=timedelta(
             seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, least=1, most=3600)
         ),
@@ -118,7 +128,7 @@ def from_environment() -> Settings:
     return settings
 
 
-def _google(reader: "_Reader") -> dict[str, Any]:
+def _google(reader: SettingsReader) -> dict[str, Any]:
     return {
         "project": reader.text("GOOGLE_CLOUD_PROJECT"),
         "firestore_database": reader.text("FIRESTORE_DATABASE") or "(default)",
@@ -129,17 +139,28 @@ def _google(reader: "_Reader") -> dict[str, Any]:
         "tasks_location": reader.text("TASKS_LOCATION") or "us-central1",
         "tasks_queue": reader.text("TASKS_QUEUE") or "rechecks",
         "recheck_url": reader.url("RECHECK_URL"),
-        "recheck_audience": reader.text("RECHECK_AUDIENCE"),
-        "tasks_service_account": reader.text("TASKS_SERVICE_ACCOUNT"),
+        "internal_audience": reader.text("INTERNAL_AUDIENCE"),
+        "invoker_service_account": reader.text("INVOKER_SERVICE_ACCOUNT"),
     }
 
 
-def _check_place(reader: "_Reader", settings: Settings, *, on_cloud_run: bool) -> None:
+def _callers(reader: SettingsReader) -> dict[str, Any]:
+    return {
+        "firebase_project": reader.text("FIREBASE_PROJECT"),
+        "oidc_audiences": reader.items("OIDC_AUDIENCES", r"\S+", "an audience"),
+        "oidc_emails": reader.items("OIDC_EMAILS", r"[^@\s]+@[^@\s]+", "an e-mail address"),
+        "allowed_origins": frozenset(
+            reader.items("ALLOWED_ORIGINS", r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d{1,5})?", "an origin")
+        ),
+    }
+
+
+def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bool) -> None:
     """What fits neither this back end nor this machine."""
     emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
     if on_cloud_run and settings.backend == "embedded":
         reader.problems.append("BACKEND=embedded does not run on Cloud Run: its data would go with the instance")
-    if on_cloud_run and any(emulators):
+    if on_cloud_run and reader.names_an_emulator():
         reader.problems.append("*_EMULATOR_HOST is set on Cloud Run, where emulators have no place")
     if (settings.chat_base_url is None) != (settings.chat_model is None):
         reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL go together")
@@ -147,7 +168,7 @@ def _check_place(reader: "_Reader", settings: Settings, *, on_cloud_run: bool) -
         _check_google(reader, settings, emulators)
 
 
-def _check_google(reader: "_Reader", settings: Settings, emulators: tuple[str | None, ...]) -> None:
+def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[str | None, ...]) -> None:
     if any(emulators) and not all(emulators):
         reader.problems.append("of FIRESTORE_, PUBSUB_ and CLOUD_TASKS_EMULATOR_HOST either all are set or none")
     for name, value in (("GOOGLE_CLOUD_PROJECT", settings.project), ("RECHECK_URL", settings.recheck_url)):
@@ -160,9 +181,9 @@ def _check_google(reader: "_Reader", settings: Settings, emulators: tuple[str | 
         _check_production(reader, settings)
 
 
-def _check_production(reader: "_Reader", settings: Settings) -> None:
-    if settings.tasks_service_account is None:
-        reader.problems.append("TASKS_SERVICE_ACCOUNT is needed with BACKEND=gcp: re-checks are called in its name")
+def _check_production(reader: SettingsReader, settings: Settings) -> None:
+    if settings.invoker_service_account is None:
+        reader.problems.append("INVOKER_SERVICE_ACCOUNT is needed with BACKEND=gcp: who else calls is turned away")
     if not settings.own_llm:
         reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: there is no simulator in the cloud")
     if settings.recheck_url is not None and not settings.recheck_url.startswith("https://"):
@@ -172,86 +193,3 @@ def _check_production(reader: "_Reader", settings: Settings) -> None:
 def secret(name: str) -> str | None:
     """A key by the name that a model's record gives; None when it is not set."""
     return os.environ.get(name) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else None
-
-
-def _is_deadline(seconds: Any) -> bool:
-    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 1 <= seconds <= 86400
-
-
-class _Reader:
-    """Reads values, and collects problems instead of stopping at the first. An empty value counts as not set."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self.problems: list[str] = []
-
-    def finish(self) -> None:
-        if self.problems:
-            raise ConfigurationError("The settings are wrong: " + "; ".join(self.problems))
-
-    def text(self, name: str) -> str | None:
-        return self._environment.get(name) or None
-
-    def choice(self, name: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
-        value = self.text(name) or default or choices[0]
-        if value not in choices:
-            self.problems.append(f"{name} must be one of {', '.join(choices)}")
-        return value
-
-    def number(self, name: str, default: int, *, least: int, most: int) -> int:
-        return int(self._numeric(name, int, default, least, most))
-
-    def decimal(self, name: str, default: float, *, least: float, most: float) -> float:
-        return float(self._numeric(name, float, default, least, most))
-
-    def url(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and not re.match(r"https?://[^/\s]", value):
-            self.problems.append(f"{name} must be an http or https address")
-        return value
-
-    def urls(self, name: str) -> Mapping[str, str] | None:
-        """A JSON object {name: base URL}."""
-        value = self._object(name)
-        if value is None:
-            return None
-        if value and not all(isinstance(url, str) and re.match(r"https?://[^/\s]", url) for url in value.values()):
-            self.problems.append(f"{name} must be a JSON object of names and http or https addresses")
-            return {}
-        return value
-
-    def deadlines(self, name: str) -> Mapping[str, timedelta]:
-        """A number for all, or a JSON object {job type or kind: seconds} with an optional `default`."""
-        given = self.text(name) or "{}"
-        value = {"default": float(given)} if re.fullmatch(r"\d+(\.\d+)?", given) else self._object(name) or {}
-        good = {kind: seconds for kind, seconds in value.items() if kind in DEADLINE_KINDS and _is_deadline(seconds)}
-        if len(good) < len(value):
-            kinds = ", ".join(DEADLINE_KINDS)
-            self.problems.append(f"{name} must be 1 to 86400 seconds, or a JSON object of them by {kinds}")
-        return {"default": timedelta(hours=1)} | {kind: timedelta(seconds=seconds) for kind, seconds in good.items()}
-
-    def _object(self, name: str) -> dict[str, Any] | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            self.problems.append(f"{name} is not a JSON object")
-            return {}
-        return value
-
-    def _numeric(self, name: str, read: Callable[[str], float], default: float, least: float, most: float) -> float:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            value = read(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            self.problems.append(f"{name} must be a number from {least} to {most}")
-            return default
-        return value

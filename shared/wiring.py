@@ -1,7 +1,7 @@
 """The only place that knows adapters: joins them to the use cases, once a process, on the first request.
 
 Nothing here connects to anything by itself, and imports of adapters stand inside the factories: functions-framework
-imports main.py in the parent process and forks afterwards.
+imports main.py in the parent process and forks afterwards. Those that know callers are joined in wiring_identity.py.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 from shared import log
+from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
-from shared.adapters.identity.cache import CachedTokens
 from shared.domain.submission import Terms
-from shared.errors import ConfigurationError
 from shared.ports import (
     Clock,
     DeadLetters,
     Directory,
     LlmProvider,
     RecheckScheduler,
+    ResultCache,
     RunQueue,
     RunStore,
     RunWatcher,
@@ -32,15 +32,20 @@ from shared.usecases.advance import AdvanceRun, Leases
 from shared.usecases.bury import BuryRun
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.keep_result import KeepResult
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.web.render import status_text
+from shared.wiring_identity import assemble_callers
 
 if TYPE_CHECKING:
+    from shared.adapters.gcp.backend import GoogleBackend
     from shared.adapters.gcp.clients import ClientsByLoop
-    from shared.adapters.gcp.recheck_scheduler import TaskTarget
+    from shared.adapters.identity.doors import Addresses
     from shared.adapters.identity.embedded import EmbeddedTokens
     from shared.adapters.sqlite.backend import SqliteBackend
 
@@ -52,6 +57,7 @@ class Closable(Protocol):
 
 
 _given: list[Settings] = []
+_addresses: "list[Addresses]" = []
 _open: list[Closable] = []
 
 
@@ -65,8 +71,11 @@ class Backend:
     watcher: RunWatcher
     directory: Directory
     dead_letters: DeadLetters
+    cache: ResultCache
     tokens: TokenVerifier
+    sessions: Sessions
     clock: Clock
+    invoker: TokenVerifier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +84,9 @@ class Services:
 
     settings: Settings
     tokens: TokenVerifier
+    sessions: Sessions
+    invoker: TokenVerifier | None
+    """Who may call the internal functions; None where anybody may."""
     directory: Directory
     dead_letters: DeadLetters
     submit: SubmitRun
@@ -97,15 +109,16 @@ def settings() -> Settings:
     return current
 
 
-def use(settings_: Settings) -> None:
-    """Lets go of everything and goes on with these settings instead of the environment's."""
+def use(settings_: Settings, *, addresses: "Addresses | None" = None) -> None:
+    """Lets go of everything and goes on with these settings, and keys from there, instead of the environment's."""
     close()
     _given[:] = [settings_]
+    _addresses[:] = [addresses] if addresses else []
 
 
 @cache
 def services() -> Services:
-    backend = _google_backend() if settings().backend == "gcp" else _embedded_backend()
+    backend = _backend()
     return assemble(settings(), backend, _provider(settings(), backend.directory))
 
 
@@ -130,45 +143,53 @@ def close() -> None:
     """Lets go of everything, so that the next call reads the settings anew."""
     while _open:
         _open.pop().close()
+    _addresses.clear()
     for factory in (settings, services, sqlite, embedded_tokens, google_clients):
         factory.cache_clear()
 
 
-def _embedded_backend() -> Backend:
-    clock = SystemClock()
+def _backend() -> Backend:
+    clock, adapters = SystemClock(), _google() if settings().backend == "gcp" else sqlite()
+    addresses = _addresses[0] if _addresses else None
+    callers = assemble_callers(settings(), adapters.ended_sessions, clock, addresses=addresses)
     return Backend(
-        store=sqlite().store,
-        queue=sqlite().queue,
-        scheduler=sqlite().scheduler,
-        watcher=sqlite().watcher,
-        directory=CachedDirectory(sqlite().directory, clock),
-        dead_letters=sqlite().dead_letters,
-        tokens=CachedTokens(embedded_tokens(), clock),
+        store=adapters.store,
+        queue=adapters.queue,
+        scheduler=adapters.scheduler,
+        watcher=adapters.watcher,
+        directory=CachedDirectory(adapters.directory, clock),
+        dead_letters=adapters.dead_letters,
+        cache=_result_cache(clock),
+        tokens=callers.tokens,
+        sessions=callers.sessions,
+        invoker=callers.invoker,
         clock=clock,
     )
 
 
-def _google_backend() -> Backend:
+def _google() -> "GoogleBackend":
     """Google's clients are imported here and connect on their first call."""
-    from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
-    from shared.adapters.gcp.directory import FirestoreDirectory
-    from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler
-    from shared.adapters.gcp.run_queue import PubSubRunQueue
-    from shared.adapters.gcp.run_store import FirestoreRunStore
-    from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+    from shared.adapters.gcp.backend import GoogleBackend
+    from shared.adapters.gcp.recheck_scheduler import TaskTarget
 
-    clock, clients = SystemClock(), google_clients()
-    store = FirestoreRunStore(clients)
-    return Backend(
-        store=store,
-        queue=PubSubRunQueue(clients, topic=f"projects/{settings().project}/topics/{settings().runs_topic}"),
-        scheduler=CloudTasksRecheckScheduler(clients, _task_target(settings())),
-        watcher=FirestoreRunWatcher(clients, store),
-        directory=CachedDirectory(FirestoreDirectory(clients), clock),
-        dead_letters=FirestoreDeadLetters(clients),
-        tokens=CachedTokens(_google_tokens(), clock),
-        clock=clock,
+    current = settings()
+    target = TaskTarget(
+        queue=f"projects/{current.project}/locations/{current.tasks_location}/queues/{current.tasks_queue}",
+        url=current.recheck_url or "",
+        audience=current.internal_audience or current.recheck_url or "",
+        service_account=current.invoker_service_account,
     )
+    topic = f"projects/{current.project}/topics/{current.runs_topic}"
+    return GoogleBackend(google_clients(), topic=topic, target=target)
+
+
+def _result_cache(clock: Clock) -> ResultCache:
+    url = settings().redis_url
+    if url is None:
+        return MemoryResultCache(clock)
+    from shared.adapters.cache.redis import RedisResultCache
+
+    return RedisResultCache(url)
 
 
 @cache
@@ -188,30 +209,15 @@ def google_clients() -> "ClientsByLoop":
     )
 
 
-def _google_tokens() -> TokenVerifier:
-    """On the emulators, those of `make token`; never in the cloud."""
-    if not settings().on_emulators:
-        raise ConfigurationError("Firebase tokens are not read yet: BACKEND=gcp runs on the emulators only.")
-    return embedded_tokens()
-
-
-def _task_target(settings: Settings) -> "TaskTarget":
-    from shared.adapters.gcp.recheck_scheduler import TaskTarget
-
-    return TaskTarget(
-        queue=f"projects/{settings.project}/locations/{settings.tasks_location}/queues/{settings.tasks_queue}",
-        url=settings.recheck_url or "",
-        audience=settings.recheck_audience or settings.recheck_url or "",
-        service_account=settings.tasks_service_account,
-    )
-
-
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
+    keep = KeepResult(store=store, cache=backend.cache, clock=clock, show=status_text, pause=settings.sweep_interval)
     return Services(
         settings=settings,
         tokens=backend.tokens,
+        sessions=backend.sessions,
+        invoker=backend.invoker,
         directory=backend.directory,
         dead_letters=backend.dead_letters,
         read=read,
@@ -225,10 +231,15 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             new_id=lambda: str(uuid4()),
         ),
         advance=AdvanceRun(
-            store=store, provider=provider, scheduler=backend.scheduler, clock=clock, leases=_leases(settings)
+            store=store,
+            provider=provider,
+            scheduler=backend.scheduler,
+            keep=keep,
+            clock=clock,
+            leases=_leases(settings),
         ),
-        cancel=CancelRun(store=store, reader=read, provider=provider, clock=clock),
-        delete=DeleteRun(store=store, reader=read, clock=clock),
+        cancel=CancelRun(reader=read, provider=provider, keep=keep, clock=clock),
+        delete=DeleteRun(reader=read, keep=keep, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
@@ -236,10 +247,11 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             store=store,
             queue=backend.queue,
             scheduler=backend.scheduler,
+            keep=keep,
             clock=clock,
             interval=settings.sweep_interval,
         ),
-        bury=BuryRun(store=store, dead_letters=backend.dead_letters, clock=clock),
+        bury=BuryRun(store=store, dead_letters=backend.dead_letters, keep=keep, clock=clock),
     )
 
 

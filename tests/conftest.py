@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT", "OPENAI_BASE_URL")
+CALLERS = ("FIREBASE_PROJECT", "OIDC_AUDIENCES", "OIDC_EMAILS", "ALLOWED_ORIGINS", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +21,17 @@ async def _one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*SETTINGS, "OPENAI_MODEL", "OPENAI_API_KEY", "DEADLINE_SECONDS", "LLM_CALL_SECONDS", "K_SERVICE"):
+    for name in (
+        *SETTINGS,
+        *CALLERS,
+        "OPENAI_MODEL",
+        "OPENAI_API_KEY",
+        "REDIS_URL",
+        "DEADLINE_SECONDS",
+        "LLM_CALL_SECONDS",
+        "K_SERVICE",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.google"]
+pytest_plugins = ["tests.authority", "tests.google", "tests.redis_server"]

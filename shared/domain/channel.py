@@ -10,7 +10,7 @@ from shared.errors import ChannelNotFound
 
 OVERLAP = timedelta(seconds=10)
 """What was written first may become visible last; so much is looked at again."""
-MOST_FURTHER = 100
+MOST_FURTHER = 1000
 """Beyond them an event may be given twice, never not at all."""
 
 
@@ -53,9 +53,13 @@ class Place:
         given = self.further.get(run.id)
         return event.sequence > given.sequence if given else event.at > self.before
 
-    def behind(self, run: Run, event: Event) -> "Place":
-        """The place once this event was given."""
-        before = max(self.before, event.at - OVERLAP)
+    def behind(self, run: Run, event: Event, *, opened_at: datetime) -> "Place":
+        """The place once this event was given, on a stream that was opened then.
+
+        What was missed before comes run by run, not event by event, and so `before` stays until that is over.
+        """
+        caught_up = event.at - OVERLAP >= opened_at
+        before = max(self.before, event.at - OVERLAP) if caught_up else self.before
         kept = [(run_id, given) for run_id, given in self.further.items() if run_id != run.id and given.at > before]
         further = dict([*kept[-MOST_FURTHER + 1 :], (run.id, Given(sequence=event.sequence, at=event.at))])
         return Place(before=before, further=further)

@@ -59,7 +59,9 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Times are aware UTC. `due_at`: when the run wants attention if nothing else happens; None once complete."""
+    """Times are aware UTC. `due_at`: when the run wants attention if nothing else happens. An open run always has one,
+    a complete one only while the result cache does not show it.
+    """
 
     id: str
     kind: Kind
@@ -224,7 +226,8 @@ class Run:
             due_at=None,
         )
 
-    def postponed(self, due_at: datetime) -> "Run":
+    def postponed(self, due_at: datetime | None) -> "Run":
+        """None, for a complete run: it wants nothing more."""
         return replace(self, due_at=due_at)
 
     def _ended(

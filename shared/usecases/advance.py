@@ -22,6 +22,7 @@ from shared.domain.progress import (
 from shared.domain.run import Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
+from shared.usecases.keep_result import KeepResult
 
 MOST_TRIES = 8
 SHORTEST_PAUSE = timedelta(seconds=1)
@@ -44,6 +45,7 @@ class AdvanceRun:
     store: RunStore
     provider: LlmProvider
     scheduler: RecheckScheduler
+    keep: KeepResult
     clock: Clock
     leases: Leases
 
@@ -116,9 +118,11 @@ class AdvanceRun:
                 await self._save_ended(run.failed(now, error=error))
             case Nothing() | Start() | Check():
                 log.info("nothing to do", run_id=run.id, status=run.status)
+                if run.is_complete:  # a worker may have died between the result cache and the store
+                    await self.keep.agree(run.id)
 
     async def _save_ended(self, run: Run) -> None:
-        await self.store.save(run)
+        await self.keep(run)
         log.info(f"run {run.status}", run_id=run.id, attempt=run.attempt, code=run.error.code if run.error else None)
 
     async def _too_late(self, current: Run, mine: Run, observed: Observation) -> None:

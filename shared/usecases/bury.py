@@ -8,6 +8,7 @@ from shared.domain.run import Failure
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import Clock, DeadLetters, RunStore
 from shared.usecases.advance import MOST_TRIES
+from shared.usecases.keep_result import KeepResult
 
 UNDELIVERABLE = Failure(
     code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True
@@ -18,6 +19,7 @@ UNDELIVERABLE = Failure(
 class BuryRun:
     store: RunStore
     dead_letters: DeadLetters
+    keep: KeepResult
     clock: Clock
 
     async def __call__(
@@ -38,7 +40,7 @@ class BuryRun:
                 run = await self.store.get(run_id)
                 if run.is_complete or run.provider_job_id is not None:
                     return
-                await self.store.save(run.failed(self.clock.now(), error=UNDELIVERABLE))
+                await self.keep(run.failed(self.clock.now(), error=UNDELIVERABLE))
                 return
             except RunNotFound:
                 return

@@ -6,16 +6,17 @@ from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import StaleRun
-from shared.ports import Clock, LlmProvider, RunStore
+from shared.ports import Clock, LlmProvider
 from shared.usecases.advance import MOST_TRIES, cancel_upstream
+from shared.usecases.keep_result import KeepResult
 from shared.usecases.read import ReadRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRun:
-    store: RunStore
     reader: ReadRuns
     provider: LlmProvider
+    keep: KeepResult
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
@@ -25,7 +26,7 @@ class CancelRun:
             if run.is_complete:
                 return run, False
             try:
-                cancelled = await self.store.save(run.cancelled(self.clock.now()))
+                cancelled = await self.keep(run.cancelled(self.clock.now()))
             except StaleRun:
                 continue
             log.info("run cancelled", run_id=run.id)

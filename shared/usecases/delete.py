@@ -6,15 +6,16 @@ from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import RunOpen, StaleRun
-from shared.ports import Clock, RunStore
+from shared.ports import Clock
 from shared.usecases.advance import MOST_TRIES
+from shared.usecases.keep_result import KeepResult
 from shared.usecases.read import ReadRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRun:
-    store: RunStore
     reader: ReadRuns
+    keep: KeepResult
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> Run:
@@ -26,7 +27,7 @@ class DeleteRun:
             if run.deleted_at is not None:
                 return run
             try:
-                erased = await self.store.erase(run.erased(self.clock.now()))
+                erased = await self.keep(run.erased(self.clock.now()))
             except StaleRun:
                 continue
             log.info("run deleted", run_id=run.id)

@@ -62,9 +62,9 @@ class ReadRuns:
         return Page(runs=shown, total=await self.store.count_runs(wanted), following=last)
 
     async def overdue(self) -> Sequence[Run]:
-        """Runs that the sweeper should long have seen to; the most urgent first."""
+        """Runs that the sweeper should long have seen to; the most urgent first, open ones before complete ones."""
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
         for shard in range(SHARDS):
             found += await self.store.due_runs(shard, before=before, limit=MOST_OVERDUE)
-        return sorted(found, key=lambda run: (run.due_at or before, run.id))[:MOST_OVERDUE]
+        return sorted(found, key=lambda run: (run.is_complete, run.due_at or before, run.id))[:MOST_OVERDUE]

@@ -1,9 +1,10 @@
 """Repair what lost messages and lost tasks leave behind, so that every accepted run ends.
 
 Two rounds. *Overdue* runs (their `due_at` has passed) are told of again, to the queue or the scheduler, and are then
-started, checked or expired. The *patrol* asks, for open runs whose provider job is at work, for the re-check that the
-plan holds next: its name tells whether it is there already, so a healthy run costs one read and no write. Each pass
-patrols one shard; all of them in turn. The sweeper never calls the LLM, so a slow LLM cannot slow it.
+started, checked or expired; complete ones among them are put into the result cache, which had failed before. The
+*patrol* asks, for open runs whose provider job is at work, for the re-check that the plan holds next: its name tells
+whether it is there already, so a healthy run costs one read and no write. Each pass patrols one shard; all of them in
+turn. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -14,9 +15,10 @@ from shared import log
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.run import SHARDS, Run, Status
-from shared.errors import QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
+from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
+from shared.usecases.keep_result import KeepResult
 
 PAGE = 100
 MOST_PAGES = 20
@@ -29,6 +31,7 @@ class Swept:
 
     published: int = 0
     patrolled: int = 0
+    kept: int = 0
     failed: int = 0
     forgotten: int = 0
 
@@ -38,6 +41,7 @@ class SweepRuns:
     store: RunStore
     queue: RunQueue
     scheduler: RecheckScheduler
+    keep: KeepResult
     clock: Clock
     interval: timedelta
     """How often it is called; decides whose turn the patrol is."""
@@ -45,18 +49,21 @@ class SweepRuns:
     async def __call__(self) -> Swept:
         now, swept = self.clock.now(), Swept()
         for shard in range(SHARDS):
-            async for run in self._open_runs(shard, before=now):
-                await self._count(self._repair(run, now), swept, "published")
+            async for run in self._due_runs(shard, before=now):
+                if run.is_complete:
+                    await self._count(self._keep(run), swept, "kept")
+                else:
+                    await self._count(self._repair(run, now), swept, "published")
         turn = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
-        async for run in self._open_runs(turn, before=None):
-            if run.provider_job_id is not None and now < run.deadline_at:
+        async for run in self._due_runs(turn, before=None):
+            if not run.is_complete and run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
         swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
         if swept != Swept():
             log.info("swept", **asdict(swept))
         return swept
 
-    async def _open_runs(self, shard: int, *, before: datetime | None) -> AsyncIterator[Run]:
+    async def _due_runs(self, shard: int, *, before: datetime | None) -> AsyncIterator[Run]:
         last: Run | None = None
         for _ in range(MOST_PAGES):
             runs = await self.store.due_runs(shard, before=before, after=last, limit=PAGE)
@@ -84,6 +91,11 @@ class SweepRuns:
             await self._publish(run, now)
         else:
             await self._schedule_once(run, now)
+
+    async def _keep(self, run: Run) -> None:
+        """Looked at less and less often too, while the cache is down."""
+        if (await self.keep(run)).due_at is not None:
+            raise CacheUnavailable
 
     async def _publish(self, run: Run, now: datetime) -> None:
         try:

@@ -53,7 +53,8 @@ class WatchChannel:
         self, channel: Channel, *, after: Place | None = None
     ) -> AsyncIterator[tuple[Event, Run, Place] | None]:
         """Each event behind `after`, else of the last seconds, and the place behind it; None after 15 s of silence."""
-        place = after or Place(before=self.clock.now() - OVERLAP)
+        opened_at = self.clock.now()
+        place = after or Place(before=opened_at - OVERLAP)
         async with self.watcher.watch_channel(channel, since=place.before) as feed:
             while True:
                 run = await feed.next(timeout=SILENCE_SECONDS)
@@ -62,5 +63,5 @@ class WatchChannel:
                     continue
                 for event in run.events:
                     if event.type != UNTOLD and place.is_new(run, event):
-                        place = place.behind(run, event)
+                        place = place.behind(run, event, opened_at=opened_at)
                         yield event, run, place

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from math import ceil
 from typing import Any
 
 from shared.domain.channel import Channel, Given, Place
@@ -12,6 +13,7 @@ from shared.domain.fields import read_uuid
 from shared.errors import InvalidRequest
 from shared.ports import Position, RunFilter
 
+MOST_IN_AN_ID = 60
 MILLISECOND = timedelta(milliseconds=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError, InvalidRequest)
@@ -34,11 +36,9 @@ def read_cursor(cursor: str, wanted: RunFilter) -> Position:
 
 
 def make_place(place: Place, channel: Channel) -> str:
-    """The id of a channel's update."""
-    further = [
-        [run_id, given.sequence, round((given.at - place.before) / MILLISECOND)]
-        for run_id, given in place.further.items()
-    ]
+    """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
+    latest = list(place.further.items())[-MOST_IN_AN_ID:]
+    further = [[run_id, given.sequence, ceil((given.at - place.before) / MILLISECOND)] for run_id, given in latest]
     return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), further])
 
 

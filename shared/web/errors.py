@@ -55,6 +55,8 @@ STATUS_OF: dict[type[ServiceError], int] = {
     errors.StoreUnavailable: 503,
     errors.QueueUnavailable: 503,
     errors.SchedulerUnavailable: 503,
+    errors.CacheUnavailable: 503,
+    errors.IdentityUnavailable: 503,
     errors.StaleRun: 503,
     errors.LlmUnavailable: 503,
 }

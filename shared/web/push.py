@@ -15,6 +15,8 @@ from shared import log
 from shared.domain.fields import read_uuid
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
 from shared.ports import Recheck
+from shared.web.auth import bearer_token
+from shared.web.errors import error_response
 from shared.wiring import Services
 
 MOST_BODY_BYTES = 1024 * 1024
@@ -87,6 +89,9 @@ async def answer_event(
     """204 acknowledges. What may work later is answered 5xx, to come again; what never can is kept and acknowledged."""
     trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
     with log.bound(trace=trace):
+        refusal = await _refuse_strangers(request, services)
+        if refusal is not None:
+            return refusal
         try:
             await handle()
         except (PermanentError, CallerError) as error:
@@ -98,6 +103,18 @@ async def answer_event(
             log.failure("event failed", error)
             return JSONResponse({"success": False, "code": "internal"}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _refuse_strangers(request: Request, services: Services) -> Response | None:
+    """In the cloud only the invoker is let in; of a stranger nothing is read, and nothing kept."""
+    if services.invoker is None:
+        return None
+    try:
+        await services.invoker.verify(bearer_token(request))
+    except ServiceError as error:
+        log.warning("caller refused", code=error.code)
+        return error_response(error)
+    return None
 
 
 async def _keep_poison(request: Request, services: Services, error: ServiceError, source: str) -> Response:

@@ -1,5 +1,6 @@
 """Runs out: the JSON shapes of the contract."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,11 @@ def job(run: Run) -> dict[str, Any]:
     elif run.error is not None:
         body["error_message"] = run.error.message
     return body
+
+
+def status_text(run: Run) -> str:
+    """What a status request answers, for the result cache."""
+    return json.dumps({"success": True, **job(run)}, ensure_ascii=False, separators=(",", ":"))
 
 
 def job_result(run: Run) -> Response:

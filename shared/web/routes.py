@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError
+from shared.web import cors
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
@@ -38,7 +39,8 @@ class Routes:
         trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
         with log.bound(request_id=request_id, trace=trace):
             try:
-                route, values = self._find(request.method, _path(request))
+                preflight = cors.is_preflight(request)
+                route, values = (PREFLIGHT, {}) if preflight else self._find(request.method, _path(request))
                 with log.bound(route=route.path):
                     response = unless_known(request, await route.endpoint(request, **values))
             except ConfigurationError as error:
@@ -50,6 +52,7 @@ class Routes:
             except Exception as error:  # noqa: BLE001 - the last line of defence: a client never sees a traceback
                 log.failure("request failed", error)
                 response = error_response(ServiceError())
+        cors.share(request, response)
         response.headers["X-Request-Id"] = request_id
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
@@ -90,6 +93,13 @@ def _path(request: Request) -> str:
 
 def _request_id(given: str | None) -> str:
     return given if given and fullmatch(r"[\w.:-]{1,128}", given) else uuid4().hex
+
+
+async def _preflight(request: Request) -> Response:
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+PREFLIGHT = Route("OPTIONS", "(preflight)", _preflight)
 
 
 async def _healthz(request: Request) -> Response:

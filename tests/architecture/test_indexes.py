@@ -95,4 +95,4 @@ def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
 
 def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
     expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
-    assert expiring == {"llm_runs", "idempotency_keys", "parts", "permits"}
+    assert expiring == {"llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits"}

@@ -27,7 +27,8 @@ TOP_LEVEL = {
 ONLY_IN = {
     "google.cloud": ("shared/adapters/gcp", "infra/local"),
     "grpc": ("shared/adapters/gcp", "infra/local"),
-    "requests": ("shared/adapters/llm",),
+    "requests": ("shared/adapters/llm", "shared/adapters/identity"),
+    "redis": ("shared/adapters/cache",),
     "sqlite3": ("shared/adapters/sqlite",),
     "starlette": ("shared/web", "functions", "infra/local"),
     "functions_framework": ("functions", "infra/local"),
@@ -132,7 +133,17 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_main_loads_no_client_and_starts_nothing() -> None:
     loaded = loaded_by("import main, threading\nassert threading.active_count() == 1")
     assert (
-        not {"requests", "sqlite3", "jwt", "google.api_core", "google.cloud.firestore", "grpc", "uvicorn", "infra"}
+        not {
+            "requests",
+            "redis",
+            "sqlite3",
+            "jwt",
+            "google.api_core",
+            "google.cloud.firestore",
+            "grpc",
+            "uvicorn",
+            "infra",
+        }
         & loaded
     )
 

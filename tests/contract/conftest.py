@@ -1,35 +1,27 @@
 """The back ends that must all pass the same tests: SQLite in memory and in a file, and Google's emulators."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.adapters.clock import SystemClock
+from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
-from shared.adapters.gcp.directory import FirestoreDirectory
-from shared.adapters.gcp.run_store import FirestoreRunStore
-from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+from shared.adapters.gcp.recheck_scheduler import TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from tests.google import addresses
 
-
-@dataclass
-class GoogleBackend:
-    store: FirestoreRunStore
-    watcher: FirestoreRunWatcher
-    directory: FirestoreDirectory
+UNUSED = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audience="", service_account=None)
 
 
 @pytest.fixture(params=["sqlite-memory", "sqlite-file", "google"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    """Store, watcher and directory."""
+    """Store, watcher, directory and ended sessions; queue and scheduler have tests of their own."""
     if request.param == "google":
         clients = ClientsByLoop(addresses(request.getfixturevalue("google_emulators")))
-        store = FirestoreRunStore(clients)
-        yield GoogleBackend(store, FirestoreRunWatcher(clients, store), FirestoreDirectory(clients))
+        yield GoogleBackend(clients, topic="projects/p/topics/unused", target=UNUSED)
         await clients().close()
         return
     sqlite = SqliteBackend(

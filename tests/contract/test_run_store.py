@@ -204,6 +204,16 @@ async def test_due_runs_come_by_shard_in_order_and_in_pages(backend: Any) -> Non
     assert {run.id for run in early} == {run.id for run in runs[:4]}
 
 
+async def test_a_complete_run_is_due_only_while_it_wants_something(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    ended = (await backend.store.get(run.id)).cancelled(NOW)
+    waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
+    [due] = await backend.store.due_runs(0, before=NOW + timedelta(minutes=1), limit=10)
+    assert due == waiting and due.is_complete
+    await backend.store.save(due.postponed(None))
+    assert await backend.store.due_runs(0, limit=10) == []
+
+
 async def test_changed_runs_come_by_channel_in_the_order_of_their_changes(backend: Any) -> None:
     runs = [a_run(channel="desk", updated_at=NOW + timedelta(seconds=n)) for n in range(4)]
     for run in [*runs, a_run(channel="other"), a_run(channel="desk", tenant_id="globex")]:

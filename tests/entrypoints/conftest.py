@@ -4,7 +4,7 @@ import io
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from functions_framework.aio import create_asgi_app
 
 from infra.local.fixtures import put_fixtures
 from shared import log, wiring
+from tests.authority import AUDIENCE, PROJECT, ROBOT, Authority
 
 MAIN = str(Path(__file__).parents[2] / "main.py")
 
@@ -53,6 +54,28 @@ async def functions(settings_of_functions: Path) -> AsyncIterator[Functions]:
     settings, written = wiring.settings(), io.StringIO()
     log.configure(stream=written)
     await put_fixtures(wiring.sqlite().directory, settings)
+    yield Functions(written, settings_of_functions)
+
+
+@pytest.fixture
+async def guarded(
+    settings_of_functions: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Functions]:
+    """Functions that trust Firebase and Google as the cloud's do, both played by `authority`."""
+    credentials = authority.service_account_file(settings_of_functions / "account.json")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    settings = replace(
+        wiring.settings(),
+        firebase_project=PROJECT,
+        oidc_audiences=(AUDIENCE,),
+        oidc_emails=(ROBOT,),
+        allowed_origins=frozenset({"https://app.example.com"}),
+    )
+    wiring.use(settings, addresses=authority.addresses)
+    settings, written = wiring.settings(), io.StringIO()
+    log.configure(stream=written)
+    await put_fixtures(wiring.sqlite().directory, settings)
+    await wiring.sqlite().directory.put("users", ROBOT, {"organization_id": "acme", "groups": ["users"]})
     yield Functions(written, settings_of_functions)
 
 

@@ -1,11 +1,11 @@
 """Channels: whose they are, and that a stream resumes at any point without a gap or a repeat."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import submission
@@ -68,30 +68,32 @@ def histories(draw: Any) -> list[Step]:
     return steps
 
 
-def heard(place: Place, run: Run) -> tuple[Place, list[tuple[str, int]]]:
-    """What a stream does with a run that is given to it."""
+def heard(place: Place, run: Run, opened_at: datetime) -> tuple[Place, list[tuple[str, int]]]:
+    """What a stream, opened then, does with a run that is given to it."""
     told = []
     for event in run.events:
         if place.is_new(run, event):
-            place = place.behind(run, event)
+            place = place.behind(run, event, opened_at=opened_at)
             told.append((run.id, event.sequence))
     return place, told
 
 
+@settings(max_examples=500)
 @given(histories(), st.integers(0, 25), st.integers(0, 25))
 def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, further: int) -> None:
     place, told = Place(before=NOW - OVERLAP), []
     for run, _ in steps[:cut]:
-        place, more = heard(place, run)
+        place, more = heard(place, run, NOW)
         told += more
     place = read_place(make_place(place, DESK), DESK)
+    opened_at = steps[: cut + further][-1][1].at if steps[: cut + further] else NOW
     newest = {run.id: run for run, _ in steps[: cut + further]}
     for run in sorted(newest.values(), key=lambda run: run.updated_at):
         if run.updated_at >= place.before:
-            place, more = heard(place, run)
+            place, more = heard(place, run, opened_at)
             told += more
     for run, _ in steps[cut + further :]:
-        place, more = heard(place, run)
+        place, more = heard(place, run, opened_at)
         told += more
     assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from infra.local.broker import Broker
 from infra.local.fixtures import put_fixtures
+from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.domain import submission
@@ -20,7 +21,7 @@ from shared.domain.directory import CHAT, Profile
 from shared.domain.progress import Accepted, Finished, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
-from shared.errors import ServiceError, StoreUnavailable
+from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
 from shared.settings import Settings
 from shared.wiring import Backend, Services, assemble
 
@@ -123,6 +124,29 @@ class CountingStore:
         return getattr(self._store, name)
 
 
+class FailingCache(MemoryResultCache):
+    """Counts the calls; `is_down` refuses them all, `during_put` happens before each put."""
+
+    is_down = False
+    during_put: Callable[[], Awaitable[None]] | None = None
+    calls = 0
+
+    async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
+        self._called()
+        if self.during_put is not None:
+            await self.during_put()
+        await super().put(key, text, keep_for=keep_for)
+
+    async def delete(self, key: str) -> None:
+        self._called()
+        await super().delete(key)
+
+    def _called(self) -> None:
+        self.calls += 1
+        if self.is_down:
+            raise CacheUnavailable
+
+
 class World:
     """`deliver` is what Pub/Sub and Cloud Tasks do; a test may lose, repeat or reorder by other means."""
 
@@ -131,8 +155,10 @@ class World:
         self.llm = FakeLlm(self.clock)
         self.sqlite = SqliteBackend(":memory:", self.clock)
         self.store = CountingStore(self.sqlite.store)
+        self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
         self.services: Services = assemble(self.settings, self._backend(), self.llm)
+        self.keep = self.services.cancel.keep
         numbers = count(1)
         object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
         self.broker = Broker(
@@ -152,7 +178,9 @@ class World:
             watcher=lite.watcher,
             directory=lite.directory,
             dead_letters=lite.dead_letters,
+            cache=self.cache,
             tokens=None,  # type: ignore[arg-type]
+            sessions=None,  # type: ignore[arg-type]
             clock=self.clock,
         )
 

@@ -18,7 +18,7 @@ class CachedTokens:
         self._known: dict[bytes, tuple[datetime, Identity]] = {}
 
     async def verify(self, token: str) -> Identity:
-        now, key = self._clock.now(), sha256(token.encode(errors="replace")).digest()
+        now, key = self._clock.now(), _hash(token)
         known = self._known.get(key)
         if known is not None and known[0] > now:
             return known[1]
@@ -27,3 +27,11 @@ class CachedTokens:
             self._known.clear()
         self._known[key] = (min(now + KEPT_FOR, identity.expires_at), identity)
         return identity
+
+    def forget(self, token: str) -> None:
+        """The next look at it is a real one."""
+        self._known.pop(_hash(token), None)
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode(errors="replace")).digest()

@@ -1,4 +1,4 @@
-"""Bearer tokens of the embedded mode: signed with a key that is made on first use and stays in the data folder."""
+"""Tokens and sessions of the embedded mode: signed with a key, made on first use, that stays in the data folder."""
 
 import os
 import secrets
@@ -7,23 +7,28 @@ from pathlib import Path
 
 import jwt
 
+from shared.adapters.identity.claims import SKEW, moment
 from shared.errors import Unauthenticated
 from shared.ports import Identity
 
 ISSUER = "llm-runs-embedded"
+SESSION_ISSUER = "llm-runs-embedded-session"
+"""Another one, so that no cookie is a bearer token, nor the other way round."""
 VALID_FOR = timedelta(days=7)
-SKEW = timedelta(seconds=10)
 
 
 class EmbeddedTokens:
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, issuer: str = ISSUER) -> None:
         self._path = data_dir / "token.key"
+        self._issuer = issuer
         self._key: bytes | None = None
 
-    def mint(self, user_id: str) -> str:
+    def mint(self, user_id: str, *, valid_for: timedelta = VALID_FOR, signed_in_at: datetime | None = None) -> str:
+        """`signed_in_at` is now unless it is given."""
         now = datetime.now(UTC)
-        claims = {"iss": ISSUER, "aud": ISSUER, "sub": user_id, "iat": now, "exp": now + VALID_FOR}
-        return jwt.encode(claims, self._load_key(), algorithm="HS256")
+        claims = {"iss": self._issuer, "aud": self._issuer, "sub": user_id, "iat": now, "exp": now + valid_for}
+        own = {"auth_time": int((signed_in_at or now).timestamp()), "jti": secrets.token_hex(8)}
+        return jwt.encode({**claims, **own}, self._load_key(), algorithm="HS256")
 
     async def verify(self, token: str) -> Identity:
         try:
@@ -31,19 +36,33 @@ class EmbeddedTokens:
                 token,
                 self._load_key(),
                 algorithms=["HS256"],
-                audience=ISSUER,
-                issuer=ISSUER,
+                audience=self._issuer,
+                issuer=self._issuer,
                 leeway=SKEW,
                 options={"require": ["exp", "sub", "aud", "iss"]},
             )
         except jwt.PyJWTError:
             raise Unauthenticated from None
-        return Identity(user_id=claims["sub"], expires_at=datetime.fromtimestamp(claims["exp"], UTC))
+        signed_in_at = moment(claims, "auth_time") if "auth_time" in claims else None
+        return Identity(user_id=claims["sub"], expires_at=moment(claims, "exp"), signed_in_at=signed_in_at)
 
     def _load_key(self) -> bytes:
         if self._key is None:
             self._key = _read_or_make(self._path)
         return self._key
+
+
+class EmbeddedSessions:
+    """Cookies are tokens under an issuer of their own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._tokens = EmbeddedTokens(data_dir, issuer=SESSION_ISSUER)
+
+    async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
+        return self._tokens.mint(identity.user_id, valid_for=lasting, signed_in_at=identity.signed_in_at)
+
+    async def verify(self, token: str) -> Identity:
+        return await self._tokens.verify(token)
 
 
 def _read_or_make(path: Path) -> bytes:

@@ -7,6 +7,7 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.dead_letters import SqliteDeadLetters
 from shared.adapters.sqlite.delivery import SqliteDeliveries
 from shared.adapters.sqlite.directory import SqliteDirectory
+from shared.adapters.sqlite.ended_sessions import SqliteEndedSessions
 from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
 from shared.adapters.sqlite.run_store import SqliteRunStore
@@ -23,6 +24,7 @@ class SqliteBackend:
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
         self.directory = SqliteDirectory(self.database)
         self.dead_letters = SqliteDeadLetters(self.database, clock)
+        self.ended_sessions = SqliteEndedSessions(self.database, clock)
         self.deliveries = SqliteDeliveries(self.database)
         self.on_work: Callable[[], None] = lambda: None
         """Called when this process has put something into the queue or the timers."""

@@ -38,6 +38,7 @@ STEPS = (
         message_id TEXT NOT NULL, source TEXT NOT NULL, reason TEXT NOT NULL, data TEXT NOT NULL,
         attributes TEXT NOT NULL, kept_at REAL NOT NULL, PRIMARY KEY (source, message_id)
     ) WITHOUT ROWID;
+    CREATE TABLE ended_sessions (session_hash TEXT PRIMARY KEY, expires_at TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE directory (
         collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
     ) WITHOUT ROWID;

@@ -1,0 +1,24 @@
+"""All Google adapters over one set of clients."""
+
+from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
+from shared.adapters.gcp.directory import FirestoreDirectory
+from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
+from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
+from shared.adapters.gcp.run_queue import PubSubRunQueue
+from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+
+
+class GoogleBackend:
+    """Connects on the first call of each."""
+
+    def __init__(self, clients: ClientsByLoop, *, topic: str, target: TaskTarget) -> None:
+        """`topic`: projects/{project}/topics/{topic}."""
+        self.store = FirestoreRunStore(clients)
+        self.watcher = FirestoreRunWatcher(clients, self.store)
+        self.queue = PubSubRunQueue(clients, topic=topic)
+        self.scheduler = CloudTasksRecheckScheduler(clients, target)
+        self.directory = FirestoreDirectory(clients)
+        self.dead_letters = FirestoreDeadLetters(clients)
+        self.ended_sessions = FirestoreEndedSessions(clients)

@@ -1,0 +1,90 @@
+"""Joins the verifiers to what the settings say: whose word counts here about who is calling."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.adapters.identity import embedded, firebase, google
+from shared.adapters.identity.by_issuer import TokensByIssuer
+from shared.adapters.identity.embedded import EmbeddedSessions, EmbeddedTokens
+from shared.adapters.identity.firebase import FirebaseTokens
+from shared.adapters.identity.firebase_sessions import FirebaseSessions
+from shared.adapters.identity.google import GCLOUD_AUDIENCE, GoogleTokens
+from shared.adapters.identity.keys import RemoteKeys
+from shared.adapters.identity.sessions_by_issuer import SessionKind, SessionsByIssuer
+from shared.ports import Clock, SessionIssuer, TokenVerifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Of keys and accounts. Google's own, unless a test serves others."""
+
+    firebase_keys: str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
+    session_keys: str = "https://identitytoolkit.googleapis.com/v1/sessionCookiePublicKeys"
+    google_keys: str = "https://www.googleapis.com/oauth2/v3/certs"
+    accounts: str = "https://identitytoolkit.googleapis.com/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Each part that is None or empty is trusted not at all."""
+
+    embedded_in: Path | None = None
+    """The folder of the embedded mode's key."""
+    firebase_project: str | None = None
+    oidc_audiences: tuple[str, ...] = ()
+    oidc_emails: tuple[str, ...] = ()
+    invoker_email: str | None = None
+    """In whose name Google's services call the internal functions; None when anybody may, empty when nobody may."""
+    invoker_audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    tokens: TokenVerifier
+    sessions: SessionIssuer
+    invoker: TokenVerifier | None
+
+
+def open_doors(
+    trust: Trust, clock: Clock, *, addresses: Addresses, access_token: Callable[[], Awaitable[str]]
+) -> Doors:
+    verifiers: dict[str, TokenVerifier] = {}
+    kinds = []
+    if trust.embedded_in is not None:
+        verifiers[embedded.ISSUER] = EmbeddedTokens(trust.embedded_in)
+        kinds.append(_embedded_sessions(trust.embedded_in))
+    if trust.firebase_project is not None:
+        tokens = FirebaseTokens(trust.firebase_project, RemoteKeys(addresses.firebase_keys, clock))
+        verifiers[tokens.issuer] = tokens
+        kinds.append(_firebase_sessions(trust.firebase_project, tokens.issuer, clock, addresses, access_token))
+    google_keys = RemoteKeys(addresses.google_keys, clock)
+    verifiers.update(_of_google(trust, google_keys))
+    invoker = None
+    if trust.invoker_email is not None:
+        audiences = (trust.invoker_audience,) if trust.invoker_audience else ()
+        invoker = GoogleTokens(google_keys, audiences=audiences, emails=(trust.invoker_email,))
+    return Doors(tokens=TokensByIssuer(verifiers), sessions=SessionsByIssuer(*kinds), invoker=invoker)
+
+
+def _of_google(trust: Trust, keys: RemoteKeys) -> Mapping[str, TokenVerifier]:
+    """Service accounts, and people through gcloud; only those that are listed."""
+    if not trust.oidc_emails:
+        return {}
+    audiences = (*trust.oidc_audiences, GCLOUD_AUDIENCE)
+    return dict.fromkeys(google.ISSUERS, GoogleTokens(keys, audiences=audiences, emails=trust.oidc_emails))
+
+
+def _embedded_sessions(folder: Path) -> SessionKind:
+    return SessionKind(
+        id_token_issuer=embedded.ISSUER, cookie_issuer=embedded.SESSION_ISSUER, sessions=EmbeddedSessions(folder)
+    )
+
+
+def _firebase_sessions(
+    project: str, id_token_issuer: str, clock: Clock, addresses: Addresses, access_token: Callable[[], Awaitable[str]]
+) -> SessionKind:
+    keys = RemoteKeys(addresses.session_keys, clock)
+    cookies = FirebaseTokens(project, keys, issuer=firebase.SESSION_ISSUER)
+    sessions = FirebaseSessions(project=project, cookies=cookies, access_token=access_token, url=addresses.accounts)
+    return SessionKind(id_token_issuer=id_token_issuer, cookie_issuer=cookies.issuer, sessions=sessions)

@@ -1,0 +1,97 @@
+"""Somebody else's public keys, fetched when they are needed and kept, so that their server may be slow or away."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from shared import log
+from shared.adapters.identity.http import CALL_SECONDS, call
+from shared.errors import IdentityUnavailable, Unauthenticated
+from shared.ports import Clock
+
+SHORTEST_FRESH = timedelta(minutes=5)
+LONGEST_FRESH = timedelta(hours=24)
+STALE_FOR = timedelta(hours=24)
+FETCH_PAUSE = timedelta(minutes=1)
+"""Between two fetches, so that tokens with made-up key ids cannot drive them."""
+RETRY_PAUSE = timedelta(seconds=5)
+"""After a failed fetch, as long as there are no keys at all."""
+LEAST_KEY_BITS = 2048
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class RemoteKeys:
+    """A JWK set (RFC 7517) at `url`; only its RSA keys for signatures count."""
+
+    def __init__(self, url: str, clock: Clock, *, seconds: float = CALL_SECONDS) -> None:
+        """`seconds` bounds each fetch."""
+        self._url = url
+        self._clock = clock
+        self._seconds = seconds
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._fresh_until = self._usable_until = self._next_fetch_at = _NEVER
+        self._lock = asyncio.Lock()
+
+    async def key(self, kid: str) -> jwt.PyJWK:
+        """Raises Unauthenticated for one that is not in the set, IdentityUnavailable while there is no set."""
+        now = self._clock.now()
+        known = self._keys.get(kid) if now < self._usable_until else None
+        if known is not None and (now < self._fresh_until or self._lock.locked()):
+            return known  # a key that is due for a refresh is good enough while another request fetches
+        async with self._lock:
+            if self._wants_fetch(kid):
+                await self._fetch()
+        if self._clock.now() >= self._usable_until:
+            raise IdentityUnavailable
+        if kid not in self._keys:
+            raise Unauthenticated
+        return self._keys[kid]
+
+    def _wants_fetch(self, kid: str) -> bool:
+        now = self._clock.now()
+        return now >= self._next_fetch_at and (now >= self._fresh_until or kid not in self._keys)
+
+    async def _fetch(self) -> None:
+        """Keeps what there is when nothing better comes."""
+        keys, max_age = await self._fetched()
+        now = self._clock.now()
+        if not keys:
+            log.warning("keys not fetched", url=self._url)
+            self._next_fetch_at = now + (FETCH_PAUSE if now < self._usable_until else RETRY_PAUSE)
+            return
+        self._keys = keys
+        self._next_fetch_at = now + FETCH_PAUSE
+        self._fresh_until = now + min(max(max_age or SHORTEST_FRESH, SHORTEST_FRESH), LONGEST_FRESH)
+        self._usable_until = self._fresh_until + STALE_FOR
+
+    async def _fetched(self) -> tuple[dict[str, jwt.PyJWK], timedelta | None]:
+        try:
+            answer = await call("GET", self._url, seconds=self._seconds)
+        except IdentityUnavailable:
+            return {}, None
+        return (read_keys(answer.body) if answer.status == 200 else {}), answer.max_age
+
+
+def read_keys(body: Any) -> dict[str, jwt.PyJWK]:
+    """{kid: key}; what is no usable key is passed over."""
+    entries = body.get("keys") if isinstance(body, dict) else None
+    found = {}
+    for entry in entries if isinstance(entries, list) else []:
+        key = _read_key(entry)
+        if key is not None:
+            found[entry["kid"]] = key
+    return found
+
+
+def _read_key(entry: Any) -> jwt.PyJWK | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str) or entry.get("kty") != "RSA":
+        return None
+    if entry.get("alg", "RS256") != "RS256" or entry.get("use", "sig") != "sig" or "d" in entry:
+        return None
+    try:
+        key = jwt.PyJWK(entry, algorithm="RS256")
+    except (jwt.PyJWTError, ValueError, TypeError):
+        return None
+    return key if key.key.key_size >= LEAST_KEY_BITS else None

@@ -1,0 +1,74 @@
+"""Sessions of browsers: a fresh sign-in is traded for a cookie, which counts until its owner ends it or it expires."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+
+from shared.errors import Unauthenticated
+from shared.ports import CachedVerifier, Clock, EndedSessions, Identity, SessionIssuer, TokenVerifier
+
+LASTING = timedelta(days=5)
+SIGNED_IN_WITHIN = timedelta(minutes=5)
+FORGET_AFTER = timedelta(minutes=1)
+"""Beyond its expiry, for clocks that differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    cookie: str
+    expires_at: datetime
+
+
+class OpenSessions:
+    """Verifies cookies: signed by the issuer, whose user is still good, and not ended."""
+
+    def __init__(self, *, issuer: SessionIssuer, ended: EndedSessions) -> None:
+        self._issuer = issuer
+        self._ended = ended
+
+    async def verify(self, token: str) -> Identity:
+        identity = await self._issuer.verify(token)
+        if await self._ended.has_ended(_hash(token)):
+            raise Unauthenticated
+        return identity
+
+
+class Sessions:
+    def __init__(
+        self,
+        *,
+        tokens: TokenVerifier,
+        issuer: SessionIssuer,
+        ended: EndedSessions,
+        verifier: CachedVerifier,
+        clock: Clock,
+    ) -> None:
+        """`verifier` remembers, for a while, what OpenSessions says."""
+        self._tokens = tokens
+        self._issuer = issuer
+        self._ended = ended
+        self._verifier = verifier
+        self._clock = clock
+
+    async def start(self, id_token: str) -> Session:
+        """Raises Unauthenticated, with the code recent_sign_in_required for a token of a sign-in long ago."""
+        identity = await self._tokens.verify(id_token)
+        now = self._clock.now()
+        if identity.signed_in_at is None or now - identity.signed_in_at > SIGNED_IN_WITHIN:
+            raise Unauthenticated("Sign in again to start a session.", code="recent_sign_in_required")
+        cookie = await self._issuer.start(id_token, identity, lasting=LASTING)
+        return Session(cookie=cookie, expires_at=now + LASTING)
+
+    async def verify(self, cookie: str) -> Identity:
+        """Raises Unauthenticated. A session ended elsewhere is noticed as soon as the verifier's memory ends."""
+        return await self._verifier.verify(cookie)
+
+    async def end(self, cookie: str) -> None:
+        """Raises Unauthenticated for one that is no session any more."""
+        identity = await self.verify(cookie)
+        await self._ended.end(_hash(cookie), expires_at=identity.expires_at + FORGET_AFTER)
+        self._verifier.forget(cookie)
+
+
+def _hash(cookie: str) -> str:
+    return sha256(cookie.encode(errors="replace")).hexdigest()

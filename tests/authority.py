@@ -1,0 +1,199 @@
+"""Google's and Firebase's part in signing people in, as a real server on this machine with keys made for the test."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import parse_qs
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from shared.adapters.identity.doors import Addresses
+
+PROJECT = "demo-callers"
+AUDIENCE = "https://runs.example.com"
+GCLOUD = "32555940559.apps.googleusercontent.com"
+ROBOT = "robot@demo-callers.iam.gserviceaccount.com"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    kid: str
+    private: rsa.RSAPrivateKey
+
+    def jwk(self) -> dict[str, Any]:
+        public: dict[str, Any] = RSAAlgorithm.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.kid, "alg": "RS256", "use": "sig"}
+
+    def sign(self, claims: dict[str, Any], *, kid: str | None = None) -> str:
+        return jwt.encode(claims, self.private, algorithm="RS256", headers={"kid": kid or self.kid})
+
+    def public_pem(self) -> bytes:
+        return self.private.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def private_pem(self) -> bytes:
+        return self.private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+
+@cache
+def signing_key(kid: str, bits: int = 2048) -> SigningKey:
+    """Made once a test run: making one takes a while."""
+    return SigningKey(kid, rsa.generate_private_key(public_exponent=65537, key_size=bits))
+
+
+@dataclass(frozen=True)
+class Asked:
+    path: str
+    authorization: str | None
+    body: Any
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    when: Event | None = None
+    """Said only when this is set, or after ten seconds."""
+
+
+class Authority:
+    """`replies` by path stand before what it would say by itself; `asked` is all that it was asked, in order."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.firebase = signing_key("firebase-1")
+        self.sessions = signing_key("sessions-1")
+        self.google = signing_key("google-1")
+        self.accounts: dict[str, dict[str, Any]] = {"demo": {"localId": "demo", "validSince": "1"}}
+        self.replies: dict[str, Reply] = {}
+        self.asked: list[Asked] = []
+
+    @property
+    def addresses(self) -> Addresses:
+        return Addresses(
+            firebase_keys=f"{self.url}/firebase",
+            session_keys=f"{self.url}/sessions",
+            google_keys=f"{self.url}/google",
+            accounts=f"{self.url}/v1",
+        )
+
+    def paths(self) -> list[str]:
+        return [asked.path for asked in self.asked]
+
+    def id_token(self, user_id: str = "demo", *, key: SigningKey | None = None, **changes: Any) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": f"https://securetoken.google.com/{PROJECT}",
+            "aud": PROJECT,
+            "sub": user_id,
+            "user_id": user_id,
+        }
+        claims |= {"iat": now, "exp": now + 3600, "auth_time": now, **changes}
+        return (key or self.firebase).sign({name: value for name, value in claims.items() if value is not None})
+
+    def session_cookie(self, user_id: str = "demo", **changes: Any) -> str:
+        issuer = f"https://session.firebase.google.com/{PROJECT}"
+        return self.id_token(user_id, key=self.sessions, **{"iss": issuer, **changes})
+
+    def oidc_token(self, email: str = ROBOT, **changes: Any) -> str:
+        now = int(time.time())
+        claims = {"iss": "https://accounts.google.com", "aud": AUDIENCE, "sub": "1234567890", "email": email}
+        claims |= {"email_verified": True, "iat": now, "exp": now + 3600, **changes}
+        return self.google.sign({name: value for name, value in claims.items() if value is not None})
+
+    def service_account_file(self, path: Path) -> Path:
+        """Credentials whose access tokens come from here."""
+        account = {
+            "type": "service_account",
+            "project_id": PROJECT,
+            "client_email": ROBOT,
+            "private_key": self.google.private_pem().decode(),
+            "private_key_id": "1",
+            "token_uri": f"{self.url}/token",
+        }
+        path.write_text(json.dumps(account))
+        return path
+
+    def answer(self, asked: Asked) -> Reply:
+        keys = {"/firebase": self.firebase, "/sessions": self.sessions, "/google": self.google}.get(asked.path)
+        if asked.path in self.replies:
+            return self.replies[asked.path]
+        if keys is not None:
+            return _json({"keys": [keys.jwk()]}, **{"Cache-Control": "public, max-age=19800, must-revalidate"})
+        if asked.path == "/token":
+            return _json({"access_token": "an-access-token", "expires_in": 3600, "token_type": "Bearer"})
+        if asked.path == f"/v1/projects/{PROJECT}:createSessionCookie":
+            claims = jwt.decode(asked.body["idToken"], options={"verify_signature": False})
+            now, kept = int(time.time()), {name: claims[name] for name in ("sub", "auth_time")}
+            ends = now + int(asked.body["validDuration"])
+            return _json({"sessionCookie": self.session_cookie(kept["sub"], **{**kept, "iat": now, "exp": ends})})
+        if asked.path == f"/v1/projects/{PROJECT}/accounts:lookup":
+            found = [self.accounts[user] for user in asked.body["localId"] if user in self.accounts]
+            return _json({"users": found} if found else {})
+        return Reply(404)
+
+
+def _json(body: Any, **headers: str) -> Reply:
+    return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+
+
+@contextmanager
+def serving() -> Iterator[Authority]:
+    authority = Authority()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_form = self.headers.get("Content-Type") == "application/x-www-form-urlencoded"
+            body = (parse_qs(content.decode()) if is_form else json.loads(content)) if content else None
+            asked = Asked(self.path, self.headers.get("Authorization"), body)
+            authority.asked.append(asked)
+            reply = authority.answer(asked)
+            if reply.when is not None:
+                reply.when.wait(10)
+            try:
+                self.send_response(reply.status)
+                for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(reply.body)
+            except OSError:
+                return  # whoever asked has not waited
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = False
+    authority.url = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield authority
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def authority() -> Iterator[Authority]:
+    with serving() as authority:
+        yield authority

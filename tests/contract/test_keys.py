@@ -1,0 +1,166 @@
+"""Public keys from a server that rotates them, is slow, talks rubbish, or is away."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import pytest
+
+from shared.adapters.identity.keys import RemoteKeys, read_keys
+from shared.errors import IdentityUnavailable, Unauthenticated
+from tests.authority import Authority, Reply, signing_key
+from tests.unit.world import TestClock
+
+PATH = "/firebase"
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    return TestClock()
+
+
+@pytest.fixture
+def keys(authority: Authority, clock: TestClock) -> RemoteKeys:
+    return RemoteKeys(authority.url + PATH, clock, seconds=0.5)
+
+
+@pytest.fixture
+def silence() -> Iterator[Event]:
+    """Ends with the test, so that the server's threads end too."""
+    silence = Event()
+    yield silence
+    silence.set()
+
+
+def key_set(*kids: str, max_age: int | None = None) -> Reply:
+    body = json.dumps({"keys": [signing_key(kid).jwk() for kid in kids]}).encode()
+    return Reply(200, body, {"Cache-Control": f"public, max-age={max_age}"} if max_age is not None else {})
+
+
+async def test_many_requests_at_once_fetch_the_keys_once(authority: Authority, keys: RemoteKeys) -> None:
+    found = await asyncio.gather(*[keys.key("firebase-1") for _ in range(20)])
+    assert {key.key_id for key in found} == {"firebase-1"}
+    assert authority.paths() == [PATH]
+
+
+@pytest.mark.parametrize(
+    ("max_age", "fresh_for"),
+    [(None, 300), (0, 300), (10, 300), (3600, 3600), (999_999_999, 86400)],
+)
+async def test_keys_are_fresh_as_long_as_their_server_says_within_bounds(
+    authority: Authority, keys: RemoteKeys, clock: TestClock, max_age: int | None, fresh_for: int
+) -> None:
+    authority.replies[PATH] = key_set("firebase-1", max_age=max_age)
+    await keys.key("firebase-1")
+    clock.forward(fresh_for - 1)
+    await keys.key("firebase-1")
+    assert len(authority.asked) == 1
+    clock.forward(1)
+    await keys.key("firebase-1")
+    assert len(authority.asked) == 2
+
+
+async def test_a_new_key_is_found_and_an_old_one_is_gone(
+    authority: Authority, keys: RemoteKeys, clock: TestClock
+) -> None:
+    await keys.key("firebase-1")
+    authority.replies[PATH] = key_set("google-1")
+    clock.forward(60)
+    assert (await keys.key("google-1")).key_id == "google-1"
+    with pytest.raises(Unauthenticated):
+        await keys.key("firebase-1")
+
+
+async def test_unknown_key_ids_drive_one_fetch_a_minute_at_most(
+    authority: Authority, keys: RemoteKeys, clock: TestClock
+) -> None:
+    await keys.key("firebase-1")
+    for number in range(50):
+        with pytest.raises(Unauthenticated):
+            await keys.key(f"made-up-{number}")
+    assert len(authority.asked) == 1
+    clock.forward(60)
+    for number in range(50):
+        with pytest.raises(Unauthenticated):
+            await keys.key(f"made-up-{number}")
+    assert len(authority.asked) == 2
+
+
+BAD = {
+    "error": Reply(500, b"{}"),
+    "redirect": Reply(302, b"", {"Location": "/google"}),
+    "garbage": Reply(200, b"<html>"),
+    "no keys": Reply(200, b'{"keys": []}'),
+    "deep": Reply(200, b"[" * 100_000),
+    "huge": Reply(200, key_set("firebase-1").body + b" " * 300_000),
+    "slow": Reply(200, b"{}"),
+}
+
+
+@pytest.mark.parametrize("bad", list(BAD))
+async def test_old_keys_go_on_for_a_day_while_no_new_ones_come(
+    authority: Authority, keys: RemoteKeys, clock: TestClock, silence: Event, bad: str
+) -> None:
+    authority.replies[PATH] = key_set("firebase-1", max_age=3600)
+    await keys.key("firebase-1")
+    authority.replies[PATH] = replace(BAD[bad], when=silence) if bad == "slow" else BAD[bad]
+    clock.forward(3600)
+    assert (await keys.key("firebase-1")).key_id == "firebase-1"
+    assert len(authority.asked) == 2
+    clock.forward(30)
+    await keys.key("firebase-1")
+    assert len(authority.asked) == 2, "a server in trouble is left alone for a minute"
+    clock.forward(86400)
+    with pytest.raises(IdentityUnavailable):
+        await keys.key("firebase-1")
+
+
+@pytest.mark.parametrize("bad", list(BAD))
+async def test_without_any_keys_nobody_is_refused_or_let_in(
+    authority: Authority, keys: RemoteKeys, clock: TestClock, silence: Event, bad: str
+) -> None:
+    authority.replies[PATH] = replace(BAD[bad], when=silence) if bad == "slow" else BAD[bad]
+    for _ in range(3):
+        with pytest.raises(IdentityUnavailable):
+            await keys.key("firebase-1")
+    assert len(authority.asked) == 1
+    del authority.replies[PATH]
+    clock.forward(5)
+    assert (await keys.key("firebase-1")).key_id == "firebase-1"
+
+
+async def test_nobody_at_the_address_is_no_answer_either(clock: TestClock) -> None:
+    with pytest.raises(IdentityUnavailable):
+        await RemoteKeys("http://127.0.0.1:9/keys", clock, seconds=0.5).key("firebase-1")
+
+
+async def test_while_one_request_fetches_the_others_go_on_with_the_old_key(
+    authority: Authority, clock: TestClock, silence: Event
+) -> None:
+    keys = RemoteKeys(authority.url + PATH, clock)
+    await keys.key("firebase-1")
+    authority.replies[PATH] = replace(key_set("firebase-1"), when=silence)
+    clock.forward(86400)
+    fetching = asyncio.create_task(keys.key("firebase-1"))
+    while len(authority.asked) < 2:
+        await asyncio.sleep(0.001)
+    await keys.key("firebase-1")
+    assert not fetching.done()
+    silence.set()
+    await fetching
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kty": "EC"}, {"kty": "oct", "k": "AAAA"}, {"alg": "HS256"}, {"use": "enc"}, {"n": "AQAB"}, {"n": 5}, {"kid": 7}],
+)
+def test_what_is_no_rsa_key_for_signatures_is_passed_over(changes: dict[str, Any]) -> None:
+    good = signing_key("firebase-1").jwk()
+    assert list(read_keys({"keys": [{**good, **changes}, 5, None, good]})) == ["firebase-1"]
+
+
+def test_a_short_key_is_passed_over() -> None:
+    assert read_keys({"keys": [signing_key("short", 1024).jwk()]}) == {}

@@ -1,0 +1,103 @@
+"""Finished runs in a real Redis, as older code reads them; and what its trouble does to runs: nothing."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import Cloud, System, until
+from tests.e2e.test_flows import finished, submit
+from tests.google import skip_without_emulators
+from tests.redis_server import RedisServer
+
+DAY_SECONDS = 86400
+JOB = {"job_type": "general_llm_request", "model_id": "demo-model", "input_data": {"full_input": "canary-text"}}
+
+
+@contextmanager
+def running(kind: type[System], data_dir: Path, redis: RedisServer) -> Iterator[System]:
+    system = kind(data_dir, REDIS_URL=redis.url, LLM_SIM_SECONDS="0.2", SWEEP_SECONDS="0.5")
+    try:
+        yield system
+    finally:
+        assert system.stop() == 0
+
+
+def shown(system: System, job_id: str) -> Any:
+    with system.client() as client:
+        return client.get(f"/api/llm/jobs/{job_id}/status/").json()
+
+
+def cached(redis: RedisServer, job_id: str) -> Any:
+    entry = redis.ask("get", f"llm_job:{job_id}")
+    return None if entry is None else json.loads(entry)
+
+
+def run_one(system: System) -> str:
+    job_id = submit(system, "/api/llm/jobs/submit/", JOB)
+    assert finished(system, job_id)["status"] == "completed"
+    return job_id
+
+
+@pytest.mark.parametrize("kind", [System, Cloud])
+def test_a_finished_run_is_in_redis_for_a_day_as_its_status_route_shows_it(
+    kind: type[System], data_dir: Path, redis_server: RedisServer
+) -> None:
+    if kind is Cloud:
+        skip_without_emulators()
+    with running(kind, data_dir, redis_server) as system:
+        completed = run_one(system)
+        failed = submit(system, "/llm_user_runs", {"input_text": "hello [[fail]]"})
+        cancelled = submit(system, "/llm_user_runs", {"input_text": "hello [[never]]"})
+        with system.client() as client:
+            client.post(f"/api/llm/jobs/{cancelled}/cancel/")
+        for job_id, status in ((completed, "completed"), (failed, "failed"), (cancelled, "cancelled")):
+            assert finished(system, job_id)["status"] == status
+            assert cached(redis_server, job_id) == shown(system, job_id)
+            assert DAY_SECONDS - 60 < redis_server.ask("ttl", f"llm_job:{job_id}") <= DAY_SECONDS
+        keys = redis_server.ask("keys", "*")
+        assert sorted(keys) == sorted(f"llm_job:{job_id}" for job_id in (completed, failed, cancelled))
+        with system.client() as client:
+            assert client.delete(f"/api/llm/jobs/{completed}/").status_code == 200
+        assert cached(redis_server, completed) is None
+
+
+TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], Any]]] = {
+    "killed": (RedisServer.kill, RedisServer.start),
+    "silent": (RedisServer.stop, RedisServer.go_on),
+    "full": (RedisServer.fill, RedisServer.make_room),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
+    trouble: str, data_dir: Path, redis_server: RedisServer
+) -> None:
+    begin, end = TROUBLES[trouble]
+    with running(System, data_dir, redis_server) as system:
+        before = run_one(system)
+        begin(redis_server)
+        during = [run_one(system) for _ in range(3)]
+        end(redis_server)
+        until(lambda: all(cached(redis_server, job_id) for job_id in during), seconds=60)
+        after = run_one(system)
+        for job_id in (*during, after):
+            until(lambda job_id=job_id: cached(redis_server, job_id) == shown(system, job_id))
+        with system.client("admin") as client:
+            assert client.get("/api/admin/overdue/").json()["runs"] == []
+        assert (cached(redis_server, before) is None) == (trouble == "killed")
+        assert redis_server.url not in system.log() and "canary-text" not in system.log()
+
+
+def test_a_redis_that_was_never_there_is_told_when_it_comes(
+    data_dir: Path, start_redis: Callable[..., RedisServer]
+) -> None:
+    redis = start_redis()
+    redis.kill()
+    with running(System, data_dir, redis) as system:
+        job_id = run_one(system)
+        redis.start()
+        assert until(lambda: cached(redis, job_id)) == shown(system, job_id)

@@ -1,0 +1,96 @@
+"""What stops the start: settings of one machine in the cloud, and settings that would let the wrong people in."""
+
+import pytest
+
+from shared.errors import ConfigurationError
+from shared.settings import from_environment
+
+CLOUD = {
+    "BACKEND": "gcp",
+    "GOOGLE_CLOUD_PROJECT": "demo-callers",
+    "RECHECK_URL": "https://recheck.example.com",
+    "INVOKER_SERVICE_ACCOUNT": "invoker@demo-callers.iam.gserviceaccount.com",
+    "LLM_DEPLOYMENTS": '{"default": "https://llm.example.com"}',
+    "K_SERVICE": "submit-run",
+}
+EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "CLOUD_TASKS_EMULATOR_HOST")
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in CLOUD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def problems() -> str:
+    with pytest.raises(ConfigurationError) as raised:
+        from_environment()
+    return raised.value.message
+
+
+def test_the_cloud_starts_off_the_emulators(given: pytest.MonkeyPatch) -> None:
+    settings = from_environment()
+    assert not settings.is_local and settings.allowed_origins == frozenset()
+
+
+@pytest.mark.parametrize("name", [*EMULATORS, "FIREBASE_AUTH_EMULATOR_HOST", "SOME_NEW_EMULATOR_HOST"])
+def test_an_emulator_has_no_place_on_cloud_run(given: pytest.MonkeyPatch, name: str) -> None:
+    given.setenv(name, "127.0.0.1:9099")
+    assert "*_EMULATOR_HOST is set on Cloud Run" in problems()
+
+
+def test_all_emulators_together_have_no_place_there_either(given: pytest.MonkeyPatch) -> None:
+    for name in EMULATORS:
+        given.setenv(name, "127.0.0.1:9099")
+    assert "*_EMULATOR_HOST is set on Cloud Run" in problems()
+
+
+@pytest.mark.parametrize("backend", ["embedded", ""])
+def test_the_embedded_mode_does_not_start_on_cloud_run(given: pytest.MonkeyPatch, backend: str) -> None:
+    given.setenv("BACKEND", backend)
+    assert "BACKEND=embedded does not run on Cloud Run" in problems()
+
+
+@pytest.mark.parametrize("name", ["GOOGLE_CLOUD_PROJECT", "RECHECK_URL", "INVOKER_SERVICE_ACCOUNT", "LLM_DEPLOYMENTS"])
+def test_the_cloud_does_not_start_without(given: pytest.MonkeyPatch, name: str) -> None:
+    given.delenv(name)
+    assert f"{name} is needed" in problems()
+
+
+def test_lists_are_read_with_and_without_spaces(given: pytest.MonkeyPatch) -> None:
+    given.setenv("ALLOWED_ORIGINS", "https://a.example.com, http://localhost:3000,http://[::1]:8080,")
+    given.setenv("OIDC_EMAILS", "a@example.com ,b@example.com")
+    settings = from_environment()
+    assert settings.allowed_origins == {"https://a.example.com", "http://localhost:3000", "http://[::1]:8080"}
+    assert settings.oidc_emails == ("a@example.com", "b@example.com")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "https://*.example.com",
+        "https://a.example.com/",
+        "https://a.example.com/path",
+        "https://a.example.com?x",
+        "https://A.example.com",
+        "https://user@a.example.com",
+        "https://a.example.com:",
+        "a.example.com",
+        "ftp://a.example.com",
+        "https://",
+        "https://a.example.com https://b.example.com",
+        "https://a.example.com\n.evil.example",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_stops_the_start(given: pytest.MonkeyPatch, origin: str) -> None:
+    given.setenv("ALLOWED_ORIGINS", f"https://good.example.com,{origin}")
+    assert "ALLOWED_ORIGINS" in problems()
+
+
+@pytest.mark.parametrize("email", ["*", "@example.com", "example.com", "a@", "a@b@c"])
+def test_what_is_no_address_stops_the_start(given: pytest.MonkeyPatch, email: str) -> None:
+    given.setenv("OIDC_EMAILS", email)
+    assert "OIDC_EMAILS" in problems()
