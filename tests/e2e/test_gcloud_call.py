@@ -86,9 +86,9 @@ def test_the_other_families_are_submitted_and_read_by_job_id(gcloud: Gcloud, bod
 def test_gcloud_lists_runs_with_and_without_filters(gcloud: Gcloud) -> None:
     job_id = gcloud.answer("submit_run", JOB, user="other")["job_id"]
     run_id = gcloud.answer("submit_run", {"input_text": "Hello"}, user="other")["run_uuid"]
-    assert [job["job_id"] for job in gcloud.answer("read_runs", user="other")["jobs"]] == [job_id]
+    assert gcloud.answer("read_runs", user="other")["jobs"][0]["job_id"] == job_id
     runs = gcloud.answer("read_runs", {"kind": "user_run", "limit": 5}, user="other")["runs"]
-    assert [run["run_uuid"] for run in runs] == [run_id]
+    assert len(runs) <= 5 and runs[0]["run_uuid"] == run_id
 
 
 def test_a_refusal_is_shown_with_its_status_and_with_log_http_in_its_words(gcloud: Gcloud) -> None:
