@@ -40,7 +40,7 @@ def filter_failure(
 
 
 def _is_tombstone(case: schemathesis.Case, response: schemathesis.Response) -> bool:
-    """Of a deleted run its id, times, status, metrics and history stay to be read; a 304 says that the client has it."""
+    """Of a deleted run its id, times, status, metrics and history stay; a 304 says that the client has them."""
     return response.status_code == 304 or "/stream" in case.path or "deleted_at" in response.json()
 
 
