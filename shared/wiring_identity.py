@@ -1,6 +1,7 @@
 """The part of wiring.py that knows callers: whose tokens count under these settings, and what is remembered of them."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from shared.adapters.identity.cache import CachedTokens
@@ -9,6 +10,7 @@ from shared.settings import Settings
 from shared.usecases.sessions import OpenSessions, Sessions
 
 if TYPE_CHECKING:
+    from shared.adapters.identity.access_tokens import AccessTokens
     from shared.adapters.identity.doors import Addresses, Trust
 
 
@@ -24,10 +26,19 @@ def assemble_callers(
     settings: Settings, ended: EndedSessions, clock: Clock, *, addresses: "Addresses | None" = None
 ) -> Callers:
     """Nothing is asked of anybody until the first token comes. What was good a minute ago is good."""
-    from shared.adapters.identity.access_tokens import AccessTokens
     from shared.adapters.identity.doors import Addresses, open_doors
 
-    doors = open_doors(trust(settings), clock, addresses=addresses or Addresses(), access_token=AccessTokens())
+    @cache
+    def access_tokens() -> "AccessTokens":
+        """Google's library takes a tenth of a second to import, and most callers show no session."""
+        from shared.adapters.identity.access_tokens import AccessTokens
+
+        return AccessTokens()
+
+    async def access_token() -> str:
+        return await access_tokens()()
+
+    doors = open_doors(trust(settings), clock, addresses=addresses or Addresses(), access_token=access_token)
     tokens = CachedTokens(doors.tokens, clock)
     verifier = CachedTokens(OpenSessions(issuer=doors.sessions, ended=ended), clock)
     return Callers(
