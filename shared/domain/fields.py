@@ -76,12 +76,12 @@ class Fields:
             raise InvalidRequest(f"{name} must be a list of strings", field=name)
         if len(value) > most:
             raise InvalidRequest(f"{name} holds more than {most} entries", field=name)
-        if any(not 1 <= len(self._string(name, entry).strip()) <= longest for entry in value):
+        if any(not self._string(name, entry).strip() or len(entry) > longest for entry in value):
             raise InvalidRequest(f"{name} must hold strings of 1 to {longest} characters", field=name)
         return tuple(value)
 
     def optional_whole_number(self, name: str, *, least: int, most: int) -> int | None:
-        value = self._take(name)
+        value = whole(self._take(name))
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
@@ -107,6 +107,11 @@ class Fields:
         if not isinstance(value, str):
             raise InvalidRequest(f"{name} must be a string", field=name)
         return writable(name, value)
+
+
+def whole(value: Any) -> Any:
+    """JSON knows one kind of number: 2.0 is 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def is_deep(value: Any) -> bool:

@@ -127,6 +127,7 @@ async def test_lists_answer_as_their_addresses_do(functions: Functions) -> None:
         ({"kind": "job", "status": None}, jobs),
         ({"status": "pending", "limit": 2, "offset": 1}, f"{jobs}?status=pending&limit=2&offset=1"),
         ({"limit": "2"}, f"{jobs}?limit=2"),
+        ({"limit": 2.0}, f"{jobs}?limit=2"),
         ({"limit": 5000}, f"{jobs}?limit=5000"),
         ({"job_type": "trainer_question_analysis", "question_id": "question-123"}, f"{jobs}?question_id=question-123"),
         ({"status": "failed"}, f"{jobs}?status=failed"),
@@ -151,7 +152,7 @@ async def test_a_list_goes_on_where_its_cursor_says(functions: Functions) -> Non
     [
         ({"limit": 0}, "limit=0"),
         ({"limit": False}, "limit=ten"),
-        ({"limit": 2.0}, "limit=ten"),
+        ({"limit": 2.5}, "limit=ten"),
         ({"limit": [1]}, "limit=ten"),
         ({"offset": {}}, "offset=ten"),
         ({"offset": 1001}, "offset=1001"),

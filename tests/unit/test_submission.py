@@ -1,5 +1,6 @@
 """What may be submitted, field by field, and that nothing else ever gets through or crashes."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +54,8 @@ READERS = {submission.admin_run: ADMIN_RUN, submission.user_run: {"input_text": 
         (submission.admin_run, {"phrase_clients_id": ["a"]}, "phrase_clients_id"),
         (submission.admin_run, {"reference_file_ids": ["x"] * 21}, "reference_file_ids"),
         (submission.admin_run, {"reference_file_ids": [1]}, "reference_file_ids"),
+        (submission.admin_run, {"reference_file_ids": [" "]}, "reference_file_ids"),
+        (submission.admin_run, {"reference_file_ids": ["x" + " " * 255]}, "reference_file_ids"),
         (submission.admin_run, {"reference_file_ids": "x"}, "reference_file_ids"),
         (submission.admin_run, {"surprise": 1}, "surprise"),
         (submission.user_run, {"input_text": "x" * 1501}, "input_text"),
@@ -70,6 +73,7 @@ READERS = {submission.admin_run: ADMIN_RUN, submission.user_run: {"input_text": 
         (job, {"deadline_seconds": True}, "deadline_seconds"),
         (job, {"deadline_seconds": 1.5}, "deadline_seconds"),
         (job, {"deadline_seconds": 86401}, "deadline_seconds"),
+        (job, {"deadline_seconds": 86401.0}, "deadline_seconds"),
         (trainer, {"question_id": None}, "question_id"),
         (trainer, {"system_message": None}, "system_message"),
         (trainer, {"input_data": {}}, "input_data"),
@@ -107,6 +111,10 @@ def test_any_object_is_accepted_or_refused_and_never_crashes(
         assert isinstance(reader({**READERS[reader], **known, **body}), Submission)
     except CallerError as error:
         error.message.encode()
+
+
+def test_a_whole_number_is_one_however_it_is_written() -> None:
+    assert job({**JOB, "deadline_seconds": 60.0}).deadline == timedelta(minutes=1)
 
 
 def test_input_over_the_limit_is_too_large() -> None:

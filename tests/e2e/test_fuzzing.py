@@ -1,0 +1,96 @@
+"""Thousands of requests made up from infra/openapi.yaml, right ones and wrong ones: each is answered as it says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from shared.web import csrf
+from tests.e2e.system import ROOT, System
+from tests.openapi import PATH, operations
+
+CONFIG = Path(__file__).parent / "fuzzing" / "schemathesis.toml"
+LEAST_REQUESTS = 2000
+STREAMS = "/stream/?$"
+SUBMIT = "^/llm_user_runs$"
+END = "endSession"
+PAGE = ("--header", "Sec-Fetch-Site: same-origin")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of all requests: with which credentials, by the document's names, to which operations, how many of each."""
+
+    name: str
+    credentials: dict[str, str]
+    options: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    system = System(tmp_path_factory.mktemp("fuzzed") / "data", LLM_SIM_SECONDS="0.01", MAX_OPEN_RUNS="0")
+    yield system
+    assert system.stop() == 0
+
+
+def session(system: System, user: str) -> dict[str, str]:
+    with system.client(user) as client:
+        client.post("/api/auth/session/").raise_for_status()
+        cookie = str(client.cookies["__session"])
+    return {"session": f'api_key = "{cookie}"', "csrf": f'api_key = "{csrf.token_of(cookie)}"'}
+
+
+def shares(system: System) -> list[Share]:
+    demo = {"bearer": f'bearer = "{system.token()}"'}
+    return [
+        Share("demo", demo, ("--exclude-path-regex", STREAMS, "--max-examples", "30")),
+        Share("streams", demo, ("--include-path-regex", f"{STREAMS}|{SUBMIT}", "--max-examples", "12")),
+        Share("admin", session(system, "admin"), ("--exclude-operation-id", END, *PAGE, "--max-examples", "5")),
+        Share("end", session(system, "admin"), ("--include-operation-id", END, *PAGE, "--max-examples", "5")),
+        Share("nobody", {}, ("--max-examples", "3", "--phases", "examples,coverage,fuzzing")),
+    ]
+
+
+def fuzz(system: System, share: Share, folder: Path) -> subprocess.CompletedProcess[str]:
+    config = folder / f"{share.name}.toml"
+    credentials = "".join(f"{name} = {{ {value} }}\n" for name, value in share.credentials.items())
+    config.write_text(CONFIG.read_text() + (f"\n[auth.openapi]\n{credentials}" if credentials else ""))
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", str(PATH)]
+    command += ["--url", system.url, "--checks", "all", "--no-color", *share.options]
+    command += ["--report", "har", "--report-har-path", str(folder / f"{share.name}.json")]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def answers(folder: Path) -> Iterator[tuple[str, int]]:
+    """(operation, status) of each request; of one to no operation, its method."""
+    patterns = [(one.name, one.method, re.compile(re.sub(r"{\w+}", "[^/]+", one.path))) for one in operations()]
+    for report in folder.glob("*.json"):
+        for entry in json.loads(report.read_text())["log"]["entries"]:
+            method, path = entry["request"]["method"], urlsplit(entry["request"]["url"]).path
+            found = [name for name, asked, pattern in patterns if asked == method and pattern.fullmatch(path)]
+            yield found[0] if found else method, entry["response"]["status"]
+
+
+def test_whatever_is_sent_the_answer_is_as_described(fuzzed: System, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(lambda share: fuzz(fuzzed, share, tmp_path), shares(fuzzed)))
+    for done in ended:
+        assert done.returncode == 0, done.stdout + done.stderr
+    statuses: dict[str, Counter[int]] = defaultdict(Counter)
+    for name, status in answers(tmp_path):
+        statuses[name][status] += 1
+    assert sum(counted.total() for counted in statuses.values()) >= LEAST_REQUESTS
+    assert not [(name, status) for name, counted in statuses.items() for status in counted if status >= 500]
+    for operation in operations():
+        assert statuses[operation.name][200], f"{operation.name} was never done"
+    assert not [line for line in fuzzed.log().splitlines() if json.loads(line)["severity"] == "ERROR"]
