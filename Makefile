@@ -37,7 +37,7 @@ format: $(VENV)/dev  ## puts the code into shape
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
 
 token: $(VENV)/run  ## a bearer token of the embedded mode: make token USER=demo
-	@test -n "$(USER)" || { echo "whose? make token USER=demo" >&2; exit 1; }
+	@test "$(origin USER)" = "command line" || { echo "whose? make token USER=demo" >&2; exit 1; }
 	@$(BIN)/python -m infra.local.token "$(USER)"
 
 bench: $(VENV)/dev  ## measures, prints a table

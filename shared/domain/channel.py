@@ -26,6 +26,8 @@ class Channel:
 def channel_for(caller: Profile, name: str) -> Channel:
     """`user:{own id}`, `org:{own organization}`, or any other name within it. Raises ChannelNotFound."""
     kind, _, owner = name.partition(":")
+    if not name.strip():
+        raise ChannelNotFound
     own = {"user": caller.user_id, "org": caller.organization_id}
     if kind not in own or ":" not in name:
         return Channel(name=name, tenant_id=caller.organization_id)

@@ -33,19 +33,19 @@ class Fields:
                 shown = name if re.fullmatch(r"\w{1,64}", name, re.ASCII) else None
                 raise InvalidRequest(f"there is no field named {shown}" if shown else "unknown field", field=shown)
 
-    def text(self, name: str, *, longest: int) -> str:
+    def text(self, name: str, *, longest: int | None = None) -> str:
         """Required: 1 to `longest` Unicode code points, not only white space."""
         value = self.optional_text(name, longest=longest)
         if value is None:
             raise InvalidRequest(f"{name} is required", field=name)
         return value
 
-    def optional_text(self, name: str, *, longest: int) -> str | None:
+    def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
         value = self._take(name)
         if value is None:
             return None
         checked = self._string(name, value)
-        if len(checked) > longest:
+        if longest is not None and len(checked) > longest:
             raise InvalidRequest(f"{name} is longer than {longest} characters", field=name)
         if not checked.strip():
             raise InvalidRequest(f"{name} is empty", field=name)
@@ -76,8 +76,9 @@ class Fields:
             raise InvalidRequest(f"{name} must be a list of strings", field=name)
         if len(value) > most:
             raise InvalidRequest(f"{name} holds more than {most} entries", field=name)
-        if any(not self._string(name, entry).strip() or len(entry) > longest for entry in value):
-            raise InvalidRequest(f"{name} must hold strings of 1 to {longest} characters", field=name)
+        for entry in value:
+            if not isinstance(entry, str) or not entry.strip() or len(writable(name, entry)) > longest:
+                raise InvalidRequest(f"{name} must hold strings of 1 to {longest} characters", field=name)
         return tuple(value)
 
     def optional_whole_number(self, name: str, *, least: int, most: int) -> int | None:

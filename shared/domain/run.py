@@ -202,8 +202,15 @@ class Run:
             Status.COMPLETED, now, "run.completed", result=result, usage=usage, checks=checks, progress=None
         )
 
-    def failed(self, now: datetime, *, error: Failure) -> "Run":
-        return self._ended(Status.FAILED, now, "run.failed", detail={"code": error.code}, error=error)
+    def failed(self, now: datetime, *, error: Failure, checks: int | None = None) -> "Run":
+        return self._ended(
+            Status.FAILED,
+            now,
+            "run.failed",
+            detail={"code": error.code},
+            error=error,
+            checks=self.checks if checks is None else checks,
+        )
 
     def cancelled(self, now: datetime) -> "Run":
         return self._ended(Status.CANCELLED, now, "run.cancelled")

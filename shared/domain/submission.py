@@ -112,7 +112,7 @@ def job(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
 def trainer_analysis(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
     """POST /api/llm/trainer-analysis/."""
     fields = Fields(body)
-    input_data = {name: fields.text(name, longest=most_input_bytes) for name in ("system_message", "full_input")}
+    input_data = {name: fields.text(name) for name in ("system_message", "full_input")}
     submission = Submission(
         kind=Kind.JOB,
         job_type="trainer_question_analysis",
@@ -129,7 +129,7 @@ def _input_data(data: Mapping[str, Any], job_type: str, most_bytes: int) -> Mapp
 
     The limit is on what is kept: of a notebook that is its text, without the images that it came with.
     """
-    kept = _with_notebook_as_text(data, most_bytes) if job_type == "review_colab" and "notebook" in data else data
+    kept = _to_review(data, most_bytes) if job_type == "review_colab" else data
     if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > most_bytes:
         raise InputTooLarge(f"input_data is larger than {most_bytes} bytes")
     fields = Fields(kept)
@@ -138,12 +138,16 @@ def _input_data(data: Mapping[str, Any], job_type: str, most_bytes: int) -> Mapp
     return kept
 
 
-def _with_notebook_as_text(data: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
-    if "full_input" in data:
-        raise InvalidRequest("input_data takes either notebook or full_input, not both", field="input_data")
+def _to_review(data: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
+    """Instructions go before what is to be reviewed: a notebook, flattened, or a text as it came."""
+    if ("full_input" in data) == ("notebook" in data):
+        raise InvalidRequest("input_data takes either notebook or full_input", field="input_data")
     fields = Fields(data)
     instructions = fields.optional_text("instructions", longest=most_bytes)
-    text = writable("notebook", flattened(fields.mapping("notebook")))
+    if "notebook" in data:
+        text = writable("notebook", flattened(fields.mapping("notebook")))
+    else:
+        text = fields.text("full_input", longest=most_bytes)
     kept = {name: value for name, value in data.items() if name != "notebook"}
     return {**kept, "full_input": f"{instructions}\n\n{text}" if instructions else text}
 

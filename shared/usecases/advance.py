@@ -115,7 +115,7 @@ class AdvanceRun:
             case Fail(error=error):
                 if error == DEADLINE_EXCEEDED:
                     await self._cancel_upstream(run)
-                await self._save_ended(run.failed(now, error=error))
+                await self._save_ended(run.failed(now, error=error, checks=checks))
             case Nothing() | Start() | Check():
                 log.info("nothing to do", run_id=run.id, status=run.status)
                 if run.is_complete:  # a worker may have died between the result cache and the store

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,21 +27,21 @@ class WatchRun:
                 if run is None:
                     yield None
                     continue
-                for event in run.events:
-                    if event.sequence > after and event.type != UNTOLD:
-                        after = event.sequence
-                        yield event, run
+                for event in updates(run, after=after):
+                    after = event.sequence
+                    yield event, run
                 if run.is_complete:
                     return
 
     async def until_complete(self, run: Run, *, within: timedelta | None) -> Run:
-        """The run as soon as it is complete, else as it is after that time; at once without one."""
+        """The run as soon as it is complete, else as it is after that time, or when the server closes."""
         if run.is_complete or not within:
             return run
         ends = asyncio.get_running_loop().time() + within.total_seconds()
-        async with self.watcher.watch(run.id) as feed:
-            while not run.is_complete and (left := ends - asyncio.get_running_loop().time()) > 0:
-                run = await feed.next(timeout=left) or run
+        with suppress(asyncio.CancelledError):  # whoever waits still gets what there is
+            async with self.watcher.watch(run.id) as feed:
+                while not run.is_complete and (left := ends - asyncio.get_running_loop().time()) > 0:
+                    run = await feed.next(timeout=left) or run
         return run
 
 
@@ -61,7 +62,12 @@ class WatchChannel:
                 if run is None:
                     yield None
                     continue
-                for event in run.events:
-                    if event.type != UNTOLD and place.is_new(run, event):
+                for event in updates(run):
+                    if place.is_new(run, event):
                         place = place.behind(run, event, opened_at=opened_at)
                         yield event, run, place
+
+
+def updates(run: Run, *, after: int = 0) -> list[Event]:
+    """What of the run's history behind that sequence is told."""
+    return [event for event in run.events if event.sequence > after and event.type != UNTOLD]

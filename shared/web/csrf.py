@@ -23,7 +23,10 @@ def check(request: Request, cookie: str) -> None:
         return
     given = request.headers.get("x-csrftoken", "").encode()
     if not hmac.compare_digest(given, token_of(cookie).encode()) or not _has_good_origin(request):
-        raise Forbidden("This request does not come from a page of ours; load it again.", code="csrf_failed")
+        raise Forbidden(
+            "Send X-CSRFToken as GET /api/auth/csrf/ tells it, from a page of this site or of a listed origin.",
+            code="csrf_failed",
+        )
 
 
 def _has_good_origin(request: Request) -> bool:

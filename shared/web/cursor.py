@@ -1,11 +1,13 @@
 """Opaque cursors: a place in a list, tied to the filters that it came with, or in a channel."""
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import ceil
+from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 from shared.domain.channel import RESUMABLE_FOR, Channel, Given, Place
@@ -13,10 +15,12 @@ from shared.domain.fields import read_uuid
 from shared.errors import InvalidRequest
 from shared.ports import Position, RunFilter
 
-MOST_IN_AN_ID = 100
+MOST_IN_AN_ID = 250
+FURTHER = Struct(">6sII")
+"""Of a run: the end of its id, its last event's sequence, and that one's time in milliseconds."""
 MILLISECOND = timedelta(milliseconds=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
-_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, OverflowError, InvalidRequest)
+_UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, StructError, OverflowError, InvalidRequest)
 
 
 def make_cursor(position: Position, wanted: RunFilter) -> str:
@@ -38,8 +42,11 @@ def read_cursor(cursor: str, wanted: RunFilter) -> Position:
 def make_place(place: Place, channel: Channel) -> str:
     """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
     latest = list(place.further.items())[-MOST_IN_AN_ID:]
-    further = [[name, given.sequence, ceil((given.at - place.before) / MILLISECOND)] for name, given in latest]
-    return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), further])
+    further = b"".join(
+        FURTHER.pack(bytes.fromhex(name), given.sequence, ceil((given.at - place.before) / MILLISECOND))
+        for name, given in latest
+    )
+    return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), b64encode(further).decode()])
 
 
 def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
@@ -48,8 +55,8 @@ def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
         moment, fingerprint, further = _decoded(text)
         before = _moment(moment)
         given = {
-            str(name): Given(sequence=int(sequence), at=before + int(later) * MILLISECOND)
-            for name, sequence, later in further
+            name.hex(): Given(sequence=sequence, at=before + later * MILLISECOND)
+            for name, sequence, later in FURTHER.iter_unpack(b64decode(further, validate=True))
         }
     except _UNREADABLE:
         raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
@@ -57,7 +64,9 @@ def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
         raise InvalidRequest("this is the id of another channel's update", field="starting_after")
     if now - before > RESUMABLE_FOR:
         raise InvalidRequest(
-            "this update is too long ago to go on from; list the runs and connect without it", field="starting_after"
+            "this update is too long ago to go on from; list the runs and connect without it",
+            field="starting_after",
+            code="update_too_old",
         )
     return Place(before=before, further=given)
 

@@ -135,11 +135,11 @@ def _whole_number(given: Mapping[str, str], name: str, *, default: int, least: i
 
 
 def starting_after(request: Request) -> int:
-    """Where a stream resumes: `?starting_after=`, else the browser's own Last-Event-ID."""
-    if "starting_after" in request.query_params:
-        return _whole_number(request.query_params, "starting_after", default=0, least=0)
-    text = request.headers.get("last-event-id", "0")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    """Where a stream resumes: the browser's own Last-Event-ID, which is newer, or `?starting_after=`."""
+    known = request.headers.get("last-event-id", "")
+    if known.isascii() and known.isdigit() and len(known) < 10:
+        return int(known)
+    return _whole_number(request.query_params, "starting_after", default=0, least=0)
 
 
 def channel(caller: Profile, text: str) -> Channel:
@@ -148,9 +148,16 @@ def channel(caller: Profile, text: str) -> Channel:
 
 
 def place_in(channel: Channel, request: Request) -> Place | None:
-    """Where a channel's stream resumes: `?starting_after=`, else the browser's own Last-Event-ID."""
-    given = request.query_params.get("starting_after") or request.headers.get("last-event-id")
-    return read_place(given, channel, now=datetime.now(UTC)) if given else None
+    """Where a channel's stream resumes: the browser's own Last-Event-ID, which is newer, or `?starting_after=`."""
+    now, known = datetime.now(UTC), request.headers.get("last-event-id")
+    try:
+        if known:
+            return read_place(known, channel, now=now)
+    except InvalidRequest as error:
+        if error.code == "update_too_old":
+            raise
+    given = request.query_params.get("starting_after")
+    return read_place(given, channel, now=now) if given else None
 
 
 def wait(request: Request) -> timedelta | None:
@@ -165,12 +172,13 @@ def wait(request: Request) -> timedelta | None:
 
 def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) -> IdempotencyKey | None:
     """The header, quoted or bare; it counts for this user and this route only."""
-    header = request.headers.get("idempotency-key", "").strip()
-    key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
-    if not key:
+    headers = request.headers.getlist("idempotency-key")
+    if not headers:
         return None
-    if len(key) > LONGEST_KEY:
-        raise InvalidRequest(f"Idempotency-Key is longer than {LONGEST_KEY} characters", field="Idempotency-Key")
+    header = headers[0].strip()
+    key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
+    if len(headers) > 1 or not 1 <= len(key) <= LONGEST_KEY:
+        raise InvalidRequest(f"Idempotency-Key must be one of 1 to {LONGEST_KEY} characters", field="Idempotency-Key")
     scope = [caller.user_id, request.url.path.rstrip("/"), key]
     return IdempotencyKey(key_hash=_hash(scope), body_hash=_hash(body))
 

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from shared.domain.progress import until_next_check
-from shared.domain.run import Event, Kind, Run
+from shared.domain.run import Event, Failure, Kind, Run
 from shared.usecases.read import Page
 from shared.web.cursor import make_cursor
 from shared.web.parse import ListQuery
@@ -37,6 +37,7 @@ def accepted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Map
     body: dict[str, Any] = {"success": True, "job_id": run.id, "status": run.status}
     if content is not None:
         body.update(whole(run, content))
+        headers = {**_come_again(run), **headers}
     if run.kind is Kind.JOB:
         body["message"] = SUBMITTED
     else:
@@ -63,7 +64,7 @@ def user_run(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "started_at": time(run.started_at),
         "completed_at": time(run.completed_at),
         "processing_time": _processing_time(run),
-        "input_text": content.get("text", content.get("full_input")),
+        "input_text": content.get("full_input" if run.kind is Kind.JOB else "text"),
         "source_lang": run.source_lang,
         "target_lang": run.target_lang,
         "prior_run_uuid": run.prior_run_id,
@@ -73,7 +74,7 @@ def user_run(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "channel": run.channel,
         "result": _result(run),
         "metrics": _metrics(run),
-        "error": asdict(run.error) if run.error else None,
+        "error": _error(run.error) if run.error else None,
         **_deletion(run),
     }
 
@@ -120,8 +121,11 @@ def whole(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
 def one(
     run: Run, shown: Mapping[str, Any], *, headers: Mapping[str, str] = MappingProxyType({}), **more: Any
 ) -> Response:
-    again = {} if run.is_complete else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
-    return JSONResponse({"success": True, **shown, **more}, headers={**again, **headers})
+    return JSONResponse({"success": True, **shown, **more}, headers={**_come_again(run), **headers})
+
+
+def _come_again(run: Run) -> dict[str, str]:
+    return {} if run.is_complete else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
@@ -170,6 +174,10 @@ def retry_after(run: Run, now: datetime) -> int:
     """Seconds until there may be news: until the next re-check, or one while nothing is at work yet."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
     return min(max(round(seconds + 0.5), 1), MOST_RETRY_AFTER)
+
+
+def _error(error: Failure) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "retryable": error.retriable}
 
 
 def _deletion(run: Run) -> dict[str, Any]:

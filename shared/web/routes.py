@@ -1,5 +1,6 @@
 """A function's routes, and the one wrapper around every HTTP request that clients send."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared import log
-from shared.errors import ConfigurationError, ServiceError
+from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
 from shared.web import cors
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
@@ -49,6 +50,8 @@ class Routes:
             except ServiceError as error:
                 log.info("request refused", code=error.code)
                 response = error_response(error)
+            except asyncio.CancelledError:
+                response = error_response(StoreUnavailable("The server is closing; try again."))
             except Exception as error:  # noqa: BLE001 - the last line of defence: a client never sees a traceback
                 log.failure("request failed", error)
                 response = error_response(ServiceError())

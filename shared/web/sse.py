@@ -3,15 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from shared import log
 from shared.domain.channel import Channel, Place, channel_for
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import ChannelNotFound, ServiceError, StoreUnavailable
+from shared.usecases.watch import updates
 from shared.web import render
 from shared.web.cursor import make_place
 from shared.web.errors import error_body
@@ -26,8 +28,10 @@ Who = Callable[[], Awaitable[Profile]]
 
 def stream(
     services: Services, run: Run, who: Who, *, after: int = 0, headers: Mapping[str, str] | None = None
-) -> StreamingResponse:
-    """Every event behind `after`, until the run is complete."""
+) -> Response:
+    """Every event behind `after`, until the run is complete; 204, for browsers to stop asking, when there is none."""
+    if run.is_complete and not updates(run, after=after):
+        return Response(status_code=HTTPStatus.NO_CONTENT, headers=dict(headers or {}))
     body = _with_error(while_let_in(_events(services, run, after), who), request_id=log.current("request_id"))
     return StreamingResponse(body, media_type="text/event-stream", headers={**HEADERS, **(headers or {})})
 

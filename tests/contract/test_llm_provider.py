@@ -17,7 +17,7 @@ from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain.directory import CHAT, JOBS, Model, Organization
 from shared.domain.progress import Accepted, Finished, Running
-from shared.domain.run import ModelRef, Run
+from shared.domain.run import Kind, ModelRef, Run
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.llm_server import (
     NastyServer,
@@ -74,7 +74,7 @@ def provider(server: NastyServer) -> Iterator[DirectoryLlmProvider]:
 
 
 def user_run(**changes: Any) -> Run:
-    return a_run(deployment="europe", model=None, attempt=1, input={"text": "hello"}, **changes)
+    return a_run(kind=Kind.USER_RUN, deployment="europe", model=None, attempt=1, input={"text": "hello"}, **changes)
 
 
 def model_run(model_id: str, **changes: Any) -> Run:
@@ -314,6 +314,15 @@ async def test_a_model_without_its_key_or_without_a_record_is_refused_unasked(
     assert server.requests == []
 
 
+async def test_a_job_is_its_system_message_and_its_input_whatever_else_its_data_holds(
+    server: NastyServer, provider: Any
+) -> None:
+    server.replies = [says(202, b'{"job_id": "j-1", "status": "queued"}')]
+    content = {"text": ["x"], "system_message": "Be brief.", "full_input": "the input"}
+    await provider.start(a_run(deployment="europe", model=None, attempt=1), content, within=MINUTE)
+    assert json.loads(server.requests[0].partition(b"\r\n\r\n")[2])["input_text"] == "Be brief.\n\nthe input"
+
+
 async def test_a_cancel_is_posted(server: NastyServer, provider: Any) -> None:
     server.replies = [ok(status="cancelled")]
     await provider.cancel(user_run(provider_job_id="j"))
@@ -341,9 +350,9 @@ async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: N
 
 
 async def test_the_wait_for_a_thread_counts(server: NastyServer) -> None:
-    server.replies = [hangs(0.6), ok(status="running")]
+    server.replies = [hangs(2.5), ok(status="running")]
     http = LlmHttp(threads=1, name="test")
-    first, second = (asyncio.create_task(http.call("GET", server.url, seconds=0.4)) for _ in range(2))
+    first, second = (asyncio.create_task(http.call("GET", server.url, seconds=limit)) for limit in (2.0, 0.4))
     for call in (first, second):
         with pytest.raises(LlmUnavailable) as trouble:
             await call

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.e2e.system import ROOT, System, environment, until, updates
 
@@ -164,3 +166,19 @@ def test_make_help_lists_every_command(data_dir: Path) -> None:
     listed = make("help", data_dir=data_dir).stdout
     for name in ("run", "demo", "test", "check", "token", "bench", "emulators", "deploy"):
         assert f"make {name} " in listed
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_whoever_waits_when_the_server_closes_gets_what_there_is(data_dir: Path, method: str) -> None:
+    system = System(data_dir)
+    headers = {"Prefer": "wait=30"}
+    with system.client() as client, ThreadPoolExecutor() as pool:
+        if method == "POST":
+            waiting = pool.submit(client.post, "/llm_user_runs", json={"input_text": "[[slow 20]]"}, headers=headers)
+        else:
+            run_id = client.post("/llm_user_runs", json={"input_text": "[[slow 20]]"}).json()["run_uuid"]
+            waiting = pool.submit(client.get, f"/llm_user_runs/{run_id}", headers=headers)
+        until(lambda: system.simulator_jobs())
+        assert system.stop() == 0
+        answer = waiting.result()
+    assert answer.status_code == 200 and answer.json()["run_uuid"] and answer.headers["retry-after"]

@@ -25,7 +25,10 @@ PAST, FUTURE = int(time.time()) - 3600, int(time.time()) + 3600
 
 BODIES = {
     "unauthenticated": (401, "Authentication is required."),
-    "csrf_failed": (403, "This request does not come from a page of ours; load it again."),
+    "csrf_failed": (
+        403,
+        "Send X-CSRFToken as GET /api/auth/csrf/ tells it, from a page of this site or of a listed origin.",
+    ),
     "no_profile": (403, "You have no profile yet; ask your administrator."),
     "identity_unavailable": (503, "Your credentials cannot be checked at the moment; try again."),
 }

@@ -94,6 +94,10 @@ async def known(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
     return replace(call, headers={**call.headers, "If-None-Match": etag})
 
 
+async def all_told(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
+    return replace(call, headers={**call.headers, "Last-Event-ID": "99"})
+
+
 async def wrong(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
     if call.body is not None:
         return replace(call, body={**call.body, "colour": "red"})
@@ -140,6 +144,7 @@ async def as_it_is(call: Call, functions: Functions, runs: dict[str, str]) -> Ca
 Change = Callable[[Call, Functions, dict[str, str]], Awaitable[Call]]
 CHANGES: dict[int, Change] = {
     200: as_it_is,
+    204: all_told,
     304: known,
     400: wrong,
     401: unknown_caller,

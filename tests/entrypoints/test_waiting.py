@@ -9,7 +9,7 @@ from shared import wiring
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from tests.entrypoints.conftest import Functions
-from tests.entrypoints.test_client_functions import ADMIN, ADMIN_RUN, JOB, JOBS, submitted
+from tests.entrypoints.test_client_functions import ADMIN, ADMIN_RUN, JOB, JOBS, TRAINER, submitted
 
 
 async def complete(run_id: str) -> Run:
@@ -107,3 +107,37 @@ async def test_deleting_leaves_a_tombstone(functions: Functions, path: str) -> N
         assert run["input_text"] is None and run["result"] is None
     stored = await functions.rows("SELECT document FROM runs")
     assert "canary" not in str(stored) and "done" not in str(stored)
+
+
+async def test_a_wait_that_is_over_says_when_to_come_again(functions: Functions) -> None:
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, json=JOB, headers={"Prefer": "wait=0"})
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_stream_with_nothing_left_tells_browsers_to_stop_asking(functions: Functions) -> None:
+    answered = await submitted(functions)
+    run = await complete(answered["job_id"])
+    async with functions.client("read_runs") as client:
+        stream, last = answered["urls"]["stream"], str(run.events[-1].sequence)
+        assert (await client.get(stream, headers={"Last-Event-ID": last})).status_code == 204
+        both = await client.get(f"{stream}?starting_after=0", headers={"Last-Event-ID": "1"})
+        assert both.text.count("\nid: ") == 1, "what the browser knows is newer than what its address says"
+        assert (await client.get(f"{stream}?starting_after={last}")).status_code == 204
+
+
+async def test_a_key_that_is_empty_or_there_twice_is_refused(functions: Functions) -> None:
+    async with functions.client("submit_run") as client:
+        for headers in ([("Idempotency-Key", "")], [("Idempotency-Key", '""')], [("Idempotency-Key", "a")] * 2):
+            answer = await client.post(JOBS, json=JOB, headers=headers)
+            assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+    assert await functions.count("runs") == 0
+
+
+@pytest.mark.parametrize("path", [JOBS, "/api/llm/trainer-analysis/"])
+async def test_too_large_is_413_whichever_way_it_is_submitted(functions: Functions, path: str) -> None:
+    large = "x" * 1_100_000
+    body = {**TRAINER, "full_input": large} if "trainer" in path else {**JOB, "input_data": {"full_input": large}}
+    async with functions.client("submit_run") as client:
+        answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large")

@@ -182,3 +182,17 @@ def test_language_tags_are_written_the_usual_way(tag: str, normal: str) -> None:
 def test_normalising_twice_is_normalising_once(tag: str) -> None:
     normal = normalised_tag(tag)
     assert normal is None or normalised_tag(normal) == normal
+
+
+@pytest.mark.parametrize("reviewed", [{"full_input": "the text"}, {"notebook": NOTEBOOK}])
+def test_instructions_go_before_what_is_reviewed(reviewed: dict[str, Any]) -> None:
+    body = {"job_type": "review_colab", "model_id": "m", "input_data": {**reviewed, "instructions": "Be kind."}}
+    text = submission.job(body, most_input_bytes=1 << 20).input["full_input"]
+    assert text.startswith("Be kind.\n\n") and len(text) > len("Be kind.\n\n")
+
+
+@pytest.mark.parametrize("data", [{}, {"full_input": "x", "notebook": NOTEBOOK}])
+def test_a_review_needs_a_notebook_or_a_text_and_not_both(data: dict[str, Any]) -> None:
+    body = {"job_type": "review_colab", "model_id": "m", "input_data": data}
+    with pytest.raises(InvalidRequest, match="either notebook or full_input"):
+        submission.job(body, most_input_bytes=1 << 20)

@@ -10,7 +10,7 @@ from shared.adapters.llm.http import LlmHttp, error_code
 from shared.domain.directory import Organization
 from shared.domain.progress import Accepted, Finished, Running
 from shared.domain.result import read_result, read_usage
-from shared.domain.run import Run
+from shared.domain.run import Kind, Run
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 10.0
@@ -61,7 +61,8 @@ class JobsProtocol:
 
 def _order(run: Run, content: Mapping[str, Any], organization: Organization | None) -> dict[str, Any]:
     """The body of POST /jobs. A job's system message goes before its input: this protocol has one text."""
-    text = content.get("text") or "\n\n".join(filter(None, [content.get("system_message"), content.get("full_input")]))
+    names = ("system_message", "full_input") if run.kind is Kind.JOB else ("text",)
+    text = "\n\n".join(filter(None, [content.get(name) for name in names]))
     return {
         "run_uuid": run.id,
         "input_text": text,
