@@ -3,12 +3,16 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
+from shared.adapters.identity.access_tokens import AccessTokens
+from shared.adapters.identity.http import IdentityHttp
 from shared.adapters.identity.keys import RemoteKeys, read_keys
 from shared.errors import IdentityUnavailable, Unauthenticated
 from tests.authority import Authority, Reply, signing_key
@@ -23,8 +27,15 @@ def clock() -> TestClock:
 
 
 @pytest.fixture
-def keys(authority: Authority, clock: TestClock) -> RemoteKeys:
-    return RemoteKeys(authority.url + PATH, clock, seconds=0.5)
+def http() -> Iterator[IdentityHttp]:
+    http = IdentityHttp(threads=2, name="test-keys")
+    yield http
+    http.close()
+
+
+@pytest.fixture
+def keys(authority: Authority, clock: TestClock, http: IdentityHttp) -> RemoteKeys:
+    return RemoteKeys(authority.url + PATH, clock, http, seconds=0.5)
 
 
 @pytest.fixture
@@ -132,15 +143,15 @@ async def test_without_any_keys_nobody_is_refused_or_let_in(
     assert (await keys.key("firebase-1")).key_id == "firebase-1"
 
 
-async def test_nobody_at_the_address_is_no_answer_either(clock: TestClock) -> None:
+async def test_nobody_at_the_address_is_no_answer_either(clock: TestClock, http: IdentityHttp) -> None:
     with pytest.raises(IdentityUnavailable):
-        await RemoteKeys("http://127.0.0.1:9/keys", clock, seconds=0.5).key("firebase-1")
+        await RemoteKeys("http://127.0.0.1:9/keys", clock, http, seconds=0.5).key("firebase-1")
 
 
 async def test_while_one_request_fetches_the_others_go_on_with_the_old_key(
-    authority: Authority, clock: TestClock, silence: Event
+    authority: Authority, clock: TestClock, http: IdentityHttp, silence: Event
 ) -> None:
-    keys = RemoteKeys(authority.url + PATH, clock)
+    keys = RemoteKeys(authority.url + PATH, clock, http)
     await keys.key("firebase-1")
     authority.replies[PATH] = replace(key_set("firebase-1"), when=silence)
     clock.forward(86400)
@@ -151,6 +162,45 @@ async def test_while_one_request_fetches_the_others_go_on_with_the_old_key(
     assert not fetching.done()
     silence.set()
     await fetching
+
+
+async def test_keys_come_while_all_of_asyncios_own_threads_are_busy(keys: RemoteKeys, silence: Event) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, silence.wait)
+    assert (await keys.key("firebase-1")).key_id == "firebase-1"
+    assert not busy.done()
+    silence.set()
+    await busy
+
+
+def test_several_event_loops_may_ask_for_keys_one_after_another(
+    authority: Authority, keys: RemoteKeys, clock: TestClock
+) -> None:
+    async def many() -> set[str | None]:
+        return {key.key_id for key in await asyncio.gather(*[keys.key("firebase-1") for _ in range(20)])}
+
+    for number in range(3):
+        assert asyncio.run(many()) == {"firebase-1"}
+        assert len(authority.asked) == number + 1
+        clock.forward(3 * 86400)
+
+
+def test_several_event_loops_may_ask_for_access_tokens_one_after_another(
+    authority: Authority, http: IdentityHttp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    credentials = authority.service_account_file(tmp_path / "account.json")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+    soon = {"access_token": "an-access-token", "expires_in": 1, "token_type": "Bearer"}
+    authority.replies["/token"] = Reply(200, json.dumps(soon).encode(), {"Content-Type": "application/json"})
+    tokens = AccessTokens(http)
+
+    async def many() -> set[str]:
+        return set(await asyncio.gather(*[tokens() for _ in range(20)]))
+
+    for number in range(3):
+        assert asyncio.run(many()) == {"an-access-token"}
+        assert authority.paths() == ["/token"] * (number + 1)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 """Somebody else's public keys, fetched when they are needed and kept, so that their server may be slow or away."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 
 from shared import log
-from shared.adapters.identity.http import CALL_SECONDS, call
+from shared.adapters.identity.http import CALL_SECONDS, IdentityHttp
+from shared.adapters.identity.single_flight import SingleFlight
 from shared.errors import IdentityUnavailable, Unauthenticated
 from shared.ports import Clock
 
@@ -25,24 +25,25 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class RemoteKeys:
     """A JWK set (RFC 7517) at `url`; only its RSA keys for signatures count."""
 
-    def __init__(self, url: str, clock: Clock, *, seconds: float = CALL_SECONDS) -> None:
+    def __init__(self, url: str, clock: Clock, http: IdentityHttp, *, seconds: float = CALL_SECONDS) -> None:
         """`seconds` bounds each fetch."""
         self._url = url
         self._clock = clock
+        self._http = http
         self._seconds = seconds
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fresh_until = self._usable_until = self._next_fetch_at = _NEVER
-        self._lock = asyncio.Lock()
+        self._fetches: SingleFlight[None] = SingleFlight()
 
     async def key(self, kid: str) -> jwt.PyJWK:
         """Raises Unauthenticated for one that is not in the set, IdentityUnavailable while there is no set."""
         now = self._clock.now()
         known = self._keys.get(kid) if now < self._usable_until else None
-        if known is not None and (now < self._fresh_until or self._lock.locked()):
+        fetching = self._fetches.is_under_way(self._url)
+        if known is not None and (now < self._fresh_until or fetching):
             return known  # a key that is due for a refresh is good enough while another request fetches
-        async with self._lock:
-            if self._wants_fetch(kid):
-                await self._fetch()
+        if fetching or self._wants_fetch(kid):
+            await self._fetches(self._url, self._fetch)
         if self._clock.now() >= self._usable_until:
             raise IdentityUnavailable
         if kid not in self._keys:
@@ -68,7 +69,7 @@ class RemoteKeys:
 
     async def _fetched(self) -> tuple[dict[str, jwt.PyJWK], timedelta | None]:
         try:
-            answer = await call("GET", self._url, seconds=self._seconds)
+            answer = await self._http.call("GET", self._url, seconds=self._seconds)
         except IdentityUnavailable:
             return {}, None
         return (read_keys(answer.body) if answer.status == 200 else {}), answer.max_age
