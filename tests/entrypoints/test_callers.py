@@ -6,6 +6,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -291,8 +292,24 @@ async def test_bad_cookies_get_the_same_answer_as_bad_tokens(
     cookie = BAD_COOKIES[case](authority)
     async with guarded.client("read_runs", user=None) as client:
         assert_refused(await client.post(CANCEL, headers=from_page(cookie)), "unauthenticated")
-        assert_refused(await client.get("/api/auth/csrf/", headers=from_page(cookie)), "unauthenticated")
+        for method, path in (("GET", "/api/auth/csrf/"), ("DELETE", "/api/auth/session/")):
+            answer = await client.request(method, path, headers=from_page(cookie))
+            assert_refused(answer, "unauthenticated")
+            gone = SimpleCookie(answer.headers["set-cookie"])["__session"]
+            assert (gone.value, gone["max-age"], gone["path"]) == ("", "0", "/")
     assert_untold(guarded, cookie)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/auth/csrf/"), ("DELETE", "/api/auth/session/")])
+async def test_no_cookie_goes_where_there_is_none_or_a_good_one(
+    guarded: Functions, authority: Authority, method: str, path: str
+) -> None:
+    forged = from_page(authority.session_cookie(), Origin="null")
+    async with guarded.client("read_runs", user=None) as client:
+        for headers in ({}, forged):
+            answer = await client.request(method, path, headers=headers)
+            assert answer.status_code == (401 if headers == {} else 200 if method == "GET" else 403)
+            assert "set-cookie" not in answer.headers
 
 
 async def test_an_authorization_header_decides_alone(guarded: Functions, authority: Authority) -> None:
