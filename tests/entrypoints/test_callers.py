@@ -75,6 +75,8 @@ REFUSED: dict[str, Token] = {
     "an audience that is no text": lambda a: a.id_token(aud={}),
     "without a subject": lambda a: a.id_token(sub=None),
     "an empty subject": lambda a: a.id_token(""),
+    "a subject that is an address on the list": lambda a: a.id_token(ROBOT),
+    "a subject with an at sign": lambda a: a.id_token("x@"),
     "a long subject": lambda a: a.id_token("x" * 129),
     "another audience": lambda a: a.id_token(aud="another"),
     "several audiences": lambda a: a.id_token(aud=[PROJECT, "another"]),
@@ -273,6 +275,7 @@ BAD_COOKIES: dict[str, Token] = {
     "a removed signature": lambda a: stripped(a.session_cookie()),
     "a Google token": lambda a: a.oidc_token(),
     "an embedded bearer token": lambda a: wiring.embedded_tokens().mint("demo"),
+    "a user whose name is an address": lambda a: a.session_cookie(ROBOT),
     "a user who is gone": lambda a: a.session_cookie("gone"),
     "a user who is disabled": lambda a: a.session_cookie("disabled"),
     "a user who was signed out everywhere": lambda a: a.session_cookie("revoked"),
@@ -285,6 +288,7 @@ async def test_bad_cookies_get_the_same_answer_as_bad_tokens(
     guarded: Functions, authority: Authority, case: str
 ) -> None:
     authority.accounts |= {
+        ROBOT: {"localId": ROBOT},
         "disabled": {"localId": "disabled", "disabled": True},
         "revoked": {"localId": "revoked", "validSince": str(int(time.time()) + 60)},
         "odd": {"localId": "odd", "validSince": "soon"},
