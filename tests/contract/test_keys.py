@@ -85,19 +85,44 @@ async def test_a_new_key_is_found_and_an_old_one_is_gone(
         await keys.key("firebase-1")
 
 
-async def test_unknown_key_ids_drive_one_fetch_a_minute_at_most(
+async def refuse_made_up(keys: RemoteKeys) -> None:
+    for number in range(50):
+        with pytest.raises(Unauthenticated):
+            await keys.key(f"made-up-{number}")
+
+
+async def test_unknown_key_ids_drive_three_fetches_at_once_and_then_three_a_minute(
     authority: Authority, keys: RemoteKeys, clock: TestClock
 ) -> None:
     await keys.key("firebase-1")
-    for number in range(50):
+    for seconds, fetches in ((0, 3), (19, 3), (1, 4), (20, 5), (20, 6), (10, 6), (3600, 9), (0, 9)):
+        clock.forward(seconds)
+        await refuse_made_up(keys)
+        assert len(authority.asked) == fetches
+
+
+async def test_a_new_key_is_found_at_once_though_one_was_made_up_just_before(
+    authority: Authority, keys: RemoteKeys, clock: TestClock
+) -> None:
+    await keys.key("firebase-1")
+    for _ in range(10):
+        clock.forward(60)
         with pytest.raises(Unauthenticated):
-            await keys.key(f"made-up-{number}")
-    assert len(authority.asked) == 1
-    clock.forward(60)
-    for number in range(50):
+            await keys.key("made-up")
+    authority.replies[PATH] = key_set("google-1")
+    assert (await keys.key("google-1")).key_id == "google-1"
+
+
+async def test_made_up_ids_keep_a_new_key_out_for_no_longer_than_a_third_of_a_minute(
+    authority: Authority, keys: RemoteKeys, clock: TestClock
+) -> None:
+    for _ in range(100):
+        clock.forward(1)
         with pytest.raises(Unauthenticated):
-            await keys.key(f"made-up-{number}")
-    assert len(authority.asked) == 2
+            await keys.key("made-up")
+    authority.replies[PATH] = key_set("google-1")
+    clock.forward(20)
+    assert (await keys.key("google-1")).key_id == "google-1"
 
 
 BAD = {

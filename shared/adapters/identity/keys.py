@@ -14,10 +14,16 @@ from shared.ports import Clock
 SHORTEST_FRESH = timedelta(minutes=5)
 LONGEST_FRESH = timedelta(hours=24)
 STALE_FOR = timedelta(hours=24)
-FETCH_PAUSE = timedelta(minutes=1)
-"""Between two fetches, so that tokens with made-up key ids cannot drive them."""
+FAILURE_PAUSE = timedelta(minutes=1)
+"""After a failed fetch, while the keys there are can still be used."""
 RETRY_PAUSE = timedelta(seconds=5)
 """After a failed fetch, as long as there are no keys at all."""
+UNKNOWN_PAUSE = timedelta(seconds=20)
+UNKNOWN_AT_ONCE = 3
+"""For key ids that are not in the set: one fetch a pause, and as many as this at once after a while without.
+
+Made-up ones drive no more, and keep a new key out for no longer than a pause: what is fetched for them brings it too.
+"""
 LEAST_KEY_BITS = 2048
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -32,7 +38,7 @@ class RemoteKeys:
         self._http = http
         self._seconds = seconds
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fresh_until = self._usable_until = self._next_fetch_at = _NEVER
+        self._fresh_until = self._usable_until = self._next_fetch_at = self._spent_until = _NEVER
         self._fetches: SingleFlight[None] = SingleFlight()
 
     async def key(self, kid: str) -> jwt.PyJWK:
@@ -52,7 +58,10 @@ class RemoteKeys:
 
     def _wants_fetch(self, kid: str) -> bool:
         now = self._clock.now()
-        return now >= self._next_fetch_at and (now >= self._fresh_until or kid not in self._keys)
+        if now < self._next_fetch_at:
+            return False
+        is_affordable = self._spent_until - now <= (UNKNOWN_AT_ONCE - 1) * UNKNOWN_PAUSE
+        return now >= self._fresh_until or (kid not in self._keys and is_affordable)
 
     async def _fetch(self) -> None:
         """Keeps what there is when nothing better comes."""
@@ -60,10 +69,11 @@ class RemoteKeys:
         now = self._clock.now()
         if not keys:
             log.warning("keys not fetched", url=self._url)
-            self._next_fetch_at = now + (FETCH_PAUSE if now < self._usable_until else RETRY_PAUSE)
+            self._next_fetch_at = now + (FAILURE_PAUSE if now < self._usable_until else RETRY_PAUSE)
             return
         self._keys = keys
-        self._next_fetch_at = now + FETCH_PAUSE
+        self._next_fetch_at = now
+        self._spent_until = max(self._spent_until, now) + UNKNOWN_PAUSE
         self._fresh_until = now + min(max(max_age or SHORTEST_FRESH, SHORTEST_FRESH), LONGEST_FRESH)
         self._usable_until = self._fresh_until + STALE_FOR
 
