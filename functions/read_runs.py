@@ -22,7 +22,7 @@ async def get_user_run(request: Request, run_uuid: str) -> Response:
 
 async def list_user_runs(request: Request, given: Mapping[str, str] | None = None) -> Response:
     services = wiring.services()
-    query = parse.user_run_query(given or request.query_params, await auth.caller(request, services))
+    query = parse.user_run_query(_filters(request, given), await auth.caller(request, services))
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
     shown = [render.user_run(run, await services.read.input_of(run)) for run in page.runs]
     return render.page(page, query, runs=shown)
@@ -44,7 +44,7 @@ async def get_job_result(request: Request, job_id: str) -> Response:
 
 async def list_jobs(request: Request, given: Mapping[str, str] | None = None) -> Response:
     services = wiring.services()
-    query = parse.job_query(given or request.query_params, await auth.caller(request, services))
+    query = parse.job_query(_filters(request, given), await auth.caller(request, services))
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
     return render.page(page, query, jobs=[render.job(run) for run in page.runs])
 
@@ -82,6 +82,11 @@ async def list_overdue(request: Request) -> Response:
     services = wiring.services()
     await auth.caller(request, services, group="admins")
     return render.overdue_list(await services.read.overdue())
+
+
+def _filters(request: Request, given: Mapping[str, str] | None) -> Mapping[str, str]:
+    """At the root the body's alone, even when it has none."""
+    return request.query_params if given is None else given
 
 
 async def read_any(request: Request) -> Response:

@@ -91,10 +91,17 @@ class RunStore(Protocol):
     async def count_runs(self, wanted: RunFilter) -> int: ...
 
     async def due_runs(
-        self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
+        self,
+        shard: int,
+        *,
+        complete: bool = False,
+        before: datetime | None = None,
+        after: Run | None = None,
+        limit: int,
     ) -> Sequence[Run]:
-        """Runs of one shard that want attention, ordered by (due_at, id), behind `after`; with `before` only those due
-        by then. Open runs, and complete ones that the result cache does not show yet.
+        """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
+
+        `complete`: instead of them the complete runs that the result cache does not show yet.
         """
 
     async def changed_runs(

@@ -152,6 +152,7 @@ def _backend() -> Backend:
     clock, adapters = SystemClock(), _google() if settings().backend == "gcp" else sqlite()
     addresses = _addresses[0] if _addresses else None
     callers = assemble_callers(settings(), adapters.ended_sessions, clock, addresses=addresses)
+    _open.extend((callers.lines.keys, callers.lines.accounts))
     return Backend(
         store=adapters.store,
         queue=adapters.queue,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 from shared.domain.directory import Profile
@@ -65,6 +66,6 @@ class ReadRuns:
         """Runs that the sweeper should long have seen to; the most urgent first, open ones before complete ones."""
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
-        for shard in range(SHARDS):
-            found += await self.store.due_runs(shard, before=before, limit=MOST_OVERDUE)
+        for shard, complete in product(range(SHARDS), (False, True)):
+            found += await self.store.due_runs(shard, complete=complete, before=before, limit=MOST_OVERDUE)
         return sorted(found, key=lambda run: (run.is_complete, run.due_at or before, run.id))[:MOST_OVERDUE]

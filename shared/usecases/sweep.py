@@ -1,10 +1,10 @@
 """Repair what lost messages and lost tasks leave behind, so that every accepted run ends.
 
-Two rounds. *Overdue* runs (their `due_at` has passed) are told of again, to the queue or the scheduler, and are then
-started, checked or expired; complete ones among them are put into the result cache, which had failed before. The
-*patrol* asks, for open runs whose provider job is at work, for the re-check that the plan holds next: its name tells
-whether it is there already, so a healthy run costs one read and no write. Each pass patrols one shard; all of them in
-turn. The sweeper never calls the LLM, so a slow LLM cannot slow it.
+Three rounds. *Overdue* runs (their `due_at` has passed) are told of again, to the queue or the scheduler, and are then
+started, checked or expired. The *patrol* asks, for open runs whose provider job is at work, for the re-check that the
+plan holds next: its name tells whether it is there already, so a healthy run costs one read and no write. Each pass
+patrols one shard; all of them in turn. Last come complete runs that the result cache did not take when they ended: as
+many as there is time for, until it fails again. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -22,6 +22,7 @@ from shared.usecases.keep_result import KeepResult
 
 PAGE = 100
 MOST_PAGES = 20
+MOST_KEPT = 500
 MOST_FORGOTTEN = 500
 
 
@@ -45,36 +46,46 @@ class SweepRuns:
     clock: Clock
     interval: timedelta
     """How often it is called; decides whose turn the patrol is."""
+    most_kept: int = MOST_KEPT
+    """Results that a pass puts into the cache."""
 
     async def __call__(self) -> Swept:
         now, swept = self.clock.now(), Swept()
         for shard in range(SHARDS):
             async for run in self._due_runs(shard, before=now):
-                if run.is_complete:
-                    await self._count(self._keep(run), swept, "kept")
-                else:
-                    await self._count(self._repair(run, now), swept, "published")
+                await self._count(self._repair(run, now), swept, "published")
         turn = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
         async for run in self._due_runs(turn, before=None):
-            if not run.is_complete and run.provider_job_id is not None and now < run.deadline_at:
+            if run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
+        await self._keep_results(turn, now, swept)
         swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
         if swept != Swept():
             log.info("swept", **asdict(swept))
         return swept
 
-    async def _due_runs(self, shard: int, *, before: datetime | None) -> AsyncIterator[Run]:
+    async def _keep_results(self, first_shard: int, now: datetime, swept: Swept) -> None:
+        """What is not reached now comes first in another pass; a run that fails is put off and lets others through."""
+        ends, left = self.clock.now() + self.interval / 2, self.most_kept
+        for number in range(SHARDS):
+            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, complete=True):
+                trouble = await self._count(self._keep(run), swept, "kept")
+                left -= 1
+                if isinstance(trouble, CacheUnavailable) or left == 0 or self.clock.now() > ends:
+                    return
+
+    async def _due_runs(self, shard: int, *, before: datetime | None, complete: bool = False) -> AsyncIterator[Run]:
         last: Run | None = None
         for _ in range(MOST_PAGES):
-            runs = await self.store.due_runs(shard, before=before, after=last, limit=PAGE)
+            runs = await self.store.due_runs(shard, complete=complete, before=before, after=last, limit=PAGE)
             for run in runs:
                 yield run
             if len(runs) < PAGE:
                 return
             last = runs[-1]
 
-    async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> None:
-        """One run's trouble must not keep the others from their repair; what fails is found again next time."""
+    async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> ServiceError | None:
+        """One run's trouble, which is returned, must not keep the others from their repair; it is found again."""
         try:
             await repair
             setattr(swept, counter, getattr(swept, counter) + 1)
@@ -83,6 +94,8 @@ class SweepRuns:
         except ServiceError as error:
             swept.failed += 1
             log.warning("run not repaired", code=error.code)
+            return error
+        return None
 
     async def _repair(self, run: Run, now: datetime) -> None:
         """Less and less often for the same run, so that a backlog is not fed with ever more messages."""

@@ -89,10 +89,10 @@ async def answer_event(
     """204 acknowledges. What may work later is answered 5xx, to come again; what never can is kept and acknowledged."""
     trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
     with log.bound(trace=trace):
-        refusal = await _refuse_strangers(request, services)
-        if refusal is not None:
-            return refusal
         try:
+            refusal = await _refuse_strangers(request, services)
+            if refusal is not None:
+                return refusal
             await handle()
         except (PermanentError, CallerError) as error:
             return await _keep_poison(request, services, error, source)

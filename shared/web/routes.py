@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
@@ -44,6 +44,7 @@ class Routes:
                 route, values = (PREFLIGHT, {}) if preflight else self._find(request.method, _path(request))
                 with log.bound(route=route.path):
                     response = unless_known(request, await route.endpoint(request, **values))
+                    response = _head_of(response) if request.method == "HEAD" else response
             except ConfigurationError as error:
                 log.error("not set up", problem=error.message)
                 response = error_response(error)
@@ -86,6 +87,15 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
         elif wanted != part:
             return None
     return values
+
+
+def _head_of(response: Response) -> Response:
+    """A stream would go on for as long as its client listens, whatever of it is sent."""
+    if not isinstance(response, StreamingResponse):
+        return response
+    head = Response(status_code=response.status_code)
+    head.raw_headers = response.raw_headers
+    return head
 
 
 def _path(request: Request) -> str:

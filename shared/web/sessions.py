@@ -3,11 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from shared import wiring
+from shared import log, wiring
 from shared.domain.fields import Fields
+from shared.errors import Unauthenticated
 from shared.usecases.sessions import LASTING
 from shared.web import csrf, parse, render
 from shared.web.auth import COOKIE, bearer_token, session_cookie
+from shared.web.errors import error_response
 
 MOST_BODY_BYTES = 16 * 1024
 
@@ -24,18 +26,24 @@ async def start(request: Request) -> Response:
 
 async def end(request: Request) -> Response:
     services = wiring.services()
-    cookie = session_cookie(request)
-    await services.sessions.verify(cookie)
-    csrf.check(request, cookie)
-    await services.sessions.end(cookie)
+    try:
+        cookie = session_cookie(request)
+        await services.sessions.verify(cookie)
+        csrf.check(request, cookie)
+        await services.sessions.end(cookie)
+    except Unauthenticated as error:
+        return _no_session(request, error)
     response = JSONResponse({"success": True})
     _set_cookie(request, response, "", seconds=0)
     return response
 
 
 async def csrf_token(request: Request) -> Response:
-    cookie = session_cookie(request)
-    await wiring.services().sessions.verify(cookie)
+    try:
+        cookie = session_cookie(request)
+        await wiring.services().sessions.verify(cookie)
+    except Unauthenticated as error:
+        return _no_session(request, error)
     return JSONResponse({"success": True, "csrf_token": csrf.token_of(cookie)})
 
 
@@ -44,6 +52,15 @@ async def _token_in_body(request: Request) -> str:
     token = fields.text("id_token", longest=MOST_BODY_BYTES)
     fields.done()
     return token
+
+
+def _no_session(request: Request, error: Unauthenticated) -> Response:
+    """The answer that everybody gets; and a cookie that is good for nothing goes, for pages cannot take it away."""
+    log.info("request refused", code=error.code)
+    response = error_response(error)
+    if COOKIE in request.cookies:
+        _set_cookie(request, response, "", seconds=0)
+    return response
 
 
 def _set_cookie(request: Request, response: Response, value: str, *, seconds: int) -> None:

@@ -49,8 +49,8 @@ async def all_queries() -> list[Any]:
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted)
-    for before, after in product((None, NOW), (None, a_run())):
-        await store.due_runs(1, before=before, after=after, limit=10)
+    for complete, before, after in product((False, True), (None, NOW), (None, a_run())):
+        await store.due_runs(1, complete=complete, before=before, after=after, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     return store.sent
@@ -75,7 +75,7 @@ def fits(query: Any, index: dict[str, Any]) -> bool:
 
 async def test_every_query_has_an_index() -> None:
     queries = await all_queries()
-    assert len(queries) == 36
+    assert len(queries) == 40
     for query in queries:
         assert any(fits(query, index) for index in INDEXES["indexes"]), shape(query)
 

@@ -208,10 +208,37 @@ async def test_a_complete_run_is_due_only_while_it_wants_something(backend: Any)
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = await backend.store.due_runs(0, before=NOW + timedelta(minutes=1), limit=10)
+    [due] = await backend.store.due_runs(0, complete=True, before=NOW + timedelta(minutes=1), limit=10)
     assert due == waiting and due.is_complete
+    assert await backend.store.due_runs(0, complete=True, before=NOW, limit=10) == []
     await backend.store.save(due.postponed(None))
-    assert await backend.store.due_runs(0, limit=10) == []
+    assert await backend.store.due_runs(0, complete=True, limit=10) == []
+
+
+async def test_open_and_complete_runs_are_due_in_lines_of_their_own(backend: Any) -> None:
+    runs = {status: a_run(status=status, due_at=NOW + timedelta(seconds=n)) for n, status in enumerate(Status)}
+    for run in runs.values():
+        await backend.store.create(run)
+    for complete, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
+        first = await backend.store.due_runs(0, complete=complete, limit=1)
+        others = await backend.store.due_runs(0, complete=complete, after=first[0], limit=10)
+        assert [run.id for run in [*first, *others]] == [run.id for run in due]
+
+
+async def test_due_runs_are_found_by_an_index_without_a_look_at_others(sqlite: SqliteBackend) -> None:
+    statements: list[str] = []
+    await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
+    for complete in (False, True):
+        await sqlite.store.due_runs(0, complete=complete, before=NOW, after=a_run(), limit=10)
+    plans = [
+        await sqlite.database.read(
+            lambda connection, asked=asked: connection.execute(f"EXPLAIN QUERY PLAN {asked}").fetchall()
+        )
+        for asked in statements
+        if asked.startswith("SELECT document")
+    ]
+    for [plan], index in zip(plans, ("runs_due", "runs_not_shown"), strict=True):
+        assert f"SEARCH runs USING INDEX {index} (shard=?" in plan[3]
 
 
 async def test_changed_runs_come_by_channel_in_the_order_of_their_changes(backend: Any) -> None:

@@ -6,6 +6,7 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -77,6 +78,8 @@ REFUSED: dict[str, Token] = {
     "an audience that is no text": lambda a: a.id_token(aud={}),
     "without a subject": lambda a: a.id_token(sub=None),
     "an empty subject": lambda a: a.id_token(""),
+    "a subject that is an address on the list": lambda a: a.id_token(ROBOT),
+    "a subject with an at sign": lambda a: a.id_token("x@"),
     "a long subject": lambda a: a.id_token("x" * 129),
     "another audience": lambda a: a.id_token(aud="another"),
     "several audiences": lambda a: a.id_token(aud=[PROJECT, "another"]),
@@ -275,6 +278,7 @@ BAD_COOKIES: dict[str, Token] = {
     "a removed signature": lambda a: stripped(a.session_cookie()),
     "a Google token": lambda a: a.oidc_token(),
     "an embedded bearer token": lambda a: wiring.embedded_tokens().mint("demo"),
+    "a user whose name is an address": lambda a: a.session_cookie(ROBOT),
     "a user who is gone": lambda a: a.session_cookie("gone"),
     "a user who is disabled": lambda a: a.session_cookie("disabled"),
     "a user who was signed out everywhere": lambda a: a.session_cookie("revoked"),
@@ -287,6 +291,7 @@ async def test_bad_cookies_get_the_same_answer_as_bad_tokens(
     guarded: Functions, authority: Authority, case: str
 ) -> None:
     authority.accounts |= {
+        ROBOT: {"localId": ROBOT},
         "disabled": {"localId": "disabled", "disabled": True},
         "revoked": {"localId": "revoked", "validSince": str(int(time.time()) + 60)},
         "odd": {"localId": "odd", "validSince": "soon"},
@@ -294,8 +299,24 @@ async def test_bad_cookies_get_the_same_answer_as_bad_tokens(
     cookie = BAD_COOKIES[case](authority)
     async with guarded.client("read_runs", user=None) as client:
         assert_refused(await client.post(CANCEL, headers=from_page(cookie)), "unauthenticated")
-        assert_refused(await client.get("/api/auth/csrf/", headers=from_page(cookie)), "unauthenticated")
+        for method, path in (("GET", "/api/auth/csrf/"), ("DELETE", "/api/auth/session/")):
+            answer = await client.request(method, path, headers=from_page(cookie))
+            assert_refused(answer, "unauthenticated")
+            gone = SimpleCookie(answer.headers["set-cookie"])["__session"]
+            assert (gone.value, gone["max-age"], gone["path"]) == ("", "0", "/")
     assert_untold(guarded, cookie)
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/auth/csrf/"), ("DELETE", "/api/auth/session/")])
+async def test_no_cookie_goes_where_there_is_none_or_a_good_one(
+    guarded: Functions, authority: Authority, method: str, path: str
+) -> None:
+    forged = from_page(authority.session_cookie(), Origin="null")
+    async with guarded.client("read_runs", user=None) as client:
+        for headers in ({}, forged):
+            answer = await client.request(method, path, headers=headers)
+            assert answer.status_code == (401 if headers == {} else 200 if method == "GET" else 403)
+            assert "set-cookie" not in answer.headers
 
 
 async def test_an_authorization_header_decides_alone(guarded: Functions, authority: Authority) -> None:

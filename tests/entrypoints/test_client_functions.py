@@ -1,5 +1,6 @@
 """submit_run and read_runs over HTTP: codes, envelope, shapes, and that a refusal records nothing."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -50,6 +51,18 @@ async def test_a_run_is_accepted_as_json_when_that_is_asked_for(functions: Funct
     assert answer["run_uuid"] == answer["job_id"] and answer["status"] == "pending"
     assert set(answer) == {"success", "run_uuid", "job_id", "status", "created_at", "urls"}
     assert answer["created_at"].endswith("Z") and set(answer["urls"]) == {"self", "result", "stream", "cancel"}
+
+
+async def test_the_head_of_a_stream_is_its_headers_and_ends(functions: Functions) -> None:
+    answer = await submitted(functions)
+    open_run, channel = answer["urls"]["stream"], "/channels/user:demo/stream"
+    async with functions.client("read_runs") as client, asyncio.timeout(20):
+        heads = [await client.head(path) for path in (open_run, channel)]
+        await client.post(answer["urls"]["cancel"])
+        whole = await client.get(open_run)
+    for head in heads:
+        assert (head.status_code, head.content) == (200, b"")
+        assert {**head.headers, "x-request-id": ""} == {**whole.headers, "x-request-id": ""}
 
 
 async def test_every_url_that_is_given_can_be_followed(functions: Functions) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from shared import log, wiring
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.ports import Identity
 from shared.settings import Settings
 from tests.authority import AUDIENCE, GCLOUD, PROJECT, ROBOT, Authority, Reply, signing_key
 from tests.entrypoints.conftest import Functions, push
@@ -98,6 +99,24 @@ async def test_without_keys_the_event_comes_again(cloud: Functions, authority: A
     async with cloud.client("process_run", user=None) as client:
         headers = {"Authorization": f"Bearer {authority.oidc_token()}"}
         assert_refused(await client.post("/", json=BODY, headers=headers), "identity_unavailable")
+
+
+class BrokenVerifier:
+    async def verify(self, token: str) -> Identity:
+        raise LookupError(token)
+
+
+@pytest.mark.parametrize("name", INTERNAL)
+async def test_a_check_of_callers_that_breaks_is_a_fault_of_ours_that_quotes_nothing(
+    cloud: Functions, name: str
+) -> None:
+    object.__setattr__(wiring.services(), "invoker", BrokenVerifier())
+    async with cloud.client(name, user=None) as client:
+        answer = await client.post("/", json=BODY, headers={"Authorization": "Bearer canary-7f3a"})
+    assert (answer.status_code, answer.json()) == (500, {"success": False, "code": "internal"})
+    [line] = [json.loads(line) for line in cloud.log.getvalue().splitlines()]
+    assert (line["message"], line["exception"]) == ("event failed", "LookupError")
+    assert "canary" not in cloud.log.getvalue()
 
 
 @pytest.fixture

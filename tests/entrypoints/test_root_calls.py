@@ -140,6 +140,16 @@ async def test_lists_answer_as_their_addresses_do(functions: Functions) -> None:
     assert runs.json()["total"] == 2
 
 
+@pytest.mark.parametrize("body", [None, {}, {"kind": "user_run"}, {"limit": 3}])
+async def test_a_query_at_a_root_says_nothing_whatever_the_body(functions: Functions, body: Any) -> None:
+    for sent in (USER_RUN, USER_RUN, JOB, JOB):
+        await submitted(functions, sent)
+    plain = await posted(functions, "read_runs", body)
+    answer = await posted(functions, "read_runs", body, path="/?limit=1&status=failed&colour=red")
+    assert answer.json() == plain.json()
+    assert plain.json()["total"] == 2
+
+
 async def test_a_list_goes_on_where_its_cursor_says(functions: Functions) -> None:
     ids = [await submitted(functions, JOB) for _ in range(3)]
     first = (await posted(functions, "read_runs", {"limit": 2})).json()

@@ -1,6 +1,8 @@
 """A session from sign-in to its end: what the browser is told to keep, what Firebase is asked, and what ends it."""
 
+import asyncio
 import json
+import threading
 import time
 from http.cookies import Morsel, SimpleCookie
 
@@ -169,6 +171,29 @@ async def test_firebase_is_asked_for_the_cookie_and_once_a_minute_for_the_accoun
     assert asked[LOOK_UP].body == {"localId": ["demo"]}
     assert asked[CREATE].authorization == asked[LOOK_UP].authorization == "Bearer an-access-token"
     assert authority.paths().count(LOOK_UP) == authority.paths().count("/token") == 1
+
+
+async def test_of_many_requests_of_one_session_at_once_one_asks_for_the_account(
+    guarded: Functions, authority: Authority
+) -> None:
+    session = {"Cookie": f"__session={authority.session_cookie()}"}
+    async with guarded.client("read_runs", user=None) as client:
+        for reply, status in ((Reply(500), 503), (None, 200), (None, 200)):
+            authority.replies = {LOOK_UP: reply} if reply else {}
+            answers = await asyncio.gather(*[client.get(JOBS, headers=session) for _ in range(20)])
+            assert {answer.status_code for answer in answers} == {status}
+    assert authority.paths().count(LOOK_UP) == 2
+
+
+async def test_the_threads_that_ask_end_with_everything_else(guarded: Functions, authority: Authority) -> None:
+    async with guarded.client("read_runs", user=None) as client:
+        await client.get(JOBS, headers={"Cookie": f"__session={authority.session_cookie()}"})
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("identity-")]
+    assert {thread.name for thread in threads} >= {"identity-keys_0", "identity-accounts_0"}
+    wiring.close()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 20)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("path", [CREATE, LOOK_UP, "/token"])

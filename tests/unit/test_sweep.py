@@ -1,9 +1,11 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from shared.domain.run import Status
+from shared.domain.run import SHARDS, Run, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
+from shared.ports import Recheck
 from tests.unit.world import DEMO, FOREVER, World
 
 
@@ -101,6 +103,86 @@ async def test_a_backlog_is_not_fed_with_ever_more_messages() -> None:
         )
         assert (await world.get(run)).status is Status.PENDING
     assert messages <= 8
+
+
+async def ended_without_the_cache(world: World, count: int) -> list[Run]:
+    """Runs that wait for the cache, all of them overdue."""
+    world.cache.is_down = True
+    ended = [await world.submit() for _ in range(count)]
+    for run in ended:
+        await world.services.cancel(DEMO, run.id)
+    world.clock.forward(300)
+    return ended
+
+
+async def test_runs_that_wait_for_the_cache_do_not_hold_up_open_ones() -> None:
+    async with World() as world:
+        ended = await ended_without_the_cache(world, 20)
+        waiting, running = await world.submit(), await world.submit()
+        await world.services.advance(running.id)
+        await world.lose_everything_under_way()
+        world.clock.forward(300)
+        repaired: list[str] = []
+        publish, schedule = world.sqlite.queue.publish, world.sqlite.scheduler.schedule
+
+        async def published(run_id: str) -> None:
+            repaired.append(f"{run_id} before {world.cache.calls - len(ended)} tries")
+            await publish(run_id)
+
+        async def scheduled(recheck: Recheck, *, at: datetime) -> None:
+            repaired.append(f"{recheck.run_id} before {world.cache.calls - len(ended)} tries")
+            await schedule(recheck, at=at)
+
+        world.sqlite.queue.publish = published  # type: ignore[method-assign]
+        world.sqlite.scheduler.schedule = scheduled  # type: ignore[method-assign]
+        for _ in range(SHARDS):
+            await world.services.sweep()
+            world.clock.forward(60)
+        assert repaired[0] == f"{waiting.id} before 0 tries"
+        assert any(line.startswith(running.id) for line in repaired)
+
+
+async def test_a_cache_that_is_down_costs_one_try_and_one_write_a_pass_and_nothing_is_forgotten() -> None:
+    async with World() as world:
+        ended = await ended_without_the_cache(world, 20)
+        writes, tries = world.store.writes.total(), world.cache.calls
+        for _ in range(5):
+            await world.services.sweep()
+            world.clock.forward(60)
+        assert (world.store.writes.total() - writes, world.cache.calls - tries) == (5, 5)
+        world.cache.is_down = False
+        await world.run_for(3600, sweeping=True)
+        for run in ended:
+            assert await world.cache.get(f"llm_job:{run.id}") is not None
+            assert (await world.get(run)).due_at is None
+
+
+async def test_no_shard_waits_for_ever_while_others_have_more_results_than_a_pass_takes() -> None:
+    async with World() as world:
+        ended = await ended_without_the_cache(world, 24)
+        world.cache.is_down = False
+        sweep = replace(world.services.sweep, most_kept=1)
+        for _ in range(SHARDS):
+            tries = world.cache.calls
+            await sweep()
+            assert world.cache.calls - tries <= 1
+            world.clock.forward(60)
+        reached = {run.shard for run in ended if (await world.get(run)).due_at is None}
+        assert reached == {run.shard for run in ended}
+
+
+async def test_a_slow_cache_takes_half_of_the_time_between_two_passes_at_most() -> None:
+    async with World() as world:
+        await ended_without_the_cache(world, 10)
+        world.cache.is_down = False
+
+        async def slowly() -> None:
+            world.clock.forward(10)
+
+        world.cache.during_put = slowly
+        tries = world.cache.calls
+        await world.services.sweep()
+        assert world.cache.calls - tries == 4
 
 
 async def test_operators_see_runs_that_nobody_swept() -> None:

@@ -22,7 +22,7 @@ from shared.adapters.parts import INPUT, RESULT, joined, without_large_input
 from shared.adapters.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.run import Run, Status
+from shared.domain.run import TERMINAL, Run, Status
 from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
@@ -113,9 +113,17 @@ class FirestoreRunStore:
         return await self._counted(self._matching(wanted))
 
     async def due_runs(
-        self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
+        self,
+        shard: int,
+        *,
+        complete: bool = False,
+        before: datetime | None = None,
+        after: Run | None = None,
+        limit: int,
     ) -> Sequence[Run]:
+        statuses = [status.value for status in Status if (status in TERMINAL) is complete]
         query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
+        query = query.where(filter=FieldFilter("status", "in", statuses))
         if before is not None:
             query = query.where(filter=FieldFilter("due_at", "<=", before))
         else:

@@ -1,6 +1,5 @@
 """The service's own access tokens, for the identity services that want one."""
 
-import asyncio
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 
 from shared import log
+from shared.adapters.identity.http import IdentityHttp
+from shared.adapters.identity.single_flight import SingleFlight
 from shared.errors import IdentityUnavailable
 
 SCOPES = ("https://www.googleapis.com/auth/identitytoolkit",)
@@ -21,17 +22,21 @@ _TROUBLE = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, Attrib
 class AccessTokens:
     """Of Application Default Credentials, looked up on first use and refreshed when they are about to expire."""
 
-    def __init__(self) -> None:
+    def __init__(self, http: IdentityHttp) -> None:
+        """`http` lends its threads: Google's library blocks."""
+        self._http = http
         self._credentials: Any = None
-        self._lock = asyncio.Lock()
+        self._refreshes: SingleFlight[str] = SingleFlight()
 
     async def __call__(self) -> str:
         """Raises IdentityUnavailable."""
         if self._credentials is not None and self._credentials.valid:
             return str(self._credentials.token)
+        return await self._refreshes(SCOPES, self._refreshed)
+
+    async def _refreshed(self) -> str:
         try:
-            async with asyncio.timeout(CALL_SECONDS), self._lock:
-                return await asyncio.to_thread(self._fresh)
+            return await self._http.in_thread(self._fresh, seconds=CALL_SECONDS)
         except _TROUBLE as error:
             log.error("no access token", exception=type(error).__name__)
             raise IdentityUnavailable from error

@@ -10,6 +10,7 @@ from shared.adapters.identity.embedded import EmbeddedSessions, EmbeddedTokens
 from shared.adapters.identity.firebase import FirebaseTokens
 from shared.adapters.identity.firebase_sessions import FirebaseSessions
 from shared.adapters.identity.google import GCLOUD_AUDIENCE, GoogleTokens
+from shared.adapters.identity.http import IdentityHttp
 from shared.adapters.identity.keys import RemoteKeys
 from shared.adapters.identity.sessions_by_issuer import SessionKind, SessionsByIssuer
 from shared.ports import Clock, SessionIssuer, TokenVerifier
@@ -40,6 +41,14 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Two, so that accounts which are slow to come do not hold up keys."""
+
+    keys: IdentityHttp
+    accounts: IdentityHttp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
     tokens: TokenVerifier
     sessions: SessionIssuer
@@ -47,7 +56,7 @@ class Doors:
 
 
 def open_doors(
-    trust: Trust, clock: Clock, *, addresses: Addresses, access_token: Callable[[], Awaitable[str]]
+    trust: Trust, clock: Clock, *, addresses: Addresses, lines: Lines, access_token: Callable[[], Awaitable[str]]
 ) -> Doors:
     verifiers: dict[str, TokenVerifier] = {}
     kinds = []
@@ -55,10 +64,19 @@ def open_doors(
         verifiers[embedded.ISSUER] = EmbeddedTokens(trust.embedded_in)
         kinds.append(_embedded_sessions(trust.embedded_in))
     if trust.firebase_project is not None:
-        tokens = FirebaseTokens(trust.firebase_project, RemoteKeys(addresses.firebase_keys, clock))
+        tokens = FirebaseTokens(trust.firebase_project, RemoteKeys(addresses.firebase_keys, clock, lines.keys))
         verifiers[tokens.issuer] = tokens
-        kinds.append(_firebase_sessions(trust.firebase_project, tokens.issuer, clock, addresses, access_token))
-    google_keys = RemoteKeys(addresses.google_keys, clock)
+        cookie_keys = RemoteKeys(addresses.session_keys, clock, lines.keys)
+        cookies = FirebaseTokens(trust.firebase_project, cookie_keys, issuer=firebase.SESSION_ISSUER)
+        sessions = FirebaseSessions(
+            project=trust.firebase_project,
+            cookies=cookies,
+            access_token=access_token,
+            http=lines.accounts,
+            url=addresses.accounts,
+        )
+        kinds.append(SessionKind(id_token_issuer=tokens.issuer, cookie_issuer=cookies.issuer, sessions=sessions))
+    google_keys = RemoteKeys(addresses.google_keys, clock, lines.keys)
     verifiers.update(_of_google(trust, google_keys))
     invoker = None
     if trust.invoker_email is not None:
@@ -79,12 +97,3 @@ def _embedded_sessions(folder: Path) -> SessionKind:
     return SessionKind(
         id_token_issuer=embedded.ISSUER, cookie_issuer=embedded.SESSION_ISSUER, sessions=EmbeddedSessions(folder)
     )
-
-
-def _firebase_sessions(
-    project: str, id_token_issuer: str, clock: Clock, addresses: Addresses, access_token: Callable[[], Awaitable[str]]
-) -> SessionKind:
-    keys = RemoteKeys(addresses.session_keys, clock)
-    cookies = FirebaseTokens(project, keys, issuer=firebase.SESSION_ISSUER)
-    sessions = FirebaseSessions(project=project, cookies=cookies, access_token=access_token, url=addresses.accounts)
-    return SessionKind(id_token_issuer=id_token_issuer, cookie_issuer=cookies.issuer, sessions=sessions)

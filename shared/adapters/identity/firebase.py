@@ -23,6 +23,8 @@ class FirebaseTokens:
     async def verify(self, token: str) -> Identity:
         claims = await verified_claims(token, keys=self._keys, issuers=[self.issuer], audiences=[self._project])
         signed_in_at = moment(claims, "auth_time")
+        if "@" in claims["sub"]:
+            raise Unauthenticated  # an address is Google's to vouch for; a project may mint tokens of any uid
         if signed_in_at > datetime.now(UTC) + SKEW:
             raise Unauthenticated
         return Identity(user_id=claims["sub"], expires_at=moment(claims, "exp"), signed_in_at=signed_in_at)

@@ -9,19 +9,26 @@ from typing import Any
 
 from shared import log
 from shared.adapters.identity.firebase import FirebaseTokens
-from shared.adapters.identity.http import Answer, call
+from shared.adapters.identity.http import Answer, IdentityHttp
 from shared.errors import IdentityUnavailable, Unauthenticated
 from shared.ports import Identity
 
 
 class FirebaseSessions:
     def __init__(
-        self, *, project: str, cookies: FirebaseTokens, access_token: Callable[[], Awaitable[str]], url: str
+        self,
+        *,
+        project: str,
+        cookies: FirebaseTokens,
+        access_token: Callable[[], Awaitable[str]],
+        http: IdentityHttp,
+        url: str,
     ) -> None:
         """`url` is the address of the Identity Toolkit API; `cookies` checks signature and claims."""
         self._project = f"{url}/projects/{project}"
         self._cookies = cookies
         self._access_token = access_token
+        self._http = http
 
     async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
         body = {"idToken": id_token, "validDuration": str(int(lasting.total_seconds()))}
@@ -46,7 +53,7 @@ class FirebaseSessions:
 
     async def _ask(self, method: str, body: dict[str, Any]) -> Answer:
         headers = {"Authorization": f"Bearer {await self._access_token()}"}
-        return await call("POST", self._project + method, headers=headers, body=body)
+        return await self._http.call("POST", self._project + method, headers=headers, body=body)
 
 
 def _still_good(account: Any, identity: Identity) -> bool:

@@ -1,13 +1,15 @@
-"""HTTP to Google's identity services: JSON only, each call bounded in time and size, in a thread of its own."""
+"""HTTP to Google's identity services: JSON only, each call bounded in time and size, in a thread pool of its own."""
 
 import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -19,6 +21,7 @@ CONNECT_SECONDS = 2.0
 CALL_SECONDS = 5.0
 MOST_BYTES = 256 * 1024
 CHUNK_BYTES = 16 * 1024
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,23 +33,43 @@ class Answer:
     max_age: timedelta | None
 
 
-async def call(
-    method: str,
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: Any = None,
-    seconds: float = CALL_SECONDS,
-) -> Answer:
-    """Any answer at all. Raises IdentityUnavailable when none comes within `seconds`."""
-    try:
+class IdentityHttp:
+    """Its own threads, made on first use, after the server has forked: those of asyncio are everybody's."""
+
+    def __init__(self, *, threads: int, name: str) -> None:
+        self._threads = threads
+        self._name = name
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        seconds: float = CALL_SECONDS,
+    ) -> Answer:
+        """Any answer at all. Raises IdentityUnavailable when none comes within `seconds`."""
+        exchange = partial(_exchange, method, url, dict(headers or {}), body, time.monotonic() + seconds)
+        try:
+            return await self.in_thread(exchange, seconds=seconds)
+        except (requests.RequestException, HTTPError, OSError) as error:
+            log.warning("call to an identity service failed", exception=type(error).__name__)
+            raise IdentityUnavailable from error
+
+    async def in_thread(self, work: Callable[[], T], *, seconds: float) -> T:
+        """Raises TimeoutError after `seconds`, the wait for a thread included."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
         async with asyncio.timeout(seconds):
-            return await asyncio.to_thread(
-                _exchange, method, url, dict(headers or {}), body, time.monotonic() + seconds
-            )
-    except (requests.RequestException, HTTPError, OSError) as error:
-        log.warning("call to an identity service failed", exception=type(error).__name__)
-        raise IdentityUnavailable from error
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """Calls under way end on their own; nothing waits for them."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def _exchange(method: str, url: str, headers: dict[str, str], body: Any, ends: float) -> Answer:

@@ -43,6 +43,12 @@ STEPS = (
         collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
     ) WITHOUT ROWID;
     """,
+    """
+    DROP INDEX runs_due;
+    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL AND status IN ('pending', 'processing');
+    CREATE INDEX runs_not_shown ON runs (shard, due_at, id)
+        WHERE due_at IS NOT NULL AND status IN ('completed', 'failed', 'cancelled');
+    """,
 )
 
 

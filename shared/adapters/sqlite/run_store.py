@@ -18,6 +18,9 @@ from shared.errors import RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
+_OPEN = "('pending', 'processing')"
+_COMPLETE = "('completed', 'failed', 'cancelled')"
+"""Word for word as in the partial indexes, which are not used otherwise."""
 
 
 class SqliteRunStore:
@@ -117,11 +120,18 @@ class SqliteRunStore:
         return int(row[0])
 
     async def due_runs(
-        self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
+        self,
+        shard: int,
+        *,
+        complete: bool = False,
+        before: datetime | None = None,
+        after: Run | None = None,
+        limit: int,
     ) -> Sequence[Run]:
         latest = before.isoformat() if before else _LATEST
         behind = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
-        where = "WHERE shard = ? AND due_at <= ? AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
+        where = f"WHERE status IN {_COMPLETE if complete else _OPEN} AND shard = ? AND due_at <= ?"
+        where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
         return await self._runs(where, [shard, latest, *behind, limit])
 
     async def changed_runs(
@@ -197,7 +207,7 @@ def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
         if connection.execute(query, (run.user_id, since, run.id)).fetchone()[0] >= limits.submits_a_minute:
             raise too_many_submits(limits.submits_a_minute, run.created_at)
     if limits.open_runs is not None:
-        query = "SELECT count(*) FROM runs WHERE tenant_id = ? AND status IN ('pending', 'processing') AND id != ?"
+        query = f"SELECT count(*) FROM runs WHERE tenant_id = ? AND status IN {_OPEN} AND id != ?"
         if connection.execute(query, (run.tenant_id, run.id)).fetchone()[0] >= limits.open_runs:
             raise too_many_open_runs(limits.open_runs)
 
