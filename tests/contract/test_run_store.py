@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Kind, ModelRef, Status
+from shared.domain.run import Failure, Kind, ModelRef, Run, Status
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
+from tests.google import addresses
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
 
@@ -120,6 +123,44 @@ async def test_what_has_expired_is_forgotten_with_its_parts(sqlite: SqliteBacken
         for table in ("runs", "idempotency", "run_parts")
     ]
     assert [len(rows) for rows in left] == [1, 1, 0] and left[1][0][0] == "new"
+
+
+async def lose_parts(backend: Any, run: Run) -> None:
+    """As TTL does, which goes its own way below a run that is still there."""
+    if isinstance(backend, SqliteBackend):
+        await backend.database.write(
+            lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
+        )
+    else:
+        await backend.store._run(run.id).collection("parts").document("result-0000").delete()
+
+
+async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> None:
+    good, torn = a_run(), a_run(due_at=NOW)
+    large = Result(text="x" * 500_000)
+    for run in (good, torn):
+        await backend.store.create(run)
+    stored = (await backend.store.get(torn.id)).completed(NOW, result=large, usage=Usage(), checks=1)
+    await backend.store.save(stored.postponed(NOW))
+    await lose_parts(backend, torn)
+    everybodys = Channel(name="user:demo", tenant_id="acme")
+    assert good.id in [run.id for run in await backend.store.list_runs(JOBS, limit=10)]
+    assert good.id in [run.id for run in await backend.store.due_runs(0, limit=10)]
+    assert [run.id for run in await backend.store.changed_runs(everybodys, since=NOW, limit=10)] == [good.id]
+    with pytest.raises(StoreUnavailable):
+        await backend.store.get(torn.id)
+
+
+async def test_parts_outlive_their_run(google_emulators: Any) -> None:
+    """Firestore deletes what has expired within a day or so, each document by itself."""
+    clients = ClientsByLoop(addresses(google_emulators))
+    store = FirestoreRunStore(clients)
+    await store.create(run := a_run(input={"full_input": "x" * 20_000}))
+    done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
+    await store.save(done)
+    parts = [part.to_dict() async for part in store._run(run.id).collection("parts").stream()]
+    await clients().close()
+    assert len(parts) == 3 and all(part["expires_at"] >= run.expires_at + timedelta(days=2) for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
-from shared.adapters.parts import INPUT, RESULT, joined, without_large_input
+from shared.adapters.gcp.run_parts import PARTS, add_parts, part_texts
+from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
 from shared.adapters.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
@@ -27,7 +28,6 @@ from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavai
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
-PARTS = "parts"
 KEYS = "idempotency_keys"
 MOST_TRIES = 8
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -60,12 +60,16 @@ class FirestoreRunStore:
             snapshot = await self._run(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        return await self._read(snapshot.to_dict(), snapshot.update_time)
+        texts = await self._result_texts(snapshot)
+        with parts_wanted():
+            return _run(snapshot, texts)
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-        content: Mapping[str, Any] = await self._load_parts(run.id, INPUT, run.input_parts)
+        texts = await part_texts(self._firestore, self._run(run.id), INPUT, run.input_parts)
+        with parts_wanted():
+            content: Mapping[str, Any] = joined(texts)
         return content
 
     async def save(self, run: Run) -> Run:
@@ -87,8 +91,7 @@ class FirestoreRunStore:
         batch.update(reference, document, option=self._if_unchanged_since(run.revision))
         if run.is_complete:
             give_back(batch, self._firestore, run)
-        for number, text in enumerate(parts):
-            batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), _part(run, text))
+        add_parts(batch, reference, run, RESULT, parts)
         for part in without_parts:
             batch.delete(part)
         try:
@@ -148,32 +151,13 @@ class FirestoreRunStore:
     async def _found(self, query: Any) -> list[Run]:
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        loaded = await asyncio.gather(*[self._result_of(snapshot.to_dict()) for snapshot in snapshots])
-        results = dict(zip([snapshot.id for snapshot in snapshots], loaded, strict=True))
-        return list(
-            readable(
-                snapshots,
-                lambda found: from_firestore(found.to_dict(), revision=found.update_time, result=results[found.id]),
-            )
-        )
+        texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
+        return list(readable(zip(snapshots, texts, strict=True), lambda found: _run(*found)))
 
-    async def _read(self, document: Mapping[str, Any], update_time: Any) -> Run:
-        return from_firestore(document, revision=update_time, result=await self._result_of(document))
-
-    async def _result_of(self, document: Mapping[str, Any]) -> Any:
-        """None when the document has its result in itself, or has none."""
-        count = document.get("result_parts", 0)
-        return await self._load_parts(document["id"], RESULT, count) if count else None
-
-    async def _load_parts(self, run_id: str, what: str, count: int) -> Any:
-        collection = self._run(run_id).collection(PARTS)
-        references = [collection.document(_part_name(what, number)) for number in range(count)]
-        async with calling(StoreUnavailable):
-            parts = [part async for part in self._firestore.get_all(references, **bounded())]
-        found = {part.id: part.get("text") for part in parts if part.exists}
-        if len(found) < count:
-            raise StoreUnavailable  # they have just been deleted: who reads the run again learns that
-        return joined([found[reference.id] for reference in references])
+    async def _result_texts(self, snapshot: Any) -> list[str | None]:
+        """None of them when the document has its result in itself, or has none."""
+        count = snapshot.to_dict().get("result_parts", 0)
+        return await part_texts(self._firestore, snapshot.reference, RESULT, count)
 
     async def _counted(self, query: Any) -> int:
         async with calling(StoreUnavailable):
@@ -198,8 +182,7 @@ class FirestoreRunStore:
         document, _ = to_firestore(stored)
         batch.create(reference, document)
         permits.add_to(batch)
-        for number, text in enumerate(parts):
-            batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), _part(run, text))
+        add_parts(batch, reference, run, INPUT, parts)
         if idempotency is not None:
             self._add_key(batch, idempotency, taken_at)
         try:
@@ -259,10 +242,7 @@ class FirestoreRunStore:
         raise or_else if stored.revision == run.revision else StaleRun
 
 
-def _part(run: Run, text: str) -> dict[str, Any]:
-    """It expires with its run: TTL knows nothing of what stands below a document."""
-    return {"text": text, "expires_at": run.expires_at}
-
-
-def _part_name(what: str, number: int) -> str:
-    return f"{what}-{number:04}"
+def _run(snapshot: Any, result_texts: Sequence[str | None]) -> Run:
+    """Raises PartsMissing."""
+    result = joined(result_texts) if result_texts else None
+    return from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)

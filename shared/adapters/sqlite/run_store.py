@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.parts import INPUT, RESULT, joined, take_large_result, without_large_input
+from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
 from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
 from shared.domain.channel import Channel
 from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
-from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import RunNotFound, StaleRun
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
+Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
 
 
 class SqliteRunStore:
@@ -49,7 +50,7 @@ class SqliteRunStore:
         return taken
 
     async def get(self, run_id: str) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id])
+        found = await self._runs("WHERE id = ?", [run_id], reading=_run_with_its_parts)
         if not found:
             raise RunNotFound
         return found[0]
@@ -57,8 +58,13 @@ class SqliteRunStore:
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-        content: Mapping[str, Any] = await self._database.read(lambda connection: _parts(connection, run.id, INPUT))
-        return content
+
+        def read(connection: sqlite3.Connection) -> Mapping[str, Any]:
+            with parts_wanted():
+                content: Mapping[str, Any] = _parts(connection, run.id, INPUT)
+                return content
+
+        return await self._database.read(read)
 
     async def save(self, run: Run) -> Run:
         return await self._save(run, lambda connection: None)
@@ -129,12 +135,12 @@ class SqliteRunStore:
         where += " ORDER BY updated_at, id LIMIT ?"
         return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, limit])
 
-    async def _runs(self, where: str, values: list[Any]) -> Sequence[Run]:
+    async def _runs(self, where: str, values: list[Any], *, reading: Reading | None = None) -> Sequence[Run]:
         """With their results, also those in parts; `where` is ours, never the caller's."""
 
         def read(connection: sqlite3.Connection) -> list[Run]:
             rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
-            return list(readable(rows, lambda row: _run(connection, row)))
+            return list(readable(rows, lambda row: (reading or _run)(connection, row)))
 
         return await self._database.read(read)
 
@@ -153,11 +159,9 @@ def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts:
 
 
 def _parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
-    """Raises StoreUnavailable when they have just been deleted: who reads the run again learns that."""
+    """Raises PartsMissing."""
     query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
     rows = connection.execute(query, (run_id, content)).fetchall()
-    if not rows:
-        raise StoreUnavailable
     return joined([text for (text,) in rows])
 
 
@@ -204,6 +208,11 @@ def _run(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
     if document.get("result_parts"):
         document["result"] = _parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
+
+
+def _run_with_its_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    with parts_wanted():
+        return _run(connection, row)
 
 
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
