@@ -65,8 +65,10 @@ class RunStore(Protocol):
         are recorded; raises TooManyRuns, and nothing is written. IdempotencyKeyBusy when too many want one key at once.
         """
 
-    async def get(self, run_id: str) -> Run:
-        """The run, with an empty input when that is kept in parts. Raises RunNotFound."""
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+        """The run, with an empty input when that is kept in parts; not `whole`, also without a result that is. Raises
+        RunNotFound.
+        """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         """The whole input, from the run or from its parts."""
@@ -86,7 +88,10 @@ class RunStore(Protocol):
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
     ) -> Sequence[Run]:
-        """Newest first; `after` starts behind that place, whatever was inserted meanwhile."""
+        """Newest first; `after` starts behind that place, whatever was inserted meanwhile.
+
+        Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
+        """
 
     async def count_runs(self, wanted: RunFilter) -> int: ...
 
@@ -94,11 +99,12 @@ class RunStore(Protocol):
         self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
         """Runs of one shard that want attention, ordered by (due_at, id), behind `after`; with `before` only those due
-        by then. Open runs, and complete ones that the result cache does not show yet.
+        by then. Open runs, and complete ones that the result cache does not show yet. Results that are kept in parts are
+        left out; saving such a run keeps them.
         """
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
-        """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes."""
+        """Runs of the channel whose `updated_at` is `since` or later, in the order of their changes; with results."""
 
 
 class RunFeed(Protocol):

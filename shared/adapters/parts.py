@@ -30,7 +30,12 @@ def without_large_input(run: Run) -> tuple[Run, list[str]]:
 
 
 def take_large_result(document: dict[str, Any]) -> list[str]:
-    """The parts of a run's result when that is too large to stand in its document, where only their number is left."""
+    """The parts of a run's result when that is too large to stand in its document, where only their number is left.
+
+    That of a run which was read without its result stays as it is.
+    """
+    if document["result"] is None:
+        return []
     parts = parts_of(document["result"], inline_bytes=INLINE_RESULT_BYTES)
     document["result_parts"] = len(parts)
     if parts:

@@ -27,7 +27,7 @@ class Recorder(FirestoreRunStore):
         super().__init__(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
         self.sent: list[Any] = []
 
-    async def _found(self, query: Any) -> list[Any]:
+    async def _found(self, query: Any, **more: Any) -> list[Any]:
         self.sent.append(query._to_protobuf())
         return []
 

@@ -85,7 +85,24 @@ async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> N
     saved = await backend.store.save(done)
     assert (await backend.store.get(run.id)) == saved == done
     [listed] = await backend.store.list_runs(JOBS, limit=1)
-    assert listed.result == result
+    is_large = size > 256 * 1024
+    assert listed.lacks_result == is_large and listed.result == (None if is_large else result)
+
+
+async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoever_saves_then(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    large = Result(text="x" * 300_000)
+    done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
+    await backend.store.save(done.postponed(NOW))
+    [due] = await backend.store.due_runs(0, limit=10)
+    assert due.result is None and due.lacks_result
+    assert (await backend.store.get(run.id, whole=False)).lacks_result
+    await backend.store.save(due.postponed(None))
+    assert (await backend.store.get(run.id)).result == large
+    [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
+    assert changed.result == large and not changed.lacks_result
+    erased = await backend.store.erase((await backend.store.get(run.id)).erased(NOW))
+    assert not erased.lacks_result and not (await backend.store.get(run.id)).lacks_result
 
 
 @pytest.mark.parametrize("size", [10, 300 * 1024])

@@ -104,11 +104,11 @@ class CountingStore:
     def fail_reads(self, times: int) -> None:
         self._failures = times
 
-    async def get(self, run_id: str) -> Run:
+    async def get(self, run_id: str, **more: Any) -> Run:
         if self._failures > 0:
             self._failures -= 1
             raise StoreUnavailable
-        found: Run = await self._store.get(run_id)
+        found: Run = await self._store.get(run_id, **more)
         return found
 
     async def create(self, run: Run, **more: Any) -> Any:

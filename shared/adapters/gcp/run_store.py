@@ -55,12 +55,12 @@ class FirestoreRunStore:
             await permits.draw_again()
         raise StoreUnavailable if idempotency is None else IdempotencyKeyBusy
 
-    async def get(self, run_id: str) -> Run:
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
         async with calling(StoreUnavailable):
             snapshot = await self._run(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        texts = await self._result_texts(snapshot)
+        texts = await self._result_texts(snapshot) if whole else ()
         with parts_wanted():
             return _run(snapshot, texts)
 
@@ -129,7 +129,7 @@ class FirestoreRunStore:
         return await self._found(query.limit(limit))
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
-        return await self._found(self.changes(channel, since=since).limit(limit))
+        return await self._found(self.changes(channel, since=since).limit(limit), whole=True)
 
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""
@@ -148,10 +148,13 @@ class FirestoreRunStore:
     def _if_unchanged_since(self, update_time: Any) -> Any:
         return self._firestore.write_option(last_update_time=update_time)
 
-    async def _found(self, query: Any) -> list[Run]:
+    async def _found(self, query: Any, *, whole: bool = False) -> list[Run]:
+        """Large results are left out unless they are wanted `whole`."""
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
+        texts: Sequence[Sequence[str | None]] = [()] * len(snapshots)
+        if whole:
+            texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
         return list(readable(zip(snapshots, texts, strict=True), lambda found: _run(*found)))
 
     async def _result_texts(self, snapshot: Any) -> list[str | None]:
@@ -215,14 +218,14 @@ class FirestoreRunStore:
         if record.expires_at <= now:
             return None, snapshot.update_time
         try:
-            failed = (await self.get(record.run_id)).status is Status.FAILED
+            failed = (await self.get(record.run_id, whole=False)).status is Status.FAILED
         except RunNotFound:
             failed = True
         return (None, snapshot.update_time) if failed else (record, None)
 
     async def _exists(self, run_id: str) -> bool:
         try:
-            await self.get(run_id)
+            await self.get(run_id, whole=False)
         except RunNotFound:
             return False
         return True

@@ -19,6 +19,7 @@ from shared.ports import IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
 Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
+"""How a run is read from its row: (document, revision)."""
 
 
 class SqliteRunStore:
@@ -49,8 +50,8 @@ class SqliteRunStore:
         self._on_change(run.id)
         return taken
 
-    async def get(self, run_id: str) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id], reading=_run_with_its_parts)
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if whole else _without_large_result)
         if not found:
             raise RunNotFound
         return found[0]
@@ -133,14 +134,14 @@ class SqliteRunStore:
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
         where += " ORDER BY updated_at, id LIMIT ?"
-        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, limit])
+        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, limit], reading=_whole)
 
     async def _runs(self, where: str, values: list[Any], *, reading: Reading | None = None) -> Sequence[Run]:
-        """With their results, also those in parts; `where` is ours, never the caller's."""
+        """`where` is ours, never the caller's; large results are left out unless `reading` says otherwise."""
 
         def read(connection: sqlite3.Connection) -> list[Run]:
             rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
-            return list(readable(rows, lambda row: (reading or _run)(connection, row)))
+            return list(readable(rows, lambda row: (reading or _without_large_result)(connection, row)))
 
         return await self._database.read(read)
 
@@ -203,16 +204,22 @@ def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
             raise too_many_open_runs(limits.open_runs)
 
 
-def _run(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+def _without_large_result(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    return from_document(json.loads(row[0]), revision=row[1])
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Raises PartsMissing."""
     document = json.loads(row[0])
     if document.get("result_parts"):
         document["result"] = _parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
 
 
-def _run_with_its_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+def _needed(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Whole, or StoreUnavailable."""
     with parts_wanted():
-        return _run(connection, row)
+        return _whole(connection, row)
 
 
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
