@@ -76,7 +76,8 @@ class RunStore(Protocol):
     async def save(self, run: Run) -> Run:
         """Compare-and-set: replaces the stored run that `run.revision` was read from and returns it as stored.
 
-        Raises StaleRun when somebody else saved in between; then nothing has changed.
+        Raises StaleRun when somebody else saved in between, and ResultTooLarge when the run cannot be stored like this
+        however often it is tried; then nothing has changed.
         """
 
     async def erase(self, run: Run) -> Run:
@@ -99,8 +100,8 @@ class RunStore(Protocol):
         self, shard: int, *, before: datetime | None = None, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
         """Runs of one shard that want attention, ordered by (due_at, id), behind `after`; with `before` only those due
-        by then. Open runs, and complete ones that the result cache does not show yet. Results that are kept in parts are
-        left out; saving such a run keeps them.
+        by then. Open runs, and complete ones that the result cache does not show yet. Results that are kept in parts
+        are left out; saving such a run keeps them.
         """
 
     async def changed_runs(self, channel: Channel, *, since: datetime, limit: int) -> Sequence[Run]:

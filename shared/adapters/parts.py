@@ -8,11 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from shared.domain.run import INLINE_INPUT_BYTES, Run
-from shared.errors import StoreUnavailable
+from shared.errors import ResultTooLarge, StoreUnavailable
 
 INPUT, RESULT = "input", "result"
 """Whose parts they are."""
 INLINE_RESULT_BYTES = 256 * 1024
+MOST_RESULT_BYTES = 9 * 1024 * 1024
+"""As JSON. A commit to Firestore is 10 MiB at most, and an LLM's answer may grow when it is read."""
 PART_CHARACTERS = 200_000
 """At most four bytes each: below Firestore's 1 MiB a document."""
 OUTLIVE = timedelta(days=3)
@@ -32,11 +34,13 @@ def without_large_input(run: Run) -> tuple[Run, list[str]]:
 def take_large_result(document: dict[str, Any]) -> list[str]:
     """The parts of a run's result when that is too large to stand in its document, where only their number is left.
 
-    That of a run which was read without its result stays as it is.
+    That of a run which was read without its result stays as it is. Raises ResultTooLarge.
     """
     if document["result"] is None:
         return []
     parts = parts_of(document["result"], inline_bytes=INLINE_RESULT_BYTES)
+    if sum(len(part.encode()) for part in parts) > MOST_RESULT_BYTES:
+        raise ResultTooLarge
     document["result_parts"] = len(parts)
     if parts:
         document["result"] = None

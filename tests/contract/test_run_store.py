@@ -1,22 +1,26 @@
 """What every run store promises (shared/ports.py)."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
+from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Kind, ModelRef, Run, Status
-from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
-from tests.google import addresses
+from tests.google import addresses, store_behind_a_proxy
+from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
 
@@ -87,6 +91,64 @@ async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> N
     [listed] = await backend.store.list_runs(JOBS, limit=1)
     is_large = size > 256 * 1024
     assert listed.lacks_result == is_large and listed.result == (None if is_large else result)
+
+
+async def test_a_result_that_no_store_takes_is_refused_for_good_and_changes_nothing(backend: Any) -> None:
+    await backend.store.create(run := a_run(), limits=Limits(open_runs=1))
+    stored = await backend.store.get(run.id)
+    huge = Result(text="", term_pairs=({"source": "a", "target": "b"},) * 400_000)
+    with pytest.raises(ResultTooLarge):
+        await backend.store.save(stored.completed(NOW, result=huge, usage=Usage(), checks=1))
+    assert await backend.store.get(run.id) == stored
+    failed = stored.failed(NOW, error=Failure(code="result_too_large", message="m"))
+    saved = await backend.store.save(failed)
+    assert saved == await backend.store.get(run.id)
+    await backend.store.create(a_run(), limits=Limits(open_runs=1))
+
+
+async def test_the_largest_result_is_taken(sqlite: SqliteBackend) -> None:
+    """By Firestore too, but its emulator takes 4 MiB only."""
+    await sqlite.store.create(run := a_run())
+    text = "ü" * (9 * 512 * 1024 - 100)
+    stored = await sqlite.store.get(run.id)
+    await sqlite.store.save(stored.completed(NOW, result=Result(text=text), usage=Usage(), checks=1))
+    assert (await sqlite.store.get(run.id)).result == Result(text=text)
+
+
+async def test_what_the_emulator_itself_finds_too_large_is_refused_for_good(google_emulators: Any) -> None:
+    async with store_behind_a_proxy(google_emulators) as (_, store):
+        await store.create(run := a_run())
+        stored = await store.get(run.id)
+        with pytest.raises(ResultTooLarge):
+            await store.save(stored.completed(NOW, result=Result(text="x" * 5_000_000), usage=Usage(), checks=1))
+        assert await store.get(run.id) == stored
+
+
+async def test_what_firestore_refuses_for_good_is_told_from_what_another_writer_changed(google_emulators: Any) -> None:
+    def refuses(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        if method != COMMIT:
+            return forward()
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT)
+
+    def without_quota(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        if method != COMMIT:
+            return forward()
+        raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota exceeded.")
+
+    async with store_behind_a_proxy(google_emulators) as (proxy, store):
+        await store.create(run := a_run())
+        first = await store.get(run.id)
+        proxy.hook = refuses
+        with pytest.raises(ResultTooLarge):
+            await store.save(first.cancelled(NOW))
+        proxy.hook = without_quota
+        with pytest.raises(StoreUnavailable):
+            await store.save(first.cancelled(NOW))
+        proxy.hook = None
+        await store.save(first.claimed(NOW, lease=timedelta(seconds=9)))
+        proxy.hook = refuses
+        with pytest.raises(StaleRun):
+            await store.save(first.cancelled(NOW))
 
 
 async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoever_saves_then(backend: Any) -> None:

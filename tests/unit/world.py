@@ -50,6 +50,7 @@ class FakeLlm:
 
     clock: TestClock
     takes: timedelta = timedelta(seconds=5)
+    says: str = "translated"
     busy_until: datetime = EPOCH
     within: timedelta = timedelta(0)
     reports_progress: bool = False
@@ -85,7 +86,7 @@ class FakeLlm:
             raise self.check_troubles.pop(0)
         ends = self.jobs[run.provider_job_id or ""]
         if self.clock.now() >= ends:
-            return Finished(result=Result(text="translated"))
+            return Finished(result=Result(text=self.says))
         left = (ends - self.clock.now()) / self.takes
         return Running(progress=round(1 - left, 2) if self.reports_progress else None)
 

@@ -10,11 +10,11 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound
+from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from google.cloud.firestore import AsyncClient, FieldFilter
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, calling, is_too_large
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
@@ -24,7 +24,7 @@ from shared.adapters.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run, Status
-from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
@@ -233,8 +233,11 @@ class FirestoreRunStore:
     async def _commit_save(self, batch: AsyncWriteBatch, run: Run) -> Run:
         try:
             result, *_ = await batch.commit(**bounded())
-        except _IN_DOUBT:
-            return await self._saved_after_all(run, or_else=StaleRun())
+        except (*_IN_DOUBT, ResourceExhausted) as error:
+            if isinstance(error, ResourceExhausted) and not is_too_large(error):
+                raise
+            is_refused = isinstance(error, InvalidArgument | ResourceExhausted)
+            return await self._saved_after_all(run, or_else=ResultTooLarge() if is_refused else StaleRun())
         return replace(run, revision=result.update_time)
 
     async def _saved_after_all(self, run: Run, *, or_else: Exception) -> Run:
