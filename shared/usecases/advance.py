@@ -22,9 +22,8 @@ from shared.domain.progress import (
 from shared.domain.run import Failure, Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.keep_result import MOST_TRIES, KeepResult
 
-MOST_TRIES = 8
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 
