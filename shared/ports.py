@@ -62,7 +62,9 @@ class RunStore(Protocol):
         key belongs to another run that did not fail and has not expired, that record, and nothing is written.
 
         The same commit reserves the run's place within `limits`, so that of any number at once no more than allowed
-        are recorded; raises TooManyRuns, and nothing is written. IdempotencyKeyBusy when too many want one key at once.
+        are recorded; raises TooManyRuns, and nothing is written. A store may count only runs accepted since a limit was
+        lowered or set. IdempotencyKeyBusy when too many want one key at once, StoreUnavailable when too many want the
+        same places; then nothing is known of whether the run is recorded.
         """
 
     async def get(self, run_id: str, *, whole: bool = True) -> Run:

@@ -30,30 +30,44 @@ from shared.ports import IdempotencyRecord, Position, RunFilter
 RUNS = "llm_runs"
 KEYS = "idempotency_keys"
 MOST_TRIES = 8
+CREATE_SECONDS = 20.0
+"""All tries together."""
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
 
 
 class FirestoreRunStore:
-    def __init__(self, clients: ClientsByLoop) -> None:
+    def __init__(self, clients: ClientsByLoop, *, create_seconds: float = CREATE_SECONDS) -> None:
         self._clients = clients
+        self._create_seconds = create_seconds
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
+        try:
+            async with asyncio.timeout(self._create_seconds):
+                return await self._create(run, idempotency, Permits(self._firestore, run, limits))
+        except TimeoutError as error:
+            raise StoreUnavailable from error
+
+    async def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, permits: Permits
+    ) -> IdempotencyRecord | None:
         """Whether the key, a permit or the store was in the way of a commit, is read afterwards: errors do not tell."""
         taken_at: Any = None
-        permits = Permits(self._firestore, run, limits)
+        key_is_busy = False
         for _ in range(MOST_TRIES):
             if await self._try_to_create(run, permits, idempotency, taken_at):
                 return None
             if idempotency is not None:
+                before = taken_at
                 taken, taken_at = await self._living_record(idempotency, now=run.created_at)
                 if taken is not None:
                     return taken
+                key_is_busy = taken_at != before
             await permits.draw_again()
-        raise StoreUnavailable if idempotency is None else IdempotencyKeyBusy
+        raise IdempotencyKeyBusy if key_is_busy else StoreUnavailable
 
     async def get(self, run_id: str, *, whole: bool = True) -> Run:
         async with calling(StoreUnavailable):
