@@ -188,6 +188,27 @@ async def test_a_key_that_changes_hands_all_the_time_is_busy(google_emulators: A
             await store.create(run, idempotency=record)
 
 
+async def test_a_crowd_that_the_store_cannot_sort_out_is_refused_when_the_places_are_taken(
+    google_emulators: Any,
+) -> None:
+    def aborts(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        if method == COMMIT:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        return forward()
+
+    limits, run = Limits(open_runs=1), a_run()
+    record = IdempotencyRecord(key_hash="k", body_hash="b", run_id=run.id, expires_at=NOW + timedelta(days=1))
+    async with store_behind_a_proxy(google_emulators) as (proxy, store):
+        await store.create(run, idempotency=record, limits=limits)
+        proxy.hook = aborts
+        with pytest.raises(TooManyRuns):
+            await store.create(a_run(), limits=limits)
+        again = a_run()
+        assert await store.create(again, idempotency=replace(record, run_id=again.id), limits=limits) == record
+        with pytest.raises(StoreUnavailable):
+            await store.create(a_run(), limits=Limits(open_runs=2))
+
+
 async def test_all_tries_together_are_bounded(google_emulators: Any) -> None:
     def loses_slowly(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         if method == COMMIT:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from random import uniform
 from typing import Any
 
 from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
@@ -32,6 +33,7 @@ KEYS = "idempotency_keys"
 MOST_TRIES = 8
 CREATE_SECONDS = 20.0
 """All tries together."""
+LONGEST_PAUSE_SECONDS = 0.5
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
@@ -193,7 +195,7 @@ class FirestoreRunStore:
     async def _try_to_create(
         self, run: Run, permits: Permits, idempotency: IdempotencyRecord | None, taken_at: Any
     ) -> bool:
-        """False when the idempotency key, a permit, or a run of this id, is in the way."""
+        """False when the idempotency key, a permit, or a run of this id is in the way, or the store refused for now."""
         stored, parts = without_large_input(replace(run, permit=permits.number))
         batch, reference = self._firestore.batch(), self._run(run.id)
         document, _ = to_firestore(stored)
@@ -208,10 +210,9 @@ class FirestoreRunStore:
                     await batch.commit(**bounded())
                 except _IN_DOUBT:
                     return await self._exists(run.id)
-        except StoreUnavailable:
-            if await self._exists(run.id):
-                return True
-            raise
+        except StoreUnavailable:  # a crowd that wants the same places can look like this
+            await asyncio.sleep(uniform(0, LONGEST_PAUSE_SECONDS))
+            return await self._exists(run.id)
         return True
 
     def _add_key(self, batch: AsyncWriteBatch, record: IdempotencyRecord, taken_at: Any) -> None:
