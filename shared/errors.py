@@ -25,6 +25,7 @@ ServiceError
 │  └─ LlmUnavailable      the LLM is busy, down, silent or unreadable
 ├─ PermanentError         the run fails; trying again cannot help
 │  ├─ LlmRefused          the LLM said no for good
+│  ├─ ResultTooLarge      the store takes no such result
 │  ├─ DeadlineExceeded    the run's time is over
 │  └─ MalformedMessage    a message that names no run
 └─ ConfigurationError     the settings are wrong; nothing starts
@@ -194,6 +195,11 @@ class LlmRefused(PermanentError):
 
     code = "llm_refused"
     default_message = "The LLM refused this input."
+
+
+class ResultTooLarge(PermanentError):
+    code = "result_too_large"
+    default_message = "The LLM's result is too large to be kept."
 
 
 class DeadlineExceeded(PermanentError):

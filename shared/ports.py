@@ -62,11 +62,15 @@ class RunStore(Protocol):
         key belongs to another run that did not fail and has not expired, that record, and nothing is written.
 
         The same commit reserves the run's place within `limits`, so that of any number at once no more than allowed
-        are recorded; raises TooManyRuns, and nothing is written. IdempotencyKeyBusy when too many want one key at once.
+        are recorded; raises TooManyRuns, and nothing is written. A store may count only runs accepted since a limit was
+        lowered or set. IdempotencyKeyBusy when too many want one key at once, StoreUnavailable when too many want the
+        same places; then nothing is known of whether the run is recorded.
         """
 
-    async def get(self, run_id: str) -> Run:
-        """The run, with an empty input when that is kept in parts. Raises RunNotFound."""
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+        """The run, with an empty input when that is kept in parts; not `whole`, also without a result that is. Raises
+        RunNotFound.
+        """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         """The whole input, from the run or from its parts."""
@@ -74,7 +78,8 @@ class RunStore(Protocol):
     async def save(self, run: Run) -> Run:
         """Compare-and-set: replaces the stored run that `run.revision` was read from and returns it as stored.
 
-        Raises StaleRun when somebody else saved in between; then nothing has changed.
+        Raises StaleRun when somebody else saved in between, and ResultTooLarge when the run cannot be stored like this
+        however often it is tried; then nothing has changed.
         """
 
     async def erase(self, run: Run) -> Run:
@@ -86,7 +91,10 @@ class RunStore(Protocol):
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
     ) -> Sequence[Run]:
-        """Newest first; `after` starts behind that place, whatever was inserted meanwhile."""
+        """Newest first; `after` starts behind that place, whatever was inserted meanwhile.
+
+        Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
+        """
 
     async def count_runs(self, wanted: RunFilter) -> int: ...
 
@@ -101,13 +109,16 @@ class RunStore(Protocol):
     ) -> Sequence[Run]:
         """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
 
-        `complete`: instead of them the complete runs that the result cache does not show yet.
+        `complete`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
+        parts are left out; saving such a run keeps them.
         """
 
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
-        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`."""
+        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`;
+        with their results.
+        """
 
 
 class RunFeed(Protocol):

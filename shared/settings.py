@@ -112,8 +112,8 @@ def from_environment() -> Settings:
         llm_threads=reader.number("LLM_THREADS", 32, least=1, most=1000),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
         limits=Limits(
-            submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, least=0, most=1_000_000) or None,
-            open_runs=reader.number("MAX_OPEN_RUNS", 1000, least=0, most=1_000_000) or None,
+            submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, least=0, most=10_000) or None,
+            open_runs=reader.number("MAX_OPEN_RUNS", 1000, least=0, most=10_000) or None,
         ),
         retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
         most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),

@@ -1,14 +1,19 @@
 """Google's emulators for the tests, started once a session; a laptop without them skips, CI does not."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from infra.local import emulators
 from infra.local.emulators import Emulator
-from shared.adapters.gcp.clients import GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.run_store import FirestoreRunStore
+from tests.grpc_proxy import GrpcProxy
 
 
 def skip_without_emulators() -> None:
@@ -41,3 +46,17 @@ def addresses(started: dict[str, Emulator], *, tasks: str = "127.0.0.1:1") -> Go
         pubsub_emulator=started["pubsub"].host,
         tasks_emulator=tasks,
     )
+
+
+@asynccontextmanager
+async def store_behind_a_proxy(
+    started: dict[str, Emulator], **options: Any
+) -> AsyncIterator[tuple[GrpcProxy, FirestoreRunStore]]:
+    google = addresses(started)
+    proxy = GrpcProxy(str(google.firestore_emulator))
+    clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
+    try:
+        yield proxy, FirestoreRunStore(clients, **options)
+    finally:
+        await clients().close()
+        proxy.close()

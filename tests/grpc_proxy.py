@@ -92,14 +92,23 @@ class _Handler(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(answer)
 
 
-class Unavailable(grpc.RpcError):
-    """What a client sees when the connection is lost."""
+class Refused(grpc.RpcError):
+    def __init__(self, status: grpc.StatusCode, details: str = "refused") -> None:
+        self._status = status
+        self._details = details
 
     def code(self) -> grpc.StatusCode:
-        return grpc.StatusCode.UNAVAILABLE
+        return self._status
 
     def details(self) -> str:
-        return "Socket closed"
+        return self._details
+
+
+class Unavailable(Refused):
+    """What a client sees when the connection is lost."""
+
+    def __init__(self) -> None:
+        super().__init__(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
 
 def black_hole_for(seconds: float) -> Hook:

@@ -112,6 +112,8 @@ class Run:
     progress: float | None = None
     checks: int = 0
     result: Result | None = None
+    result_parts: int = field(default=0, compare=False)
+    """A store's own note: how many parts a large result is kept in; it may then be left out here."""
     usage: Usage = Usage()
     error: Failure | None = None
     events: tuple[Event, ...] = ()
@@ -123,6 +125,11 @@ class Run:
     @property
     def is_complete(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def lacks_result(self) -> bool:
+        """It has one, which was too large to be read along with it (see RunStore.list_runs)."""
+        return self.result is None and self.result_parts > 0
 
     @property
     def idempotency_key(self) -> str:
@@ -228,6 +235,7 @@ class Run:
             style_guide=None,
             reference_file_ids=(),
             result=None,
+            result_parts=0,
             deleted_at=now,
             updated_at=now,
             due_at=None,

@@ -19,12 +19,11 @@ from shared.domain.progress import (
     Step,
     decide,
 )
-from shared.domain.run import Run, Status
-from shared.errors import LlmRefused, LlmUnavailable, StaleRun, TransientError
+from shared.domain.run import Failure, Run, Status
+from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.keep_result import MOST_TRIES, KeepResult
 
-MOST_TRIES = 8
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 
@@ -111,7 +110,10 @@ class AdvanceRun:
                 saved = run if changed is None else await self.store.save(changed)
                 await self.scheduler.schedule(recheck_of(saved, now + delay, checks=checks), at=now + delay)
             case Complete(result=result, usage=usage):
-                await self._save_ended(run.completed(now, result=result, usage=usage, checks=checks))
+                try:
+                    await self._save_ended(run.completed(now, result=result, usage=usage, checks=checks))
+                except ResultTooLarge as error:
+                    await self._save_ended(run.failed(now, error=Failure(code=error.code, message=error.message)))
             case Fail(error=error):
                 if error == DEADLINE_EXCEEDED:
                     await self._cancel_upstream(run)

@@ -7,8 +7,7 @@ from shared import log
 from shared.domain.run import Failure
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import Clock, DeadLetters, RunStore
-from shared.usecases.advance import MOST_TRIES
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.keep_result import MOST_TRIES, KeepResult
 
 UNDELIVERABLE = Failure(
     code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True

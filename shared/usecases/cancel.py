@@ -7,8 +7,8 @@ from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import StaleRun
 from shared.ports import Clock, LlmProvider
-from shared.usecases.advance import MOST_TRIES, cancel_upstream
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.advance import cancel_upstream
+from shared.usecases.keep_result import MOST_TRIES, KeepResult
 from shared.usecases.read import ReadRuns
 
 

@@ -7,8 +7,7 @@ from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import RunOpen, StaleRun
 from shared.ports import Clock
-from shared.usecases.advance import MOST_TRIES
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.keep_result import MOST_TRIES, KeepResult
 from shared.usecases.read import ReadRuns
 
 

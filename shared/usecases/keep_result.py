@@ -19,6 +19,7 @@ KEPT_FOR = timedelta(days=1)
 LAST_MOMENT = timedelta(seconds=1)
 MOST_BYTES = 8 * 1024 * 1024
 MOST_TRIES = 8
+"""Of all who save a run that others may save first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared import log
 from shared.domain.channel import channel_for
@@ -50,15 +50,16 @@ class SubmitRun:
         """
         if submission.channel is not None:
             channel_for(caller, submission.channel)
+        now = self.clock.now()
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=await self._organization(caller, submission),
             model=await self._model(submission),
-            prior=await self._prior(caller, submission),
+            prior=await self._prior(caller, submission, now),
             terms=self.terms,
-            now=self.clock.now(),
+            now=now,
         )
         earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
         if earlier is not None:
@@ -99,14 +100,15 @@ class SubmitRun:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
         return model
 
-    async def _prior(self, caller: Profile, submission: Submission) -> Run | None:
+    async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
+        """Also a deleted one; not one past its retention, which is not there for anybody."""
         if submission.prior_run_id is None:
             return None
         try:
-            prior = await self.store.get(submission.prior_run_id)
+            prior = await self.store.get(submission.prior_run_id, whole=False)
         except RunNotFound:
             prior = None
-        if prior is None or prior.user_id != caller.user_id:
+        if prior is None or prior.user_id != caller.user_id or now >= prior.expires_at:
             raise RunNotFound("prior_run_uuid names no run of yours.", field="prior_run_uuid")
         return prior
 

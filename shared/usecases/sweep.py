@@ -107,7 +107,8 @@ class SweepRuns:
 
     async def _keep(self, run: Run) -> None:
         """Looked at less and less often too, while the cache is down."""
-        if (await self.keep(run)).due_at is not None:
+        whole = await self.store.get(run.id)
+        if whole.due_at is not None and (await self.keep(whole)).due_at is not None:
             raise CacheUnavailable
 
     async def _publish(self, run: Run, now: datetime) -> None:

@@ -49,6 +49,7 @@ STATUS_OF: dict[type[ServiceError], int] = {
     errors.IdempotencyConflict: 422,
     errors.TooManyRuns: 429,
     errors.LlmRefused: 500,
+    errors.ResultTooLarge: 500,
     errors.DeadlineExceeded: 500,
     errors.MalformedMessage: 500,
     errors.ConfigurationError: 500,

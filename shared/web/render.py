@@ -97,6 +97,8 @@ def job(run: Run) -> dict[str, Any]:
     )
     if run.result is not None:
         body["result_data"] = _result_data(run)
+    elif run.lacks_result:
+        body["result_data"] = {"success": True, "result": None, **_elsewhere(urls(run)["result"])}
     elif run.error is not None:
         body["error_message"] = run.error.message
     return body
@@ -189,11 +191,18 @@ def _processing_time(run: Run) -> float | None:
 
 
 def _result(run: Run) -> dict[str, Any] | None:
+    if run.lacks_result:
+        return {"text": None, "memory_flags": [], "term_pairs": [], **_elsewhere(urls(run)["self"])}
     if run.result is None:
         return None
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
     return {"text": run.result.text, **lists, **raw}
+
+
+def _elsewhere(url: str) -> dict[str, Any]:
+    """In a list, in place of a result of which many would be too much."""
+    return {"too_large_for_lists": True, "url": url}
 
 
 def _result_data(run: Run) -> dict[str, Any]:

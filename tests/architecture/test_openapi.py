@@ -31,6 +31,7 @@ BEHIND_THE_SCENES = {
     errors.LlmUnavailable,
     errors.MalformedMessage,
     errors.QueueUnavailable,
+    errors.ResultTooLarge,
     errors.SchedulerUnavailable,
 }
 """No request is answered with these; a run may fail of some."""
@@ -175,10 +176,12 @@ def test_the_list_of_codes_is_whole() -> None:
     assert schema("ErrorCode")["enum"] == sorted(code for code, _ in answered())
 
 
-def test_the_codes_of_failures_are_those_of_the_llm_and_of_time() -> None:
+def test_the_codes_of_failures_are_those_of_the_llm_of_time_and_of_the_store() -> None:
     llm = {"LlmRefused", "LlmUnavailable"}
     codes = {code for name, code in codes_given_where_raised() if name in llm}
-    codes |= {kind.code for kind in kinds() if kind.__name__ in llm | {"DeadlineExceeded"}} | {UNDELIVERABLE.code}
+    codes |= {kind.code for kind in kinds() if kind.__name__ in llm | {"DeadlineExceeded", "ResultTooLarge"}} | {
+        UNDELIVERABLE.code
+    }
     assert schema("FailureCode")["enum"] == sorted(codes)
 
 

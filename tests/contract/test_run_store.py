@@ -1,19 +1,26 @@
 """What every run store promises (shared/ports.py)."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import grpc
 import pytest
 
+from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
+from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Kind, ModelRef, Status
-from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.domain.run import Failure, Kind, ModelRef, Run, Status
+from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
+from tests.google import addresses, store_behind_a_proxy
+from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
 
@@ -82,7 +89,82 @@ async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> N
     saved = await backend.store.save(done)
     assert (await backend.store.get(run.id)) == saved == done
     [listed] = await backend.store.list_runs(JOBS, limit=1)
-    assert listed.result == result
+    is_large = size > 256 * 1024
+    assert listed.lacks_result == is_large and listed.result == (None if is_large else result)
+
+
+async def test_a_result_that_no_store_takes_is_refused_for_good_and_changes_nothing(backend: Any) -> None:
+    await backend.store.create(run := a_run(), limits=Limits(open_runs=1))
+    stored = await backend.store.get(run.id)
+    huge = Result(text="", term_pairs=({"source": "a", "target": "b"},) * 400_000)
+    with pytest.raises(ResultTooLarge):
+        await backend.store.save(stored.completed(NOW, result=huge, usage=Usage(), checks=1))
+    assert await backend.store.get(run.id) == stored
+    failed = stored.failed(NOW, error=Failure(code="result_too_large", message="m"))
+    saved = await backend.store.save(failed)
+    assert saved == await backend.store.get(run.id)
+    await backend.store.create(a_run(), limits=Limits(open_runs=1))
+
+
+async def test_the_largest_result_is_taken(sqlite: SqliteBackend) -> None:
+    """By Firestore too, but its emulator takes 4 MiB only."""
+    await sqlite.store.create(run := a_run())
+    text = "ü" * (9 * 512 * 1024 - 100)
+    stored = await sqlite.store.get(run.id)
+    await sqlite.store.save(stored.completed(NOW, result=Result(text=text), usage=Usage(), checks=1))
+    assert (await sqlite.store.get(run.id)).result == Result(text=text)
+
+
+async def test_what_the_emulator_itself_finds_too_large_is_refused_for_good(google_emulators: Any) -> None:
+    async with store_behind_a_proxy(google_emulators) as (_, store):
+        await store.create(run := a_run())
+        stored = await store.get(run.id)
+        with pytest.raises(ResultTooLarge):
+            await store.save(stored.completed(NOW, result=Result(text="x" * 5_000_000), usage=Usage(), checks=1))
+        assert await store.get(run.id) == stored
+
+
+async def test_what_firestore_refuses_for_good_is_told_from_what_another_writer_changed(google_emulators: Any) -> None:
+    def refuses(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        if method != COMMIT:
+            return forward()
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT)
+
+    def without_quota(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        if method != COMMIT:
+            return forward()
+        raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota exceeded.")
+
+    async with store_behind_a_proxy(google_emulators) as (proxy, store):
+        await store.create(run := a_run())
+        first = await store.get(run.id)
+        proxy.hook = refuses
+        with pytest.raises(ResultTooLarge):
+            await store.save(first.cancelled(NOW))
+        proxy.hook = without_quota
+        with pytest.raises(StoreUnavailable):
+            await store.save(first.cancelled(NOW))
+        proxy.hook = None
+        await store.save(first.claimed(NOW, lease=timedelta(seconds=9)))
+        proxy.hook = refuses
+        with pytest.raises(StaleRun):
+            await store.save(first.cancelled(NOW))
+
+
+async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoever_saves_then(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    large = Result(text="x" * 300_000)
+    done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
+    await backend.store.save(done.postponed(NOW))
+    [due] = await backend.store.due_runs(0, complete=True, limit=10)
+    assert due.result is None and due.lacks_result
+    assert (await backend.store.get(run.id, whole=False)).lacks_result
+    await backend.store.save(due.postponed(None))
+    assert (await backend.store.get(run.id)).result == large
+    [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
+    assert changed.result == large and not changed.lacks_result
+    erased = await backend.store.erase((await backend.store.get(run.id)).erased(NOW))
+    assert not erased.lacks_result and not (await backend.store.get(run.id)).lacks_result
 
 
 @pytest.mark.parametrize("size", [10, 300 * 1024])
@@ -120,6 +202,44 @@ async def test_what_has_expired_is_forgotten_with_its_parts(sqlite: SqliteBacken
         for table in ("runs", "idempotency", "run_parts")
     ]
     assert [len(rows) for rows in left] == [1, 1, 0] and left[1][0][0] == "new"
+
+
+async def lose_parts(backend: Any, run: Run) -> None:
+    """As TTL does, which goes its own way below a run that is still there."""
+    if isinstance(backend, SqliteBackend):
+        await backend.database.write(
+            lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
+        )
+    else:
+        await backend.store._run(run.id).collection("parts").document("result-0000").delete()
+
+
+async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> None:
+    good, torn = a_run(), a_run(due_at=NOW)
+    large = Result(text="x" * 500_000)
+    for run in (good, torn):
+        await backend.store.create(run)
+    stored = (await backend.store.get(torn.id)).completed(NOW, result=large, usage=Usage(), checks=1)
+    await backend.store.save(stored.postponed(NOW))
+    await lose_parts(backend, torn)
+    everybodys = Channel(name="user:demo", tenant_id="acme")
+    assert good.id in [run.id for run in await backend.store.list_runs(JOBS, limit=10)]
+    assert good.id in [run.id for run in await backend.store.due_runs(0, limit=10)]
+    assert [run.id for run in await backend.store.changed_runs(everybodys, since=NOW, limit=10)] == [good.id]
+    with pytest.raises(StoreUnavailable):
+        await backend.store.get(torn.id)
+
+
+async def test_parts_outlive_their_run(google_emulators: Any) -> None:
+    """Firestore deletes what has expired within a day or so, each document by itself."""
+    clients = ClientsByLoop(addresses(google_emulators))
+    store = FirestoreRunStore(clients)
+    await store.create(run := a_run(input={"full_input": "x" * 20_000}))
+    done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
+    await store.save(done)
+    parts = [part.to_dict() async for part in store._run(run.id).collection("parts").stream()]
+    await clients().close()
+    assert len(parts) == 3 and all(part["expires_at"] >= run.expires_at + timedelta(days=2) for part in parts)
 
 
 @pytest.mark.parametrize(

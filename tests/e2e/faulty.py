@@ -91,7 +91,7 @@ class FaultySystem:
             recheck_url=url_of(self.ports["recheck_run"]),
             sweep_interval=timedelta(seconds=SWEEP_SECONDS),
             pending_grace=timedelta(seconds=GRACE_SECONDS),
-            limits=Limits(submits_a_minute=100_000, open_runs=1000),
+            limits=Limits(submits_a_minute=10_000, open_runs=1000),
             deployments=dict.fromkeys(("europe", "tokyo", "default"), self.simulator_url),
         )
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import wiring
+from shared.domain.result import Result, Usage
 from tests.entrypoints.conftest import Functions
 
 ADMIN = "/llm_user_runs_admin"
@@ -18,6 +19,7 @@ ADMIN_RUN = {"text": "hello", "source_lang": "en", "target_lang": "de"}
 JOB = {"job_type": "general_llm_request", "model_id": "demo-model", "input_data": {"full_input": "hi"}}
 TRAINER = {"model_id": "demo-model", "question_id": "question-123", "system_message": "s", "full_input": "f"}
 AS_JSON = {"Accept": "application/json"}
+LARGE = "ü" * 300_000
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
@@ -353,3 +355,30 @@ async def test_any_bytes_get_an_answer_that_is_not_our_fault(functions: Function
         answer = await client.post(path, content=content, headers={"Content-Type": "application/json", **AS_JSON})
     assert answer.status_code in (200, 400)
     assert answer.json()["success"] is (answer.status_code == 200)
+
+
+async def complete_with(run_id: str, text: str) -> None:
+    store = wiring.sqlite().store
+    run = await store.get(run_id)
+    await store.save(run.completed(run.created_at, result=Result(text=text), usage=Usage(), checks=1))
+
+
+async def test_a_list_says_where_a_result_is_that_is_too_large_for_it(functions: Functions) -> None:
+    jobs = [(await submitted(functions))["urls"] for _ in range(2)]
+    runs = [(await submitted(functions, RUNS, {"input_text": "hello"}))["urls"] for _ in range(2)]
+    for urls in (jobs, runs):
+        for at, text in zip(urls, ("small", LARGE), strict=True):
+            await complete_with(at["result"].split("/")[4], text)
+    async with functions.client("read_runs") as client:
+        large, small = (await client.get("/api/llm/jobs/")).json()["jobs"]
+        assert small["result_data"] == {"success": True, "result": "small"}
+        url = large["result_data"].pop("url")
+        assert large["result_data"] == {"success": True, "result": None, "too_large_for_lists": True}
+        assert (await client.get(url)).json()["result_data"] == {"success": True, "result": LARGE}
+        assert (await client.get(jobs[1]["self"])).json()["result_data"] == {"success": True, "result": LARGE}
+    async with functions.client("submit_run") as client:
+        large, small = (await client.get(RUNS)).json()["runs"]
+        assert small["result"] == {"text": "small", "memory_flags": [], "term_pairs": []}
+        assert large["result"]["text"] is None and large["result"]["too_large_for_lists"]
+    async with functions.client("read_runs") as client:
+        assert (await client.get(large["result"]["url"])).json()["result"]["text"] == LARGE

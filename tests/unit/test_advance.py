@@ -42,6 +42,19 @@ async def test_a_synchronous_answer_takes_three_writes() -> None:
         assert world.store.writes[run.id] == 3
 
 
+async def test_a_result_that_cannot_be_kept_fails_its_run_at_once_and_for_good() -> None:
+    async with World() as world:
+        world.llm.says = "x" * (10 * 1024 * 1024)
+        run = await world.submit()
+        await world.run_for(10)
+        failed = await world.get(run)
+        assert failed.status is Status.FAILED and failed.due_at is None and failed.result is None
+        assert failed.error is not None and failed.error.code == "result_too_large"
+        assert {status for _, status in world.answers} == {204}
+        shown = await world.cache.get(f"llm_job:{run.id}")
+        assert shown is not None and '"failed"' in shown
+
+
 async def test_progress_is_told_in_steps_worth_telling() -> None:
     async with World() as world:
         world.llm.takes, world.llm.reports_progress = timedelta(seconds=100), True

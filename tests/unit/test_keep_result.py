@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared import log
-from shared.domain.result import Result
+from shared.domain.result import Result, Usage
 from shared.domain.run import Run, Status
 from shared.errors import LlmRefused, StaleRun
 from shared.usecases import keep_result
@@ -27,6 +27,20 @@ async def cached(world: World, run: Run) -> Any:
 
 async def stored(world: World, run: Run) -> Any:
     return json.loads(render.status_text(await world.get(run)))
+
+
+async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweeper() -> None:
+    async with World() as world:
+        run = await world.submit()
+        done = (await world.get(run)).completed(
+            world.clock.now(), result=Result(text="x" * 500_000), usage=Usage(), checks=1
+        )
+        world.cache.is_down = True
+        await world.keep(done)
+        world.cache.is_down = False
+        await world.run_for(300, sweeping=True)
+        assert (await world.get(run)).due_at is None
+        assert (await cached(world, run))["result_data"]["result"] == "x" * 500_000
 
 
 async def test_each_end_of_a_run_is_in_the_cache_as_the_status_route_shows_it() -> None:

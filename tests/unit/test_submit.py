@@ -1,6 +1,7 @@
 """Accepting runs: what the directory adds, lineage, idempotency, and that a refusal leaves nothing behind."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -151,3 +152,16 @@ async def test_large_input_is_kept_in_parts_and_reaches_the_llm_whole() -> None:
         stored = await world.get(run)
         assert stored.input == {} and stored.input_parts > 1
         assert await world.sqlite.store.load_input(stored) == {"full_input": text}
+
+
+async def test_a_run_can_be_linked_to_a_deleted_one_and_not_to_one_past_its_retention() -> None:
+    async with World() as world:
+        first = await world.submit()
+        await world.services.cancel(DEMO, first.id)
+        await world.services.delete(DEMO, first.id)
+        world.clock.time = first.expires_at - timedelta(seconds=1)
+        assert (await world.submit(prior_run_uuid=first.id)).prior_run_id == first.id
+        world.clock.forward(1)
+        with pytest.raises(RunNotFound) as refused:
+            await world.submit(prior_run_uuid=first.id)
+        assert refused.value.field == "prior_run_uuid"

@@ -50,6 +50,7 @@ class FakeLlm:
 
     clock: TestClock
     takes: timedelta = timedelta(seconds=5)
+    says: str = "translated"
     busy_until: datetime = EPOCH
     within: timedelta = timedelta(0)
     reports_progress: bool = False
@@ -85,7 +86,7 @@ class FakeLlm:
             raise self.check_troubles.pop(0)
         ends = self.jobs[run.provider_job_id or ""]
         if self.clock.now() >= ends:
-            return Finished(result=Result(text="translated"))
+            return Finished(result=Result(text=self.says))
         left = (ends - self.clock.now()) / self.takes
         return Running(progress=round(1 - left, 2) if self.reports_progress else None)
 
@@ -104,11 +105,11 @@ class CountingStore:
     def fail_reads(self, times: int) -> None:
         self._failures = times
 
-    async def get(self, run_id: str) -> Run:
+    async def get(self, run_id: str, **more: Any) -> Run:
         if self._failures > 0:
             self._failures -= 1
             raise StoreUnavailable
-        found: Run = await self._store.get(run_id)
+        found: Run = await self._store.get(run_id, **more)
         return found
 
     async def create(self, run: Run, **more: Any) -> Any:

@@ -13,6 +13,7 @@ from google.api_core.exceptions import (
     DeadlineExceeded,
     GoogleAPIError,
     InternalServerError,
+    ResourceExhausted,
     ServiceUnavailable,
 )
 from google.api_core.retry import AsyncRetry, if_exception_type
@@ -49,3 +50,8 @@ async def calling(unavailable: type[TransientError]) -> AsyncIterator[None]:
             "call to Google failed", exception=type(error).__name__, cause=type(cause).__name__ if cause else None
         )
         raise unavailable from error
+
+
+def is_too_large(error: ResourceExhausted) -> bool:
+    """gRPC itself refuses a message of this size, and always will; a quota, of the same status, will be free again."""
+    return any(words in str(error) for words in ("exceeds maximum size", "larger than max"))

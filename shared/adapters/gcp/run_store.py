@@ -8,64 +8,84 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from random import uniform
 from typing import Any
 
-from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound
+from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from google.cloud.firestore import AsyncClient, FieldFilter
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, calling, is_too_large
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
-from shared.adapters.parts import INPUT, RESULT, joined, without_large_input
+from shared.adapters.gcp.run_parts import PARTS, add_parts, part_texts
+from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
 from shared.adapters.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import TERMINAL, Run, Status
-from shared.errors import IdempotencyKeyBusy, RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 RUNS = "llm_runs"
-PARTS = "parts"
 KEYS = "idempotency_keys"
 MOST_TRIES = 8
+CREATE_SECONDS = 20.0
+"""All tries together."""
+LONGEST_PAUSE_SECONDS = 0.5
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
 
 
 class FirestoreRunStore:
-    def __init__(self, clients: ClientsByLoop) -> None:
+    def __init__(self, clients: ClientsByLoop, *, create_seconds: float = CREATE_SECONDS) -> None:
         self._clients = clients
+        self._create_seconds = create_seconds
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
+        try:
+            async with asyncio.timeout(self._create_seconds):
+                return await self._create(run, idempotency, Permits(self._firestore, run, limits))
+        except TimeoutError as error:
+            raise StoreUnavailable from error
+
+    async def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, permits: Permits
+    ) -> IdempotencyRecord | None:
         """Whether the key, a permit or the store was in the way of a commit, is read afterwards: errors do not tell."""
         taken_at: Any = None
-        permits = Permits(self._firestore, run, limits)
+        key_is_busy = False
         for _ in range(MOST_TRIES):
             if await self._try_to_create(run, permits, idempotency, taken_at):
                 return None
             if idempotency is not None:
+                before = taken_at
                 taken, taken_at = await self._living_record(idempotency, now=run.created_at)
                 if taken is not None:
                     return taken
+                key_is_busy = taken_at != before
             await permits.draw_again()
-        raise StoreUnavailable if idempotency is None else IdempotencyKeyBusy
+        raise IdempotencyKeyBusy if key_is_busy else StoreUnavailable
 
-    async def get(self, run_id: str) -> Run:
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
         async with calling(StoreUnavailable):
             snapshot = await self._run(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        return await self._read(snapshot.to_dict(), snapshot.update_time)
+        texts = await self._result_texts(snapshot) if whole else ()
+        with parts_wanted():
+            return _run(snapshot, texts)
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-        content: Mapping[str, Any] = await self._load_parts(run.id, INPUT, run.input_parts)
+        texts = await part_texts(self._firestore, self._run(run.id), INPUT, run.input_parts)
+        with parts_wanted():
+            content: Mapping[str, Any] = joined(texts)
         return content
 
     async def save(self, run: Run) -> Run:
@@ -87,8 +107,7 @@ class FirestoreRunStore:
         batch.update(reference, document, option=self._if_unchanged_since(run.revision))
         if run.is_complete:
             give_back(batch, self._firestore, run)
-        for number, text in enumerate(parts):
-            batch.set(reference.collection(PARTS).document(_part_name(RESULT, number)), _part(run, text))
+        add_parts(batch, reference, run, RESULT, parts)
         for part in without_parts:
             batch.delete(part)
         try:
@@ -139,7 +158,7 @@ class FirestoreRunStore:
         query = self.changes(channel, since=since).order_by("__name__")
         if after is not None:
             query = query.start_after({"updated_at": after.updated_at, "__name__": self._run(after.id)})
-        return await self._found(query.limit(limit))
+        return await self._found(query.limit(limit), whole=True)
 
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""
@@ -158,35 +177,19 @@ class FirestoreRunStore:
     def _if_unchanged_since(self, update_time: Any) -> Any:
         return self._firestore.write_option(last_update_time=update_time)
 
-    async def _found(self, query: Any) -> list[Run]:
+    async def _found(self, query: Any, *, whole: bool = False) -> list[Run]:
+        """Large results are left out unless they are wanted `whole`."""
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        loaded = await asyncio.gather(*[self._result_of(snapshot.to_dict()) for snapshot in snapshots])
-        results = dict(zip([snapshot.id for snapshot in snapshots], loaded, strict=True))
-        return list(
-            readable(
-                snapshots,
-                lambda found: from_firestore(found.to_dict(), revision=found.update_time, result=results[found.id]),
-            )
-        )
+        texts: Sequence[Sequence[str | None]] = [()] * len(snapshots)
+        if whole:
+            texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
+        return list(readable(zip(snapshots, texts, strict=True), lambda found: _run(*found)))
 
-    async def _read(self, document: Mapping[str, Any], update_time: Any) -> Run:
-        return from_firestore(document, revision=update_time, result=await self._result_of(document))
-
-    async def _result_of(self, document: Mapping[str, Any]) -> Any:
-        """None when the document has its result in itself, or has none."""
-        count = document.get("result_parts", 0)
-        return await self._load_parts(document["id"], RESULT, count) if count else None
-
-    async def _load_parts(self, run_id: str, what: str, count: int) -> Any:
-        collection = self._run(run_id).collection(PARTS)
-        references = [collection.document(_part_name(what, number)) for number in range(count)]
-        async with calling(StoreUnavailable):
-            parts = [part async for part in self._firestore.get_all(references, **bounded())]
-        found = {part.id: part.get("text") for part in parts if part.exists}
-        if len(found) < count:
-            raise StoreUnavailable  # they have just been deleted: who reads the run again learns that
-        return joined([found[reference.id] for reference in references])
+    async def _result_texts(self, snapshot: Any) -> list[str | None]:
+        """None of them when the document has its result in itself, or has none."""
+        count = snapshot.to_dict().get("result_parts", 0)
+        return await part_texts(self._firestore, snapshot.reference, RESULT, count)
 
     async def _counted(self, query: Any) -> int:
         async with calling(StoreUnavailable):
@@ -205,14 +208,13 @@ class FirestoreRunStore:
     async def _try_to_create(
         self, run: Run, permits: Permits, idempotency: IdempotencyRecord | None, taken_at: Any
     ) -> bool:
-        """False when the idempotency key, a permit, or a run of this id, is in the way."""
+        """False when the idempotency key, a permit, or a run of this id is in the way, or the store refused for now."""
         stored, parts = without_large_input(replace(run, permit=permits.number))
         batch, reference = self._firestore.batch(), self._run(run.id)
         document, _ = to_firestore(stored)
         batch.create(reference, document)
         permits.add_to(batch)
-        for number, text in enumerate(parts):
-            batch.create(reference.collection(PARTS).document(_part_name(INPUT, number)), _part(run, text))
+        add_parts(batch, reference, run, INPUT, parts)
         if idempotency is not None:
             self._add_key(batch, idempotency, taken_at)
         try:
@@ -221,10 +223,9 @@ class FirestoreRunStore:
                     await batch.commit(**bounded())
                 except _IN_DOUBT:
                     return await self._exists(run.id)
-        except StoreUnavailable:
-            if await self._exists(run.id):
-                return True
-            raise
+        except StoreUnavailable:  # a crowd that wants the same places can look like this
+            await asyncio.sleep(uniform(0, LONGEST_PAUSE_SECONDS))
+            return await self._exists(run.id)
         return True
 
     def _add_key(self, batch: AsyncWriteBatch, record: IdempotencyRecord, taken_at: Any) -> None:
@@ -245,14 +246,14 @@ class FirestoreRunStore:
         if record.expires_at <= now:
             return None, snapshot.update_time
         try:
-            failed = (await self.get(record.run_id)).status is Status.FAILED
+            failed = (await self.get(record.run_id, whole=False)).status is Status.FAILED
         except RunNotFound:
             failed = True
         return (None, snapshot.update_time) if failed else (record, None)
 
     async def _exists(self, run_id: str) -> bool:
         try:
-            await self.get(run_id)
+            await self.get(run_id, whole=False)
         except RunNotFound:
             return False
         return True
@@ -260,8 +261,11 @@ class FirestoreRunStore:
     async def _commit_save(self, batch: AsyncWriteBatch, run: Run) -> Run:
         try:
             result, *_ = await batch.commit(**bounded())
-        except _IN_DOUBT:
-            return await self._saved_after_all(run, or_else=StaleRun())
+        except (*_IN_DOUBT, ResourceExhausted) as error:
+            if isinstance(error, ResourceExhausted) and not is_too_large(error):
+                raise
+            is_refused = isinstance(error, InvalidArgument | ResourceExhausted)
+            return await self._saved_after_all(run, or_else=ResultTooLarge() if is_refused else StaleRun())
         return replace(run, revision=result.update_time)
 
     async def _saved_after_all(self, run: Run, *, or_else: Exception) -> Run:
@@ -272,10 +276,7 @@ class FirestoreRunStore:
         raise or_else if stored.revision == run.revision else StaleRun
 
 
-def _part(run: Run, text: str) -> dict[str, Any]:
-    """It expires with its run: TTL knows nothing of what stands below a document."""
-    return {"text": text, "expires_at": run.expires_at}
-
-
-def _part_name(what: str, number: int) -> str:
-    return f"{what}-{number:04}"
+def _run(snapshot: Any, result_texts: Sequence[str | None]) -> Run:
+    """Raises PartsMissing."""
+    result = joined(result_texts) if result_texts else None
+    return from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)

@@ -7,20 +7,22 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.parts import INPUT, RESULT, joined, take_large_result, without_large_input
+from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
 from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
 from shared.domain.channel import Channel
 from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
-from shared.errors import RunNotFound, StaleRun, StoreUnavailable
+from shared.errors import RunNotFound, StaleRun
 from shared.ports import IdempotencyRecord, Position, RunFilter
 
 _LATEST = "9999"
 _OPEN = "('pending', 'processing')"
 _COMPLETE = "('completed', 'failed', 'cancelled')"
 """Word for word as in the partial indexes, which are not used otherwise."""
+Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
+"""How a run is read from its row: (document, revision)."""
 
 
 class SqliteRunStore:
@@ -51,8 +53,8 @@ class SqliteRunStore:
         self._on_change(run.id)
         return taken
 
-    async def get(self, run_id: str) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id])
+    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if whole else _without_large_result)
         if not found:
             raise RunNotFound
         return found[0]
@@ -60,8 +62,13 @@ class SqliteRunStore:
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-        content: Mapping[str, Any] = await self._database.read(lambda connection: _parts(connection, run.id, INPUT))
-        return content
+
+        def read(connection: sqlite3.Connection) -> Mapping[str, Any]:
+            with parts_wanted():
+                content: Mapping[str, Any] = _parts(connection, run.id, INPUT)
+                return content
+
+        return await self._database.read(read)
 
     async def save(self, run: Run) -> Run:
         return await self._save(run, lambda connection: None)
@@ -140,14 +147,16 @@ class SqliteRunStore:
         behind = (after.updated_at.isoformat(), after.id) if after else ("", "")
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
         where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
-        return await self._runs(where, [channel.name, since.isoformat(), channel.tenant_id, *behind, limit])
+        return await self._runs(
+            where, [channel.name, since.isoformat(), channel.tenant_id, *behind, limit], reading=_whole
+        )
 
-    async def _runs(self, where: str, values: list[Any]) -> Sequence[Run]:
-        """With their results, also those in parts; `where` is ours, never the caller's."""
+    async def _runs(self, where: str, values: list[Any], *, reading: Reading | None = None) -> Sequence[Run]:
+        """`where` is ours, never the caller's; large results are left out unless `reading` says otherwise."""
 
         def read(connection: sqlite3.Connection) -> list[Run]:
             rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
-            return list(readable(rows, lambda row: _run(connection, row)))
+            return list(readable(rows, lambda row: (reading or _without_large_result)(connection, row)))
 
         return await self._database.read(read)
 
@@ -166,11 +175,9 @@ def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts:
 
 
 def _parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
-    """Raises StoreUnavailable when they have just been deleted: who reads the run again learns that."""
+    """Raises PartsMissing."""
     query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
     rows = connection.execute(query, (run_id, content)).fetchall()
-    if not rows:
-        raise StoreUnavailable
     return joined([text for (text,) in rows])
 
 
@@ -212,11 +219,22 @@ def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
             raise too_many_open_runs(limits.open_runs)
 
 
-def _run(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+def _without_large_result(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    return from_document(json.loads(row[0]), revision=row[1])
+
+
+def _whole(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Raises PartsMissing."""
     document = json.loads(row[0])
     if document.get("result_parts"):
         document["result"] = _parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
+
+
+def _needed(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Whole, or StoreUnavailable."""
+    with parts_wanted():
+        return _whole(connection, row)
 
 
 def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
