@@ -94,3 +94,11 @@ def test_what_no_browser_sends_as_an_origin_stops_the_start(given: pytest.Monkey
 def test_what_is_no_address_stops_the_start(given: pytest.MonkeyPatch, email: str) -> None:
     given.setenv("OIDC_EMAILS", email)
     assert "OIDC_EMAILS" in problems()
+
+
+@pytest.mark.parametrize("name", ["SUBMITS_PER_MINUTE", "MAX_OPEN_RUNS"])
+def test_a_limit_has_a_most_for_each_of_its_places_may_be_a_document(given: pytest.MonkeyPatch, name: str) -> None:
+    given.setenv(name, "10000")
+    from_environment()
+    given.setenv(name, "10001")
+    assert name in problems()
