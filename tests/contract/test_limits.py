@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from shared.adapters.gcp.run_store import MOST_TRIES
+from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run
@@ -226,3 +227,17 @@ def loses_every_race(method: str, requests: Requests, forward: Forward) -> Itera
     if method == COMMIT:
         raise Refused(grpc.StatusCode.ALREADY_EXISTS)
     return forward()
+
+
+async def test_sqlite_counts_by_an_index_alone(sqlite: SqliteBackend) -> None:
+    """With a look at each open run's row a submit took a millisecond more."""
+    statements: list[str] = []
+    await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
+    await sqlite.store.create(a_run(), limits=Limits(open_runs=9, submits_a_minute=9))
+    counts = [asked for asked in statements if asked.startswith("SELECT count(*)")]
+    for asked in counts:
+        [plan, *_] = await sqlite.database.read(
+            lambda connection, asked=asked: connection.execute(f"EXPLAIN QUERY PLAN {asked}").fetchall()
+        )
+        assert "USING COVERING INDEX" in plan[3]
+    assert len(counts) == 2

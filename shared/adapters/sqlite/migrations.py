@@ -10,10 +10,12 @@ STEPS = (
         user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
         channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL, expires_at TEXT NOT NULL
     ) WITHOUT ROWID;
-    CREATE INDEX runs_open ON runs (tenant_id) WHERE status IN ('pending', 'processing');
+    CREATE INDEX runs_open ON runs (tenant_id, status) WHERE status IN ('pending', 'processing');
     CREATE INDEX runs_by_channel ON runs (channel, updated_at);
     CREATE INDEX runs_by_user ON runs (user_id, created_at DESC, id DESC);
-    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL AND status IN ('pending', 'processing');
+    CREATE INDEX runs_not_shown ON runs (shard, due_at, id)
+        WHERE due_at IS NOT NULL AND status IN ('completed', 'failed', 'cancelled');
     CREATE INDEX runs_expiring ON runs (expires_at);
     CREATE TABLE run_parts (
         run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE, content TEXT NOT NULL, number INTEGER NOT NULL,
@@ -42,12 +44,6 @@ STEPS = (
     CREATE TABLE directory (
         collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
     ) WITHOUT ROWID;
-    """,
-    """
-    DROP INDEX runs_due;
-    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL AND status IN ('pending', 'processing');
-    CREATE INDEX runs_not_shown ON runs (shard, due_at, id)
-        WHERE due_at IS NOT NULL AND status IN ('completed', 'failed', 'cancelled');
     """,
 )
 
