@@ -253,7 +253,7 @@ async def test_whatever_json_says_beside_the_text_is_kept(backend: Any, odd: dic
 
 
 async def test_an_idempotency_key_belongs_to_the_first_run_that_brings_it(backend: Any) -> None:
-    runs = [a_run() for _ in range(10)]
+    runs = [a_run() for _ in range(50)]
     records = [
         IdempotencyRecord(key_hash="k", body_hash="b", run_id=run.id, expires_at=NOW + timedelta(days=1))
         for run in runs
