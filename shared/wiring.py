@@ -32,9 +32,9 @@ from shared.usecases.advance import AdvanceRun, Leases
 from shared.usecases.bury import BuryRun
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
-from shared.usecases.keep_result import KeepResult
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
@@ -213,7 +213,9 @@ def google_clients() -> "ClientsByLoop":
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
-    keep = KeepResult(store=store, cache=backend.cache, clock=clock, show=status_text, pause=settings.sweep_interval)
+    save_final = SaveFinalRun(
+        store=store, cache=backend.cache, clock=clock, show=status_text, pause=settings.sweep_interval
+    )
     return Services(
         settings=settings,
         tokens=backend.tokens,
@@ -235,12 +237,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             store=store,
             provider=provider,
             scheduler=backend.scheduler,
-            keep=keep,
+            save_final=save_final,
             clock=clock,
             leases=_leases(settings),
         ),
-        cancel=CancelRun(reader=read, provider=provider, keep=keep, clock=clock),
-        delete=DeleteRun(reader=read, keep=keep, clock=clock),
+        cancel=CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock),
+        delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
@@ -248,11 +250,11 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             store=store,
             queue=backend.queue,
             scheduler=backend.scheduler,
-            keep=keep,
+            save_final=save_final,
             clock=clock,
             interval=settings.sweep_interval,
         ),
-        bury=BuryRun(store=store, dead_letters=backend.dead_letters, keep=keep, clock=clock),
+        bury=BuryRun(store=store, dead_letters=backend.dead_letters, save_final=save_final, clock=clock),
     )
 
 

@@ -22,7 +22,7 @@ from shared.domain.progress import (
 from shared.domain.run import Failure, Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
 
 SHORTEST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
@@ -44,7 +44,7 @@ class AdvanceRun:
     store: RunStore
     provider: LlmProvider
     scheduler: RecheckScheduler
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
     leases: Leases
 
@@ -121,10 +121,10 @@ class AdvanceRun:
             case Nothing() | Start() | Check():
                 log.info("nothing to do", run_id=run.id, status=run.status)
                 if run.is_complete:  # a worker may have died between the result cache and the store
-                    await self.keep.agree(run.id)
+                    await self.save_final.reconcile_cache(run.id)
 
     async def _save_ended(self, run: Run) -> None:
-        await self.keep(run)
+        await self.save_final(run)
         log.info(f"run {run.status}", run_id=run.id, attempt=run.attempt, code=run.error.code if run.error else None)
 
     async def _too_late(self, current: Run, mine: Run, observed: Observation) -> None:

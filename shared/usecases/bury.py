@@ -7,7 +7,7 @@ from shared import log
 from shared.domain.run import Failure
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import Clock, DeadLetters, RunStore
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
 
 UNDELIVERABLE = Failure(
     code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True
@@ -18,7 +18,7 @@ UNDELIVERABLE = Failure(
 class BuryRun:
     store: RunStore
     dead_letters: DeadLetters
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(
@@ -39,7 +39,7 @@ class BuryRun:
                 run = await self.store.get(run_id)
                 if run.is_complete or run.provider_job_id is not None:
                     return
-                await self.keep(run.failed(self.clock.now(), error=UNDELIVERABLE))
+                await self.save_final(run.failed(self.clock.now(), error=UNDELIVERABLE))
                 return
             except RunNotFound:
                 return

@@ -8,15 +8,15 @@ from shared.domain.run import Run
 from shared.errors import StaleRun
 from shared.ports import Clock, LlmProvider
 from shared.usecases.advance import cancel_upstream
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
 from shared.usecases.read import ReadRuns
+from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRun:
     reader: ReadRuns
     provider: LlmProvider
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
@@ -26,7 +26,7 @@ class CancelRun:
             if run.is_complete:
                 return run, False
             try:
-                cancelled = await self.keep(run.cancelled(self.clock.now()))
+                cancelled = await self.save_final(run.cancelled(self.clock.now()))
             except StaleRun:
                 continue
             log.info("run cancelled", run_id=run.id)

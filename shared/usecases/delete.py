@@ -7,14 +7,14 @@ from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import RunOpen, StaleRun
 from shared.ports import Clock
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
 from shared.usecases.read import ReadRuns
+from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRun:
     reader: ReadRuns
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> Run:
@@ -26,7 +26,7 @@ class DeleteRun:
             if run.deleted_at is not None:
                 return run
             try:
-                erased = await self.keep(run.erased(self.clock.now()))
+                erased = await self.save_final(run.erased(self.clock.now()))
             except StaleRun:
                 continue
             log.info("run deleted", run_id=run.id)

@@ -18,11 +18,11 @@ from shared.domain.run import SHARDS, Run, Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
 MOST_PAGES = 20
-MOST_KEPT = 500
+MAX_CACHED = 500
 MOST_FORGOTTEN = 500
 
 
@@ -32,7 +32,7 @@ class Swept:
 
     published: int = 0
     patrolled: int = 0
-    kept: int = 0
+    cached: int = 0
     failed: int = 0
     forgotten: int = 0
 
@@ -42,11 +42,11 @@ class SweepRuns:
     store: RunStore
     queue: RunQueue
     scheduler: RecheckScheduler
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
     interval: timedelta
     """How often it is called; decides whose turn the patrol is."""
-    most_kept: int = MOST_KEPT
+    max_cached: int = MAX_CACHED
     """Results that a pass puts into the cache."""
 
     async def __call__(self) -> Swept:
@@ -58,18 +58,18 @@ class SweepRuns:
         async for run in self._due_runs(turn, before=None):
             if run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
-        await self._keep_results(turn, now, swept)
+        await self._refresh_cache(turn, now, swept)
         swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
         if swept != Swept():
             log.info("swept", **asdict(swept))
         return swept
 
-    async def _keep_results(self, first_shard: int, now: datetime, swept: Swept) -> None:
+    async def _refresh_cache(self, first_shard: int, now: datetime, swept: Swept) -> None:
         """What is not reached now comes first in another pass; a run that fails is put off and lets others through."""
-        ends, left = self.clock.now() + self.interval / 2, self.most_kept
+        ends, left = self.clock.now() + self.interval / 2, self.max_cached
         for number in range(SHARDS):
             async for run in self._due_runs((first_shard + number) % SHARDS, before=now, complete=True):
-                trouble = await self._count(self._keep(run), swept, "kept")
+                trouble = await self._count(self._write_cache(run), swept, "cached")
                 left -= 1
                 if isinstance(trouble, CacheUnavailable) or left == 0 or self.clock.now() > ends:
                     return
@@ -105,10 +105,10 @@ class SweepRuns:
         else:
             await self._schedule_once(run, now)
 
-    async def _keep(self, run: Run) -> None:
+    async def _write_cache(self, run: Run) -> None:
         """Looked at less and less often too, while the cache is down."""
         whole = await self.store.get(run.id)
-        if whole.due_at is not None and (await self.keep(whole)).due_at is not None:
+        if whole.due_at is not None and (await self.save_final(whole)).due_at is not None:
             raise CacheUnavailable
 
     async def _publish(self, run: Run, now: datetime) -> None:

@@ -159,7 +159,7 @@ class World:
         self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
         self.services: Services = assemble(self.settings, self._backend(), self.llm)
-        self.keep = self.services.cancel.keep
+        self.save_final = self.services.cancel.save_final
         numbers = count(1)
         object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
         self.broker = Broker(

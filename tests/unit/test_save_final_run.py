@@ -13,7 +13,7 @@ from shared import log
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run, Status
 from shared.errors import LlmRefused, StaleRun
-from shared.usecases import keep_result
+from shared.usecases import save_final_run
 from shared.web import render
 from tests.unit.world import DEMO, FOREVER, World
 
@@ -36,7 +36,7 @@ async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweepe
             world.clock.now(), result=Result(text="x" * 500_000), usage=Usage(), checks=1
         )
         world.cache.is_down = True
-        await world.keep(done)
+        await world.save_final(done)
         world.cache.is_down = False
         await world.run_for(300, sweeping=True)
         assert (await world.get(run)).due_at is None
@@ -179,7 +179,7 @@ async def test_a_loser_that_cannot_correct_the_cache_leaves_it_to_the_sweeper() 
 
         world.cache.during_put = goes_down
         with pytest.raises(StaleRun):
-            await world.keep(mine)
+            await world.save_final(mine)
         assert (await cached(world, run))["status"] == "cancelled", "or there is nothing to correct"
         world.cache.during_put, world.cache.is_down = None, False
         await world.run_for(120, sweeping=True)
@@ -196,10 +196,10 @@ async def test_a_run_that_changes_while_it_is_shown_is_shown_again() -> None:
         async def changed_meanwhile() -> None:
             world.cache.during_put = None
             await world.store.save(replace(done, result=Result(text="another")))
-            await world.keep.agree(run.id)
+            await world.save_final.reconcile_cache(run.id)
 
         world.cache.during_put = changed_meanwhile
-        await world.keep.agree(run.id)
+        await world.save_final.reconcile_cache(run.id)
         assert (await cached(world, run))["result_data"]["result"] == "another"
 
 
@@ -209,7 +209,7 @@ async def test_an_end_that_lost_against_a_run_that_goes_on_is_not_shown() -> Non
         mine = (await world.get(run)).cancelled(world.clock.now())
         await world.services.advance(run.id)
         with pytest.raises(StaleRun):
-            await world.keep(mine)
+            await world.save_final(mine)
         assert await cached(world, run) is None
 
 
@@ -243,7 +243,7 @@ async def test_a_result_too_large_for_the_cache_is_left_out_with_a_line_in_the_l
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        object.__setattr__(world.keep, "show", lambda run: "x" * (keep_result.MOST_BYTES + 1))
+        object.__setattr__(world.save_final, "show", lambda run: "x" * (save_final_run.MOST_BYTES + 1))
         log.configure(stream=(written := io.StringIO()))
         await world.run_for(30)
         log.configure()
@@ -257,7 +257,7 @@ async def test_text_that_has_no_bytes_keeps_no_run_from_ending() -> None:
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        object.__setattr__(world.keep, "show", lambda run: '"\ud800"')
+        object.__setattr__(world.save_final, "show", lambda run: '"\ud800"')
         await world.run_for(30)
         assert (await world.get(run)).status is Status.COMPLETED
         assert await cached(world, run) == "?"

@@ -23,7 +23,7 @@ MOST_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepResult:
+class SaveFinalRun:
     store: RunStore
     cache: ResultCache
     clock: Clock
@@ -39,10 +39,10 @@ class KeepResult:
         try:
             return await save(run.postponed(due_at))
         except StaleRun:
-            await self.agree(run.id)
+            await self.reconcile_cache(run.id)
             raise
 
-    async def agree(self, run_id: str) -> None:
+    async def reconcile_cache(self, run_id: str) -> None:
         """Makes the cache show what is stored, for one that may show what was never saved."""
         for _ in range(MOST_TRIES):
             run = await self.store.get(run_id)
