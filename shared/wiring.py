@@ -40,13 +40,13 @@ from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchChannel, WatchRun
 from shared.web.render import status_text
-from shared.wiring_identity import assemble_callers
+from shared.wiring_identity import assemble_authentication
 
 if TYPE_CHECKING:
     from shared.adapters.gcp.backend import GoogleBackend
     from shared.adapters.gcp.clients import ClientsByLoop
-    from shared.adapters.identity.doors import Addresses
     from shared.adapters.identity.embedded import EmbeddedTokens
+    from shared.adapters.identity.verifiers import Endpoints
     from shared.adapters.sqlite.backend import SqliteBackend
 
 LEASE_MARGIN = timedelta(seconds=5)
@@ -57,7 +57,7 @@ class Closable(Protocol):
 
 
 _given: list[Settings] = []
-_addresses: "list[Addresses]" = []
+_endpoints: "list[Endpoints]" = []
 _open: list[Closable] = []
 
 
@@ -109,11 +109,11 @@ def settings() -> Settings:
     return current
 
 
-def use(settings_: Settings, *, addresses: "Addresses | None" = None) -> None:
+def use(settings_: Settings, *, endpoints: "Endpoints | None" = None) -> None:
     """Lets go of everything and goes on with these settings, and keys from there, instead of the environment's."""
     close()
     _given[:] = [settings_]
-    _addresses[:] = [addresses] if addresses else []
+    _endpoints[:] = [endpoints] if endpoints else []
 
 
 @cache
@@ -143,16 +143,16 @@ def close() -> None:
     """Lets go of everything, so that the next call reads the settings anew."""
     while _open:
         _open.pop().close()
-    _addresses.clear()
+    _endpoints.clear()
     for factory in (settings, services, sqlite, embedded_tokens, google_clients):
         factory.cache_clear()
 
 
 def _backend() -> Backend:
     clock, adapters = SystemClock(), _google() if settings().backend == "gcp" else sqlite()
-    addresses = _addresses[0] if _addresses else None
-    callers = assemble_callers(settings(), adapters.ended_sessions, clock, addresses=addresses)
-    _open.extend((callers.lines.keys, callers.lines.accounts))
+    endpoints = _endpoints[0] if _endpoints else None
+    authentication = assemble_authentication(settings(), adapters.ended_sessions, clock, endpoints=endpoints)
+    _open.extend((authentication.pools.keys, authentication.pools.accounts))
     return Backend(
         store=adapters.store,
         queue=adapters.queue,
@@ -161,9 +161,9 @@ def _backend() -> Backend:
         directory=CachedDirectory(adapters.directory, clock),
         dead_letters=adapters.dead_letters,
         cache=_result_cache(clock),
-        tokens=callers.tokens,
-        sessions=callers.sessions,
-        invoker=callers.invoker,
+        tokens=authentication.tokens,
+        sessions=authentication.sessions,
+        invoker=authentication.invoker,
         clock=clock,
     )
 
@@ -196,11 +196,11 @@ def _result_cache(clock: Clock) -> ResultCache:
 @cache
 def google_clients() -> "ClientsByLoop":
     """Also for those who set the emulators up."""
-    from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+    from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 
     current = settings()
     return ClientsByLoop(
-        GoogleAddresses(
+        GoogleEndpoints(
             project=current.project or "",
             database=current.firestore_database,
             firestore_emulator=current.firestore_emulator,

@@ -11,29 +11,29 @@ from shared.usecases.sessions import OpenSessions, Sessions
 
 if TYPE_CHECKING:
     from shared.adapters.identity.access_tokens import AccessTokens
-    from shared.adapters.identity.doors import Addresses, Lines, Trust
+    from shared.adapters.identity.verifiers import Endpoints, HttpPools, TrustedIssuers
 
 THREADS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Callers:
+class Authentication:
     tokens: TokenVerifier
     sessions: Sessions
     invoker: TokenVerifier | None
     """Who may call the internal functions; None where anybody may."""
-    lines: "Lines"
+    pools: "HttpPools"
     """To close in the end."""
 
 
-def assemble_callers(
-    settings: Settings, ended: EndedSessions, clock: Clock, *, addresses: "Addresses | None" = None
-) -> Callers:
+def assemble_authentication(
+    settings: Settings, ended: EndedSessions, clock: Clock, *, endpoints: "Endpoints | None" = None
+) -> Authentication:
     """Nothing is asked of anybody until the first token comes. What was good a minute ago is good."""
-    from shared.adapters.identity.doors import Addresses, Lines, open_doors
     from shared.adapters.identity.http import IdentityHttp
+    from shared.adapters.identity.verifiers import Endpoints, HttpPools, build_verifiers
 
-    lines = Lines(
+    pools = HttpPools(
         keys=IdentityHttp(threads=THREADS, name="identity-keys"),
         accounts=IdentityHttp(threads=THREADS, name="identity-accounts"),
     )
@@ -43,30 +43,30 @@ def assemble_callers(
         """Google's library takes a tenth of a second to import, and most callers show no session."""
         from shared.adapters.identity.access_tokens import AccessTokens
 
-        return AccessTokens(lines.accounts)
+        return AccessTokens(pools.accounts)
 
     async def access_token() -> str:
         return await access_tokens()()
 
-    doors = open_doors(
-        trust(settings), clock, addresses=addresses or Addresses(), lines=lines, access_token=access_token
+    verifiers = build_verifiers(
+        trusted_issuers(settings), clock, endpoints=endpoints or Endpoints(), pools=pools, access_token=access_token
     )
-    tokens = CachedTokens(doors.tokens, clock)
-    verifier = CachedTokens(OpenSessions(issuer=doors.sessions, ended=ended), clock)
-    return Callers(
+    tokens = CachedTokens(verifiers.tokens, clock)
+    verifier = CachedTokens(OpenSessions(issuer=verifiers.sessions, ended=ended), clock)
+    return Authentication(
         tokens=tokens,
-        sessions=Sessions(tokens=tokens, issuer=doors.sessions, ended=ended, verifier=verifier, clock=clock),
-        invoker=CachedTokens(doors.invoker, clock) if doors.invoker else None,
-        lines=lines,
+        sessions=Sessions(tokens=tokens, issuer=verifiers.sessions, ended=ended, verifier=verifier, clock=clock),
+        invoker=CachedTokens(verifiers.invoker, clock) if verifiers.invoker else None,
+        pools=pools,
     )
 
 
-def trust(settings: Settings) -> "Trust":
+def trusted_issuers(settings: Settings) -> "TrustedIssuers":
     """The embedded mode's tokens count on this machine only, and there nobody else's unless it was asked for."""
-    from shared.adapters.identity.doors import Trust
+    from shared.adapters.identity.verifiers import TrustedIssuers
 
     local = settings.is_local
-    return Trust(
+    return TrustedIssuers(
         embedded_in=settings.data_dir if local else None,
         firebase_project=settings.firebase_project or (None if local else settings.project),
         oidc_audiences=settings.oidc_audiences,

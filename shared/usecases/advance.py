@@ -1,4 +1,4 @@
-"""Move a run one step on. process_run, recheck_run and sweep_runs are doors to this one use case."""
+"""Move a run one step on. process_run, recheck_run and sweep_runs are verifiers to this one use case."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

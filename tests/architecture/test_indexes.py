@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.permits import PERMITS, Permit, lapsed
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
@@ -26,7 +26,7 @@ class Recorder(FirestoreRunStore):
     """Keeps the queries that would be sent."""
 
     def __init__(self) -> None:
-        super().__init__(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
+        super().__init__(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
         self.sent: list[Any] = []
 
     async def _found(self, query: Any, **more: Any) -> list[Any]:

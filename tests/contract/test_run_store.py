@@ -19,7 +19,7 @@ from shared.domain.run import Failure, Kind, ModelRef, Run, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, Position, RunFilter
 from tests.contract.runs import NOW, a_run
-from tests.google import addresses, store_behind_a_proxy
+from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
@@ -232,7 +232,7 @@ async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> No
 
 async def test_parts_outlive_their_run(google_emulators: Any) -> None:
     """Firestore deletes what has expired within a day or so, each document by itself."""
-    clients = ClientsByLoop(addresses(google_emulators))
+    clients = ClientsByLoop(endpoints(google_emulators))
     store = FirestoreRunStore(clients)
     await store.create(run := a_run(input={"full_input": "x" * 20_000}))
     done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)

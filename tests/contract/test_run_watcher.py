@@ -14,7 +14,7 @@ from google.cloud.firestore_v1.types import ListenResponse, TargetChange
 
 from shared.adapters.channel_news import MOST_WAITING, ChannelNews
 from shared.adapters.clock import SystemClock
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.feeds import Feed, FirestoreChannelFeed
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
@@ -25,7 +25,7 @@ from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
 from tests.contract.runs import NOW, a_run
-from tests.google import addresses
+from tests.google import endpoints
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
 
 
@@ -132,7 +132,7 @@ async def test_a_firestore_watcher_that_does_not_read_is_let_go_and_not_waited_f
     async def listen(feed: Feed) -> None:
         raise AssertionError
 
-    store = FirestoreRunStore(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
+    store = FirestoreRunStore(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
     feed = FirestoreChannelFeed(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
     for _ in range(MOST_WAITING + 1):
         feed.tell(replace(a_run(), revision=1))
@@ -169,7 +169,7 @@ async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> N
 
 async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(google_emulators: Any) -> None:
     """Through a proxy that first breaks each stream after an answer, and later swallows all answers."""
-    google = addresses(google_emulators)
+    google = endpoints(google_emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
@@ -217,7 +217,7 @@ async def test_a_large_result_reaches_a_watcher_whole(backend: Any) -> None:
 async def behind_a_proxy(
     google_emulators: Any,
 ) -> AsyncIterator[tuple[GrpcProxy, FirestoreRunStore, FirestoreRunWatcher]]:
-    google = addresses(google_emulators)
+    google = endpoints(google_emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)

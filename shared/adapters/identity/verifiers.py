@@ -17,7 +17,7 @@ from shared.ports import Clock, SessionIssuer, TokenVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Addresses:
+class Endpoints:
     """Of keys and accounts. Google's own, unless a test serves others."""
 
     firebase_keys: str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
@@ -27,7 +27,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class TrustedIssuers:
     """Each part that is None or empty is trusted not at all."""
 
     embedded_in: Path | None = None
@@ -41,7 +41,7 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lines:
+class HttpPools:
     """Two, so that accounts which are slow to come do not hold up keys."""
 
     keys: IdentityHttp
@@ -49,48 +49,53 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
+class Verifiers:
     tokens: TokenVerifier
     sessions: SessionIssuer
     invoker: TokenVerifier | None
 
 
-def open_doors(
-    trust: Trust, clock: Clock, *, addresses: Addresses, lines: Lines, access_token: Callable[[], Awaitable[str]]
-) -> Doors:
+def build_verifiers(
+    trusted: TrustedIssuers,
+    clock: Clock,
+    *,
+    endpoints: Endpoints,
+    pools: HttpPools,
+    access_token: Callable[[], Awaitable[str]],
+) -> Verifiers:
     verifiers: dict[str, TokenVerifier] = {}
     kinds = []
-    if trust.embedded_in is not None:
-        verifiers[embedded.ISSUER] = EmbeddedTokens(trust.embedded_in)
-        kinds.append(_embedded_sessions(trust.embedded_in))
-    if trust.firebase_project is not None:
-        tokens = FirebaseTokens(trust.firebase_project, RemoteKeys(addresses.firebase_keys, clock, lines.keys))
+    if trusted.embedded_in is not None:
+        verifiers[embedded.ISSUER] = EmbeddedTokens(trusted.embedded_in)
+        kinds.append(_embedded_sessions(trusted.embedded_in))
+    if trusted.firebase_project is not None:
+        tokens = FirebaseTokens(trusted.firebase_project, RemoteKeys(endpoints.firebase_keys, clock, pools.keys))
         verifiers[tokens.issuer] = tokens
-        cookie_keys = RemoteKeys(addresses.session_keys, clock, lines.keys)
-        cookies = FirebaseTokens(trust.firebase_project, cookie_keys, issuer=firebase.SESSION_ISSUER)
+        cookie_keys = RemoteKeys(endpoints.session_keys, clock, pools.keys)
+        cookies = FirebaseTokens(trusted.firebase_project, cookie_keys, issuer=firebase.SESSION_ISSUER)
         sessions = FirebaseSessions(
-            project=trust.firebase_project,
+            project=trusted.firebase_project,
             cookies=cookies,
             access_token=access_token,
-            http=lines.accounts,
-            url=addresses.accounts,
+            http=pools.accounts,
+            url=endpoints.accounts,
         )
         kinds.append(SessionKind(id_token_issuer=tokens.issuer, cookie_issuer=cookies.issuer, sessions=sessions))
-    google_keys = RemoteKeys(addresses.google_keys, clock, lines.keys)
-    verifiers.update(_of_google(trust, google_keys))
+    google_keys = RemoteKeys(endpoints.google_keys, clock, pools.keys)
+    verifiers.update(_of_google(trusted, google_keys))
     invoker = None
-    if trust.invoker_email is not None:
-        audiences = (trust.invoker_audience,) if trust.invoker_audience else ()
-        invoker = GoogleTokens(google_keys, audiences=audiences, emails=(trust.invoker_email,))
-    return Doors(tokens=TokensByIssuer(verifiers), sessions=SessionsByIssuer(*kinds), invoker=invoker)
+    if trusted.invoker_email is not None:
+        audiences = (trusted.invoker_audience,) if trusted.invoker_audience else ()
+        invoker = GoogleTokens(google_keys, audiences=audiences, emails=(trusted.invoker_email,))
+    return Verifiers(tokens=TokensByIssuer(verifiers), sessions=SessionsByIssuer(*kinds), invoker=invoker)
 
 
-def _of_google(trust: Trust, keys: RemoteKeys) -> Mapping[str, TokenVerifier]:
+def _of_google(trusted: TrustedIssuers, keys: RemoteKeys) -> Mapping[str, TokenVerifier]:
     """Service accounts, and people through gcloud; only those that are listed."""
-    if not trust.oidc_emails:
+    if not trusted.oidc_emails:
         return {}
-    audiences = (*trust.oidc_audiences, GCLOUD_AUDIENCE)
-    return dict.fromkeys(google.ISSUERS, GoogleTokens(keys, audiences=audiences, emails=trust.oidc_emails))
+    audiences = (*trusted.oidc_audiences, GCLOUD_AUDIENCE)
+    return dict.fromkeys(google.ISSUERS, GoogleTokens(keys, audiences=audiences, emails=trusted.oidc_emails))
 
 
 def _embedded_sessions(folder: Path) -> SessionKind:
