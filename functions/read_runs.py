@@ -74,7 +74,7 @@ async def stream_channel(request: Request, channel: str) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
     wanted = parse.channel(caller, channel)
-    after = parse.place_in(wanted, request)
+    after = parse.channel_cursor(wanted, request)
     return sse.stream_channel(services, wanted, auth.again(request, services), after=after)
 
 

@@ -35,8 +35,8 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """A place in a list ordered by (created_at, id), newest first."""
+class ListCursor:
+    """A cursor in a list ordered by (created_at, id), newest first."""
 
     created_at: datetime
     run_id: str
@@ -89,9 +89,9 @@ class RunStore(Protocol):
         """Deletes what is past its `expires_at`, where the store does not do that by itself: how many runs."""
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
-        """Newest first; `after` starts behind that place, whatever was inserted meanwhile.
+        """Newest first; `after` starts behind that cursor, whatever was inserted meanwhile.
 
         Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
         """

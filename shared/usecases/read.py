@@ -9,7 +9,7 @@ from typing import Any
 from shared.domain.directory import Profile
 from shared.domain.run import SHARDS, Run, Status
 from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound
-from shared.ports import Clock, Position, RunFilter, RunStore
+from shared.ports import Clock, ListCursor, RunFilter, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
 MOST_OVERDUE = 100
@@ -19,7 +19,7 @@ MOST_OVERDUE = 100
 class Page:
     runs: Sequence[Run]
     total: int
-    following: Position | None
+    following: ListCursor | None
     """Where the next page starts; None on the last."""
 
 
@@ -55,11 +55,11 @@ class ReadRuns:
     async def input_of(self, run: Run) -> Mapping[str, Any]:
         return await self.store.load_input(run)
 
-    async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: Position | None) -> Page:
+    async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: ListCursor | None) -> Page:
         runs = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
         shown = [run for run in runs[:limit] if not self._is_past(run)]
         more = len(runs) > limit
-        last = Position(created_at=runs[limit - 1].created_at, run_id=runs[limit - 1].id) if more else None
+        last = ListCursor(created_at=runs[limit - 1].created_at, run_id=runs[limit - 1].id) if more else None
         return Page(runs=shown, total=await self.store.count_runs(wanted), following=last)
 
     async def overdue(self) -> Sequence[Run]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.domain.channel import OVERLAP, Channel, Place
+from shared.domain.channel import OVERLAP, Channel, ChannelCursor
 from shared.domain.run import Event, Run
 from shared.ports import Clock, RunWatcher
 
@@ -51,21 +51,21 @@ class WatchChannel:
     clock: Clock
 
     async def __call__(
-        self, channel: Channel, *, after: Place | None = None
-    ) -> AsyncIterator[tuple[Event, Run, Place] | None]:
+        self, channel: Channel, *, after: ChannelCursor | None = None
+    ) -> AsyncIterator[tuple[Event, Run, ChannelCursor] | None]:
         """Each event behind `after`, else of the last seconds, and the place behind it; None after 15 s of silence."""
         opened_at = self.clock.now()
-        place = after or Place(before=opened_at - OVERLAP)
-        async with self.watcher.watch_channel(channel, since=place.before) as feed:
+        cursor = after or ChannelCursor(before=opened_at - OVERLAP)
+        async with self.watcher.watch_channel(channel, since=cursor.before) as feed:
             while True:
                 run = await feed.next(timeout=SILENCE_SECONDS)
                 if run is None:
                     yield None
                     continue
                 for event in updates(run):
-                    if place.is_new(run, event):
-                        place = place.behind(run, event, opened_at=opened_at)
-                        yield event, run, place
+                    if cursor.is_new(run, event):
+                        cursor = cursor.advanced(run, event, opened_at=opened_at)
+                        yield event, run, cursor
 
 
 def updates(run: Run, *, after: int = 0) -> list[Event]:

@@ -10,15 +10,15 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
-from shared.domain.channel import Channel, Place, channel_for
+from shared.domain.channel import Channel, ChannelCursor, channel_for
 from shared.domain.directory import Profile
 from shared.domain.fields import is_deep, read_uuid, writable
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
 from shared.domain.submission import JOB_TYPES
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
-from shared.ports import Position, RunFilter
+from shared.ports import ListCursor, RunFilter
 from shared.usecases.submit import IdempotencyKey
-from shared.web.cursor import read_cursor, read_place
+from shared.web.cursor import decode_channel_cursor, decode_list_cursor
 from shared.web.errors import NotJson
 
 DEFAULT_LIMIT = 20
@@ -83,7 +83,7 @@ class ListQuery:
     wanted: RunFilter
     limit: int
     offset: int
-    after: Position | None
+    after: ListCursor | None
 
 
 def user_run_query(given: Mapping[str, str], caller: Profile) -> ListQuery:
@@ -109,7 +109,7 @@ def _query(given: Mapping[str, str], wanted: RunFilter) -> ListQuery:
         wanted=wanted,
         limit=min(_whole_number(given, "limit", default=DEFAULT_LIMIT, least=1), MOST_LIMIT),
         offset=_whole_number(given, "offset", default=0, least=0, most=MOST_OFFSET),
-        after=read_cursor(cursor, wanted) if cursor else None,
+        after=decode_list_cursor(cursor, wanted) if cursor else None,
     )
 
 
@@ -147,17 +147,17 @@ def channel(caller: Profile, text: str) -> Channel:
     return channel_for(caller, text)
 
 
-def place_in(channel: Channel, request: Request) -> Place | None:
+def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
     """Where a channel's stream resumes: the browser's own Last-Event-ID, which is newer, or `?starting_after=`."""
     now, known = datetime.now(UTC), request.headers.get("last-event-id")
     try:
         if known:
-            return read_place(known, channel, now=now)
+            return decode_channel_cursor(known, channel, now=now)
     except InvalidRequest as error:
         if error.code == "update_too_old":
             raise
     given = request.query_params.get("starting_after")
-    return read_place(given, channel, now=now) if given else None
+    return decode_channel_cursor(given, channel, now=now) if given else None
 
 
 def wait(request: Request) -> timedelta | None:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from shared.domain.progress import until_next_check
 from shared.domain.run import Event, Failure, Kind, Run
 from shared.usecases.read import Page
-from shared.web.cursor import make_cursor
+from shared.web.cursor import encode_list_cursor
 from shared.web.parse import ListQuery
 
 SUBMITTED = "Job submitted successfully. Use job_id to poll for results."
@@ -131,7 +131,7 @@ def _come_again(run: Run) -> dict[str, str]:
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
-    following = make_cursor(page.following, query.wanted) if page.following else None
+    following = encode_list_cursor(page.following, query.wanted) if page.following else None
     counts = {"total": page.total, "limit": query.limit, "offset": query.offset, "next_cursor": following}
     return JSONResponse({"success": True, **shown, **counts})
 

@@ -9,13 +9,13 @@ from typing import Any
 from starlette.responses import Response, StreamingResponse
 
 from shared import log
-from shared.domain.channel import Channel, Place, channel_for
+from shared.domain.channel import Channel, ChannelCursor, channel_for
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.errors import ChannelNotFound, ServiceError, StoreUnavailable
 from shared.usecases.watch import updates
 from shared.web import render
-from shared.web.cursor import make_place
+from shared.web.cursor import encode_channel_cursor
 from shared.web.errors import error_body
 from shared.wiring import Services
 
@@ -47,7 +47,7 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str
         yield message(event.type, render.event(event, current, content), event_id=str(event.sequence))
 
 
-def stream_channel(services: Services, channel: Channel, who: Who, *, after: Place | None) -> StreamingResponse:
+def stream_channel(services: Services, channel: Channel, who: Who, *, after: ChannelCursor | None) -> StreamingResponse:
     """Every event of every run of the channel, for as long as the client listens."""
 
     async def still_a_member() -> Profile:
@@ -61,15 +61,15 @@ def stream_channel(services: Services, channel: Channel, who: Who, *, after: Pla
     return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
 
 
-async def _channel_events(services: Services, channel: Channel, after: Place | None) -> AsyncIterator[str]:
+async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[str]:
     yield "retry: 2000\n\n"
     async for update in services.watch_channel(channel, after=after):
         if update is None:
             yield ": still here\n\n"
             continue
-        event, run, place = update
+        event, run, cursor = update
         content = await services.read.input_of(run)
-        yield message(event.type, render.event(event, run, content), event_id=make_place(place, channel))
+        yield message(event.type, render.event(event, run, content), event_id=encode_channel_cursor(cursor, channel))
 
 
 def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:

@@ -15,11 +15,11 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
-from shared.ports import Position, RunFilter
+from shared.ports import ListCursor, RunFilter
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
-POSITION = Position(created_at=datetime.now(UTC), run_id=a_run().id)
+POSITION = ListCursor(created_at=datetime.now(UTC), run_id=a_run().id)
 
 
 class Recorder(FirestoreRunStore):

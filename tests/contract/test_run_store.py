@@ -17,7 +17,7 @@ from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Kind, ModelRef, Run, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 from tests.contract.runs import NOW, a_run
 from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
@@ -287,7 +287,7 @@ async def test_lists_are_newest_first_and_pages_neither_skip_nor_repeat_while_ru
     after = None
     while page := await backend.store.list_runs(JOBS, limit=3, after=after):
         seen += [run.id for run in page]
-        after = Position(created_at=page[-1].created_at, run_id=page[-1].id)
+        after = ListCursor(created_at=page[-1].created_at, run_id=page[-1].id)
         await backend.store.create(a_run(created_at=NOW + timedelta(days=1)))
     expected = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
     assert seen == [run.id for run in expected]

@@ -26,7 +26,7 @@ from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import TERMINAL, Run, Status
 from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 RUNS = "llm_runs"
 KEYS = "idempotency_keys"
@@ -117,7 +117,7 @@ class FirestoreRunStore:
             return await self._saved_after_all(kept, or_else=StoreUnavailable())
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
         query = (
             self._matching(wanted)

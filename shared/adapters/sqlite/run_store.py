@@ -15,7 +15,7 @@ from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 _LATEST = "9999"
 _OPEN = "('pending', 'processing')"
@@ -110,7 +110,7 @@ class SqliteRunStore:
         return replace(run, revision=revision)
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
         where, values = _where(wanted)
         if after is not None:
