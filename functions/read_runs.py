@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
-from shared.web import auth, parse, questions, render, sessions, sse
-from shared.web.questions import About
+from shared.web import auth, parse, render, root_query, sessions, sse
+from shared.web.root_query import Target
 from shared.web.routes import Endpoint, Route, Routes
 
 
@@ -67,7 +67,7 @@ async def stream_run(request: Request, run_uuid: str) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    return sse.stream(services, run, auth.again(request, services), after=parse.starting_after(request))
+    return sse.stream(services, run, auth.reauthenticate(request, services), after=parse.starting_after(request))
 
 
 async def stream_channel(request: Request, channel: str) -> Response:
@@ -75,7 +75,7 @@ async def stream_channel(request: Request, channel: str) -> Response:
     caller = await auth.caller(request, services)
     wanted = parse.channel(caller, channel)
     after = parse.channel_cursor(wanted, request)
-    return sse.stream_channel(services, wanted, auth.again(request, services), after=after)
+    return sse.stream_channel(services, wanted, auth.reauthenticate(request, services), after=after)
 
 
 async def list_overdue(request: Request) -> Response:
@@ -92,15 +92,15 @@ def _filters(request: Request, given: Mapping[str, str] | None) -> Mapping[str, 
 async def read_any(request: Request) -> Response:
     """At the function's root, where gcloud posts to: the body says what path and query say elsewhere."""
     await auth.caller(request, wiring.services())
-    asked = questions.asked(await parse.json_object(request, most_input_bytes=0, if_empty=b"{}"))
-    return await ANSWER_TO[asked.about](request, asked.given)
+    query = root_query.parse_root_query(await parse.json_object(request, most_input_bytes=0, if_empty=b"{}"))
+    return await ENDPOINT_BY_TARGET[query.target](request, query.filters)
 
 
-ANSWER_TO: Mapping[About, Endpoint] = {
-    About.USER_RUN: get_user_run,
-    About.JOB: get_job_status,
-    About.USER_RUNS: list_user_runs,
-    About.JOBS: list_jobs,
+ENDPOINT_BY_TARGET: Mapping[Target, Endpoint] = {
+    Target.USER_RUN: get_user_run,
+    Target.JOB: get_job_status,
+    Target.USER_RUNS: list_user_runs,
+    Target.JOBS: list_jobs,
 }
 
 ROUTES = Routes(

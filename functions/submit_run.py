@@ -32,7 +32,7 @@ async def submit_any(request: Request) -> Response:
 
 
 async def _submit(
-    request: Request, read: submissions.Reader, *, streamable: bool = True, stream_by_default: bool = False
+    request: Request, read: submissions.Parser, *, streamable: bool = True, stream_by_default: bool = False
 ) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
@@ -43,7 +43,9 @@ async def _submit(
     auth.require_group(caller, submissions.GROUP_FOR.get(submission.kind))
     run, replayed = await services.submit(caller, submission, key=key)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
-        return sse.stream(services, run, auth.again(request, services), headers=render.replay_headers(replayed))
+        return sse.stream(
+            services, run, auth.reauthenticate(request, services), headers=render.replay_headers(replayed)
+        )
     wait = parse.wait(request)
     if wait is None:
         return render.accepted(run, headers=render.replay_headers(replayed))

@@ -25,7 +25,7 @@ async def caller(request: Request, services: Services, *, group: str | None = No
     return profile
 
 
-def again(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
+def reauthenticate(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
     """For requests that last: who is calling by then."""
     return partial(caller, request, services)
 

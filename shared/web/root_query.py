@@ -14,7 +14,7 @@ PAGE = ("status", "limit", "offset", "cursor")
 JOBS_ONLY = ("job_type", "question_id")
 
 
-class About(StrEnum):
+class Target(StrEnum):
     """By the field, or the `kind`, that tells."""
 
     USER_RUN = "run_uuid"
@@ -23,38 +23,40 @@ class About(StrEnum):
     JOBS = "job"
 
 
-KINDS = (About.JOBS, About.USER_RUNS)
+KINDS = (Target.JOBS, Target.USER_RUNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    about: About
-    given: Any
+class RootQuery:
+    target: Target
+    filters: Any
     """The id of the one run; or of a list the filters, all as text like those of a query."""
 
 
-def asked(body: Mapping[str, Any]) -> Question:
+def parse_root_query(body: Mapping[str, Any]) -> RootQuery:
     """About one run by `run_uuid` or `job_id`, else a list, of jobs if `kind` says nothing else.
 
     Raises InvalidRequest.
     """
     fields = Fields(body)
-    ids = {about: fields.optional_text(about, longest=LONGEST_ID) for about in (About.USER_RUN, About.JOB)}
+    ids = {about: fields.optional_text(about, longest=LONGEST_ID) for about in (Target.USER_RUN, Target.JOB)}
     named = [about for about, run_id in ids.items() if run_id is not None]
     if len(named) > 1:
-        raise InvalidRequest("give either run_uuid or job_id, not both", field=About.JOB)
+        raise InvalidRequest("give either run_uuid or job_id, not both", field=Target.JOB)
     if named:
         _refuse(fields, ("kind", *PAGE, *JOBS_ONLY), f"is for lists and does not go with {named[0]}")
         fields.done()
-        return Question(about=named[0], given=ids[named[0]])
-    about = About(fields.choice("kind", KINDS)) if fields.raw("kind") is not None else About.JOBS
-    if about is About.USER_RUNS:
-        _refuse(fields, JOBS_ONLY, f"is for jobs and does not go with kind {about}")
+        return RootQuery(target=named[0], filters=ids[named[0]])
+    target = Target(fields.choice("kind", KINDS)) if fields.raw("kind") is not None else Target.JOBS
+    if target is Target.USER_RUNS:
+        _refuse(fields, JOBS_ONLY, f"is for jobs and does not go with kind {target}")
     given = {name: fields.raw(name) for name in (*PAGE, *JOBS_ONLY)}
     fields.done()
     if not isinstance(given["question_id"], str | None):
         raise InvalidRequest("question_id must be a string", field="question_id")
-    return Question(about=about, given={name: _as_text(value) for name, value in given.items() if value is not None})
+    return RootQuery(
+        target=target, filters={name: _as_text(value) for name, value in given.items() if value is not None}
+    )
 
 
 def _refuse(fields: Fields, names: tuple[str, ...], why: str) -> None:

@@ -20,19 +20,26 @@ from shared.web.errors import error_body
 from shared.wiring import Services
 
 HEADERS = {"X-Accel-Buffering": "no"}
-LET_IN_SECONDS = 60.0
+REAUTHENTICATION_SECONDS = 60.0
 
-Who = Callable[[], Awaitable[Profile]]
+Authenticate = Callable[[], Awaitable[Profile]]
 """Who is listening, as the request's credentials say now. Raises Unauthenticated or Forbidden."""
 
 
 def stream(
-    services: Services, run: Run, who: Who, *, after: int = 0, headers: Mapping[str, str] | None = None
+    services: Services,
+    run: Run,
+    authenticate: Authenticate,
+    *,
+    after: int = 0,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Every event behind `after`, until the run is complete; 204, for browsers to stop asking, when there is none."""
     if run.is_complete and not updates(run, after=after):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=dict(headers or {}))
-    body = _with_error(while_let_in(_events(services, run, after), who), request_id=log.current("request_id"))
+    body = _with_error(
+        with_periodic_auth(_events(services, run, after), authenticate), request_id=log.current("request_id")
+    )
     return StreamingResponse(body, media_type="text/event-stream", headers={**HEADERS, **(headers or {})})
 
 
@@ -47,16 +54,18 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str
         yield message(event.type, render.event(event, current, content), event_id=str(event.sequence))
 
 
-def stream_channel(services: Services, channel: Channel, who: Who, *, after: ChannelCursor | None) -> StreamingResponse:
+def stream_channel(
+    services: Services, channel: Channel, authenticate: Authenticate, *, after: ChannelCursor | None
+) -> StreamingResponse:
     """Every event of every run of the channel, for as long as the client listens."""
 
     async def still_a_member() -> Profile:
-        caller = await who()
+        caller = await authenticate()
         if channel_for(caller, channel.name) != channel:
             raise ChannelNotFound
         return caller
 
-    events = while_let_in(_channel_events(services, channel, after), still_a_member)
+    events = with_periodic_auth(_channel_events(services, channel, after), still_a_member)
     body = _with_error(events, request_id=log.current("request_id"))
     return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
 
@@ -77,13 +86,15 @@ def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) 
     return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-async def while_let_in(parts: AsyncIterator[str], who: Who, *, every: float = LET_IN_SECONDS) -> AsyncIterator[str]:
+async def with_periodic_auth(
+    parts: AsyncIterator[str], authenticate: Authenticate, *, every: float = REAUTHENTICATION_SECONDS
+) -> AsyncIterator[str]:
     """A stream may outlive a session, or a membership: now and then it is asked again who listens."""
     clock = asyncio.get_running_loop().time
     asked_at = clock()
     async for part in parts:
         if clock() - asked_at >= every:
-            await who()
+            await authenticate()
             asked_at = clock()
         yield part
 

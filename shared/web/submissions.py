@@ -8,7 +8,7 @@ from shared.domain.run import Kind
 from shared.domain.submission import Submission
 from shared.errors import InvalidRequest
 
-Reader = Callable[[Mapping[str, Any], int], Submission]
+Parser = Callable[[Mapping[str, Any], int], Submission]
 """(body, the most bytes of input) to a valid submission. Raises InvalidRequest, InputTooLarge."""
 GROUP_FOR = {Kind.ADMIN_RUN: "users"}
 """The group whose members only may submit that kind."""
@@ -32,7 +32,7 @@ def trainer_analysis(body: Mapping[str, Any], most_input_bytes: int) -> Submissi
 
 def by_fields(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
     """Whichever of them the body's fields tell of: each has fields that no other has."""
-    meant = {_READER_TOLD_BY[name] for name, value in body.items() if name in _READER_TOLD_BY and value is not None}
+    meant = {PARSER_BY_FIELD[name] for name, value in body.items() if name in PARSER_BY_FIELD and value is not None}
     if len(meant) != 1:
         raise InvalidRequest(
             "the fields do not tell what to submit: give either text, or input_text, or job_type and input_data, "
@@ -41,7 +41,7 @@ def by_fields(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
     return meant.pop()(body, most_input_bytes)
 
 
-_READER_TOLD_BY: Mapping[str, Reader] = {
+PARSER_BY_FIELD: Mapping[str, Parser] = {
     "text": admin_run,
     "input_text": user_run,
     "job_type": job,
