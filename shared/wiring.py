@@ -14,7 +14,7 @@ from shared import log
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
-from shared.domain.submission import Terms
+from shared.domain.submission import RunPolicy
 from shared.ports import (
     Clock,
     DeadLetters,
@@ -229,7 +229,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             queue=backend.queue,
             directory=backend.directory,
             clock=clock,
-            terms=_terms(settings),
+            policy=_policy(settings),
             limits=settings.limits,
             new_id=lambda: str(uuid4()),
         ),
@@ -258,8 +258,8 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
     )
 
 
-def _terms(settings: Settings) -> Terms:
-    return Terms(deadlines=settings.deadlines, retention=settings.retention, pending_grace=settings.pending_grace)
+def _policy(settings: Settings) -> RunPolicy:
+    return RunPolicy(deadlines=settings.deadlines, retention=settings.retention, pending_grace=settings.pending_grace)
 
 
 def _leases(settings: Settings) -> Leases:

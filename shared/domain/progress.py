@@ -11,7 +11,7 @@ from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
 FIRST_RETRY = timedelta(seconds=1)
 LONGEST_RETRY = timedelta(seconds=60)
 MOST_UNREADABLE = 5
-FAULTS_TOLD = 3
+MAX_RECORDED_FAULTS = 3
 MOST_UNKNOWN = 5
 """One odd answer ends no run: a job may be unknown for a moment after it was taken, or behind a bad proxy."""
 LEAST_PROGRESS = 0.05
@@ -140,7 +140,7 @@ def _after_trouble(run: Run, trouble: LlmUnavailable, now: datetime) -> Step:
     if trouble.code == "llm_job_unknown" and repeats >= MOST_UNKNOWN:
         return Fail(error=Failure(code=trouble.code, message="The LLM no longer knows this job."))
     delay = max(until_next_check(run, now), min(trouble.retry_after or timedelta(0), LONGEST_RETRY))
-    told = run.faults >= FAULTS_TOLD and trouble.code not in ("llm_unreadable", "llm_job_unknown")
+    told = run.faults >= MAX_RECORDED_FAULTS and trouble.code not in ("llm_unreadable", "llm_job_unknown")
     return CheckLater(delay=delay, changed=None if told else run.troubled(now, reason=trouble.code, delay=delay))
 
 

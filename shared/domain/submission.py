@@ -42,7 +42,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class RunPolicy:
     """What the operator settled for every run: time limits and how long a run is kept."""
 
     deadlines: Mapping[str, timedelta]
@@ -160,11 +160,11 @@ def new_run(
     organization: Organization,
     model: Model | None,
     prior: Run | None,
-    terms: Terms,
+    policy: RunPolicy,
     now: datetime,
 ) -> Run:
     """The run as it is recorded. A re-run without languages of its own takes those of the run before it."""
-    deadline_at = now + terms.deadline(submission)
+    deadline_at = now + policy.deadline(submission)
     return Run(
         id=run_id,
         kind=submission.kind,
@@ -177,8 +177,8 @@ def new_run(
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,
-        expires_at=deadline_at + terms.retention,
-        due_at=min(now + terms.pending_grace, deadline_at),
+        expires_at=deadline_at + policy.retention,
+        due_at=min(now + policy.pending_grace, deadline_at),
         shard=crc32(run_id.encode()) % SHARDS,
         root_run_id=prior.root_run_id if prior else run_id,
         prior_run_id=prior.id if prior else None,

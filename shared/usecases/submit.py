@@ -9,7 +9,7 @@ from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
 from shared.domain.run import Run
-from shared.domain.submission import Submission, Terms, new_run
+from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import (
     ConfigurationError,
     Forbidden,
@@ -37,7 +37,7 @@ class SubmitRun:
     queue: RunQueue
     directory: Directory
     clock: Clock
-    terms: Terms
+    policy: RunPolicy
     limits: Limits
     new_id: Callable[[], str]
 
@@ -58,7 +58,7 @@ class SubmitRun:
             organization=await self._organization(caller, submission),
             model=await self._model(submission),
             prior=await self._prior(caller, submission, now),
-            terms=self.terms,
+            policy=self.policy,
             now=now,
         )
         earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)

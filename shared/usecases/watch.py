@@ -11,7 +11,7 @@ from shared.domain.run import Event, Run
 from shared.ports import Clock, RunWatcher
 
 SILENCE_SECONDS = 15.0
-UNTOLD = "run.late_result"
+INTERNAL_EVENT = "run.late_result"
 """Of the history, but no update."""
 
 
@@ -70,4 +70,4 @@ class WatchChannel:
 
 def updates(run: Run, *, after: int = 0) -> list[Event]:
     """What of the run's history behind that sequence is told."""
-    return [event for event in run.events if event.sequence > after and event.type != UNTOLD]
+    return [event for event in run.events if event.sequence > after and event.type != INTERNAL_EVENT]

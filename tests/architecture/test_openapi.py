@@ -17,7 +17,7 @@ from shared.domain.run import Kind, Status
 from shared.errors import ServiceError
 from shared.usecases.bury import UNDELIVERABLE
 from shared.usecases.read import MOST_OVERDUE
-from shared.usecases.watch import UNTOLD
+from shared.usecases.watch import INTERNAL_EVENT
 from shared.web import cors, parse, render, sessions
 from shared.web.errors import STATUS_OF
 from shared.web.routes import Routes
@@ -235,7 +235,7 @@ def test_names_are_those_of_the_code() -> None:
     assert schema("JobType")["enum"] == list(submission.JOB_TYPES)
     assert set(schema("Job")["properties"]["job_type"]["enum"]) == {*submission.JOB_TYPES, "admin_run", "user_run"}
     written = "".join((ROOT / f"shared/domain/{name}.py").read_text() for name in ("run", "submission")).split('"')
-    events = {word for word in written if word.startswith("run.")} - {UNTOLD}
+    events = {word for word in written if word.startswith("run.")} - {INTERNAL_EVENT}
     assert set(schema("UpdateType")["enum"]) == events
 
 
