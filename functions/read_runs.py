@@ -92,7 +92,7 @@ def _filters(request: Request, given: Mapping[str, str] | None) -> Mapping[str, 
 async def read_any(request: Request) -> Response:
     """At the function's root, where gcloud posts to: the body says what path and query say elsewhere."""
     await auth.caller(request, wiring.services())
-    query = root_query.parse_root_query(await parse.json_object(request, most_input_bytes=0, if_empty=b"{}"))
+    query = root_query.parse_root_query(await parse.json_object(request, max_input_bytes=0, if_empty=b"{}"))
     return await ENDPOINT_BY_TARGET[query.target](request, query.filters)
 
 

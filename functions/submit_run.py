@@ -36,10 +36,10 @@ async def _submit(
 ) -> Response:
     services = wiring.services()
     caller = await auth.caller(request, services)
-    most_bytes = services.settings.most_input_bytes
-    body = await parse.json_object(request, most_input_bytes=most_bytes)
+    max_bytes = services.settings.max_input_bytes
+    body = await parse.json_object(request, max_input_bytes=max_bytes)
     key = parse.idempotency_key(request, caller, body)
-    submission = read(body, most_bytes)
+    submission = read(body, max_bytes)
     auth.require_group(caller, submissions.GROUP_FOR.get(submission.kind))
     run, replayed = await services.submit(caller, submission, key=key)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):

@@ -122,17 +122,17 @@ class IdempotencyKeyBusy(CallerError):
 
 
 class TooManyRuns(CallerError):
-    """`limit` names it and `most` is its height, by `window` if it is of a time; `retry_after`: when to try again."""
+    """`limit` is its name, `maximum` its value, in each `window` if it has one; `retry_after`: when to try again."""
 
     code = "too_many_runs"
     retriable = True
 
     def __init__(
-        self, message: str, *, code: str, limit: str, most: int, window: timedelta | None, retry_after: timedelta
+        self, message: str, *, code: str, limit: str, maximum: int, window: timedelta | None, retry_after: timedelta
     ) -> None:
         super().__init__(message, code=code)
         self.limit = limit
-        self.most = most
+        self.maximum = maximum
         self.window = window
         self.retry_after = retry_after
 

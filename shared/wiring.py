@@ -105,7 +105,7 @@ class Services:
 def settings() -> Settings:
     """Raises ConfigurationError."""
     current = _given.pop() if _given else from_environment()
-    log.configure(least=current.log_level, project=current.project)
+    log.configure(minimum=current.log_level, project=current.project)
     return current
 
 

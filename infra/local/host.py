@@ -169,7 +169,7 @@ def main() -> int:
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), least=settings.log_level)
+    log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), minimum=settings.log_level)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings, sockets, options))

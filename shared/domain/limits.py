@@ -25,23 +25,23 @@ def minute_of(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-def too_many_submits(most: int, now: datetime) -> TooManyRuns:
+def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
     return TooManyRuns(
-        f"You may submit {most} runs a minute; try again in the next one.",
+        f"You may submit {maximum} runs a minute; try again in the next one.",
         code="too_many_submits",
         limit="submits",
-        most=most,
+        maximum=maximum,
         window=WINDOW,
         retry_after=minute_of(now) + WINDOW - now,
     )
 
 
-def too_many_open_runs(most: int) -> TooManyRuns:
+def too_many_open_runs(maximum: int) -> TooManyRuns:
     return TooManyRuns(
-        f"Your organization has {most} open runs, as many as it may; try again when one has ended.",
+        f"Your organization has {maximum} open runs, as many as it may; try again when one has ended.",
         code="too_many_open_runs",
         limit="open-runs",
-        most=most,
+        maximum=maximum,
         window=None,
         retry_after=OPEN_RUNS_PAUSE,
     )

@@ -9,12 +9,12 @@ from shared.domain.run import Failure, Run, Status
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
 
 FIRST_RETRY = timedelta(seconds=1)
-LONGEST_RETRY = timedelta(seconds=60)
-MOST_UNREADABLE = 5
+MAX_RETRY = timedelta(seconds=60)
+MAX_UNREADABLE = 5
 MAX_RECORDED_FAULTS = 3
-MOST_UNKNOWN = 5
+MAX_UNKNOWN = 5
 """One odd answer ends no run: a job may be unknown for a moment after it was taken, or behind a bad proxy."""
-LEAST_PROGRESS = 0.05
+MIN_PROGRESS = 0.05
 
 
 # --- what may be observed of the LLM; an LlmUnavailable or LlmRefused may be observed as well ---
@@ -130,16 +130,16 @@ def _while_running(run: Run, observed: Accepted | Running, now: datetime) -> Ste
 def _after_trouble(run: Run, trouble: LlmUnavailable, now: datetime) -> Step:
     """Without a provider job: try again with growing gaps. With one: it is only ever checked."""
     repeats = run.repeats + 1 if run.trouble == trouble.code else 1
-    if trouble.code == "llm_unreadable" and repeats >= MOST_UNREADABLE:
+    if trouble.code == "llm_unreadable" and repeats >= MAX_UNREADABLE:
         return Fail(error=Failure(code=trouble.code, message=trouble.message))
     delay = min(_backoff(max(run.faults, run.attempt - 1), trouble.retry_after), run.deadline_at - now)
     if run.provider_job_id is None:
         return Retry(delay=delay, changed=run.troubled(now, reason=trouble.code, delay=delay))
     if trouble.code == "llm_job_failed":
         return Retry(delay=delay, changed=run.restarted(now, reason=trouble.code, delay=delay))
-    if trouble.code == "llm_job_unknown" and repeats >= MOST_UNKNOWN:
+    if trouble.code == "llm_job_unknown" and repeats >= MAX_UNKNOWN:
         return Fail(error=Failure(code=trouble.code, message="The LLM no longer knows this job."))
-    delay = max(until_next_check(run, now), min(trouble.retry_after or timedelta(0), LONGEST_RETRY))
+    delay = max(until_next_check(run, now), min(trouble.retry_after or timedelta(0), MAX_RETRY))
     told = run.faults >= MAX_RECORDED_FAULTS and trouble.code not in ("llm_unreadable", "llm_job_unknown")
     return CheckLater(delay=delay, changed=None if told else run.troubled(now, reason=trouble.code, delay=delay))
 
@@ -152,10 +152,10 @@ def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -
 
 
 def _moved(before: float | None, after: float | None) -> bool:
-    return after is not None and after - (before or 0.0) >= LEAST_PROGRESS
+    return after is not None and after - (before or 0.0) >= MIN_PROGRESS
 
 
 def _backoff(faults: int, retry_after: timedelta | None) -> timedelta:
     """1, 2, 4, … 60 seconds, or as long as the LLM asks for."""
     growing: timedelta = FIRST_RETRY * 2 ** min(faults, 10)
-    return max(min(growing, LONGEST_RETRY), retry_after or timedelta(0))
+    return max(min(growing, MAX_RETRY), retry_after or timedelta(0))

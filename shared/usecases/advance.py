@@ -22,10 +22,10 @@ from shared.domain.progress import (
 from shared.domain.run import Failure, Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
+from shared.usecases.save_final_run import MAX_TRIES, SaveFinalRun
 
-SHORTEST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=30)
+MIN_PAUSE = timedelta(seconds=1)
+MAX_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class AdvanceRun:
     async def _come_back(self, run: Run) -> None:
         """No room here and now: a function does not wait, and what was not learnt is not written."""
         now = self.clock.now()
-        pause = min(max((now - run.updated_at) / 4, SHORTEST_PAUSE), LONGEST_PAUSE)
+        pause = min(max((now - run.updated_at) / 4, MIN_PAUSE), MAX_PAUSE)
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=f"room-{round(now.timestamp() * 1000)}")
         await self.scheduler.schedule(recheck, at=now + pause)
 
@@ -90,7 +90,7 @@ class AdvanceRun:
 
     async def _settle(self, run: Run, observed: Observation, checks: int) -> None:
         """Saves what follows from the observation; decides again if somebody else wrote to the run first."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             now = self.clock.now()
             step = decide(run, observed, now)
             try:

@@ -7,7 +7,7 @@ from shared import log
 from shared.domain.run import Failure
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import Clock, DeadLetters, RunStore
-from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
+from shared.usecases.save_final_run import MAX_TRIES, SaveFinalRun
 
 UNDELIVERABLE = Failure(
     code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True
@@ -34,7 +34,7 @@ class BuryRun:
 
     async def _fail(self, run_id: str) -> None:
         """A run whose provider job is at work goes on: its re-checks need no message."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             try:
                 run = await self.store.get(run_id)
                 if run.is_complete or run.provider_job_id is not None:

@@ -9,7 +9,7 @@ from shared.errors import StaleRun
 from shared.ports import Clock, LlmProvider
 from shared.usecases.advance import cancel_upstream
 from shared.usecases.read import ReadRuns
-from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
+from shared.usecases.save_final_run import MAX_TRIES, SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,7 @@ class CancelRun:
 
     async def __call__(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
         """(the run, whether this call cancelled it); a complete run stays as it is. Raises RunNotFound."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             run = await self.reader.get(caller, run_id)
             if run.is_complete:
                 return run, False

@@ -8,7 +8,7 @@ from shared.domain.run import Run
 from shared.errors import RunOpen, StaleRun
 from shared.ports import Clock
 from shared.usecases.read import ReadRuns
-from shared.usecases.save_final_run import MOST_TRIES, SaveFinalRun
+from shared.usecases.save_final_run import MAX_TRIES, SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class DeleteRun:
 
     async def __call__(self, caller: Profile, run_id: str) -> Run:
         """The run without its content; deleting it again changes nothing. Raises RunNotFound, RunOpen."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             run = await self.reader.get(caller, run_id)
             if not run.is_complete:
                 raise RunOpen

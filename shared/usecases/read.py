@@ -12,7 +12,7 @@ from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound
 from shared.ports import Clock, ListCursor, RunFilter, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
-MOST_OVERDUE = 100
+MAX_OVERDUE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,5 +67,5 @@ class ReadRuns:
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
         for shard, complete in product(range(SHARDS), (False, True)):
-            found += await self.store.due_runs(shard, complete=complete, before=before, limit=MOST_OVERDUE)
-        return sorted(found, key=lambda run: (run.is_complete, run.due_at or before, run.id))[:MOST_OVERDUE]
+            found += await self.store.due_runs(shard, complete=complete, before=before, limit=MAX_OVERDUE)
+        return sorted(found, key=lambda run: (run.is_complete, run.due_at or before, run.id))[:MAX_OVERDUE]

@@ -17,8 +17,8 @@ from shared.ports import Clock, ResultCache, RunStore
 KEPT_FOR = timedelta(days=1)
 """From the end of the run, whenever it is put."""
 LAST_MOMENT = timedelta(seconds=1)
-MOST_BYTES = 8 * 1024 * 1024
-MOST_TRIES = 8
+MAX_BYTES = 8 * 1024 * 1024
+MAX_TRIES = 8
 """Of all who save a run that others may save first."""
 
 
@@ -44,7 +44,7 @@ class SaveFinalRun:
 
     async def reconcile_cache(self, run_id: str) -> None:
         """Makes the cache show what is stored, for one that may show what was never saved."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             run = await self.store.get(run_id)
             shown = await self._show(run)
             if await (self._is_stored(run) if shown else self._is_left_to_the_sweeper(run)):
@@ -70,7 +70,7 @@ class SaveFinalRun:
         if not run.is_complete or run.deleted_at is not None:
             return None
         content = self.show(run).encode(errors="replace")
-        if len(content) <= MOST_BYTES:
+        if len(content) <= MAX_BYTES:
             return content.decode()
         log.warning("result too large for the cache", run_id=run.id)
         return None

@@ -21,9 +21,9 @@ from shared.usecases.advance import recheck_of
 from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
-MOST_PAGES = 20
+MAX_PAGES = 20
 MAX_CACHED = 500
-MOST_FORGOTTEN = 500
+MAX_FORGOTTEN = 500
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class SweepRuns:
             if run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
         await self._refresh_cache(turn, now, swept)
-        swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
+        swept.forgotten = await self.store.forget_expired(now, limit=MAX_FORGOTTEN)
         if swept != Swept():
             log.info("swept", **asdict(swept))
         return swept
@@ -76,7 +76,7 @@ class SweepRuns:
 
     async def _due_runs(self, shard: int, *, before: datetime | None, complete: bool = False) -> AsyncIterator[Run]:
         last: Run | None = None
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             runs = await self.store.due_runs(shard, complete=complete, before=before, after=last, limit=PAGE)
             for run in runs:
                 yield run

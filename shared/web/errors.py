@@ -97,6 +97,6 @@ def _limit_headers(error: errors.TooManyRuns) -> dict[str, str]:
     window = f";w={round(error.window.total_seconds())}" if error.window else ""
     return {
         "Retry-After": str(seconds),
-        "RateLimit-Policy": f'"{error.limit}";q={error.most}{window}',
+        "RateLimit-Policy": f'"{error.limit}";q={error.maximum}{window}',
         "RateLimit": f'"{error.limit}";r=0;t={seconds}',
     }

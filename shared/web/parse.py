@@ -22,21 +22,21 @@ from shared.web.cursor import decode_channel_cursor, decode_list_cursor
 from shared.web.errors import NotJson
 
 DEFAULT_LIMIT = 20
-MOST_LIMIT = 100
-MOST_OFFSET = 1000
-LONGEST_KEY = 255
-LONGEST_WAIT_SECONDS = 60
+MAX_LIMIT = 100
+MAX_OFFSET = 1000
+MAX_KEY_LENGTH = 255
+MAX_WAIT_SECONDS = 60
 SMALL_BODY_BYTES = 256 * 1024
-LONGEST_ESCAPE = 6
+MAX_ESCAPE_LENGTH = 6
 """JSON may spell one byte of text with six, as in \\u0041."""
 
 
-async def json_object(request: Request, *, most_input_bytes: int, if_empty: bytes = b"") -> Mapping[str, Any]:
+async def json_object(request: Request, *, max_input_bytes: int, if_empty: bytes = b"") -> Mapping[str, Any]:
     """The body; `if_empty` in its place when there is none. Raises NotJson, InputTooLarge, InvalidRequest."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson
-    content = await _content(request, most_input_bytes * LONGEST_ESCAPE + SMALL_BODY_BYTES)
+    content = await _content(request, max_input_bytes * MAX_ESCAPE_LENGTH + SMALL_BODY_BYTES)
     try:
         body = json.loads(content or if_empty, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -50,11 +50,11 @@ async def json_object(request: Request, *, most_input_bytes: int, if_empty: byte
     return body
 
 
-async def _content(request: Request, most_bytes: int) -> bytes:
+async def _content(request: Request, max_bytes: int) -> bytes:
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > most_bytes:
+        if len(content) > max_bytes:
             raise InputTooLarge("The body is too large.")
     return bytes(content)
 
@@ -107,8 +107,8 @@ def _query(given: Mapping[str, str], wanted: RunFilter) -> ListQuery:
     cursor = given.get("cursor") or None
     return ListQuery(
         wanted=wanted,
-        limit=min(_whole_number(given, "limit", default=DEFAULT_LIMIT, least=1), MOST_LIMIT),
-        offset=_whole_number(given, "offset", default=0, least=0, most=MOST_OFFSET),
+        limit=min(_whole_number(given, "limit", default=DEFAULT_LIMIT, minimum=1), MAX_LIMIT),
+        offset=_whole_number(given, "offset", default=0, minimum=0, maximum=MAX_OFFSET),
         after=decode_list_cursor(cursor, wanted) if cursor else None,
     )
 
@@ -125,11 +125,13 @@ def _choice(given: Mapping[str, str], name: str, choices: tuple[str, ...]) -> st
     return value
 
 
-def _whole_number(given: Mapping[str, str], name: str, *, default: int, least: int, most: int | None = None) -> int:
+def _whole_number(
+    given: Mapping[str, str], name: str, *, default: int, minimum: int, maximum: int | None = None
+) -> int:
     text = given.get(name) or str(default)
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
-    if number < least or (most is not None and number > most):
-        bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
+    if number < minimum or (maximum is not None and number > maximum):
+        bounds = f"from {minimum} to {maximum}" if maximum is not None else f"of {minimum} or more"
         raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
     return number
 
@@ -139,7 +141,7 @@ def starting_after(request: Request) -> int:
     known = request.headers.get("last-event-id", "")
     if known.isascii() and known.isdigit() and len(known) < 10:
         return int(known)
-    return _whole_number(request.query_params, "starting_after", default=0, least=0)
+    return _whole_number(request.query_params, "starting_after", default=0, minimum=0)
 
 
 def channel(caller: Profile, text: str) -> Channel:
@@ -166,7 +168,7 @@ def wait(request: Request) -> timedelta | None:
         name, _, value = preference.partition(";")[0].partition("=")
         digits = value.strip().strip('"')
         if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit() and len(digits) < 10:
-            return timedelta(seconds=min(int(digits), LONGEST_WAIT_SECONDS))
+            return timedelta(seconds=min(int(digits), MAX_WAIT_SECONDS))
     return None
 
 
@@ -177,8 +179,10 @@ def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) 
         return None
     header = headers[0].strip()
     key = header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
-    if len(headers) > 1 or not 1 <= len(key) <= LONGEST_KEY:
-        raise InvalidRequest(f"Idempotency-Key must be one of 1 to {LONGEST_KEY} characters", field="Idempotency-Key")
+    if len(headers) > 1 or not 1 <= len(key) <= MAX_KEY_LENGTH:
+        raise InvalidRequest(
+            f"Idempotency-Key must be one of 1 to {MAX_KEY_LENGTH} characters", field="Idempotency-Key"
+        )
     scope = [caller.user_id, request.url.path.rstrip("/"), key]
     return IdempotencyKey(key_hash=_hash(scope), body_hash=_hash(body))
 

@@ -19,7 +19,7 @@ from shared.web.auth import bearer_token
 from shared.web.errors import error_response
 from shared.wiring import Services
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ async def _refuse_strangers(request: Request, services: Services) -> Response | 
 
 
 async def _keep_poison(request: Request, services: Services, error: ServiceError, source: str) -> Response:
-    body = (await request.body())[:MOST_BODY_BYTES].decode(errors="replace")
+    body = (await request.body())[:MAX_BODY_BYTES].decode(errors="replace")
     headers = request.headers
     message_id = headers.get("x-cloudtasks-taskname") or headers.get("ce-id") or _message_id(body)
     log.error("poison message kept", code=error.code, message_id=message_id)

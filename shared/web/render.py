@@ -16,7 +16,7 @@ from shared.web.cursor import encode_list_cursor
 from shared.web.parse import ListQuery
 
 SUBMITTED = "Job submitted successfully. Use job_id to poll for results."
-MOST_RETRY_AFTER = 120
+MAX_RETRY_AFTER = 120
 
 
 def time(moment: datetime | None) -> str | None:
@@ -175,7 +175,7 @@ def _overdue(run: Run) -> dict[str, Any]:
 def retry_after(run: Run, now: datetime) -> int:
     """Seconds until there may be news: until the next re-check, or one while nothing is at work yet."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
-    return min(max(round(seconds + 0.5), 1), MOST_RETRY_AFTER)
+    return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
 
 
 def _error(error: Failure) -> dict[str, Any]:

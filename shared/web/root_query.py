@@ -9,7 +9,7 @@ from typing import Any
 from shared.domain.fields import Fields, whole
 from shared.errors import InvalidRequest
 
-LONGEST_ID = 255
+MAX_ID_LENGTH = 255
 PAGE = ("status", "limit", "offset", "cursor")
 JOBS_ONLY = ("job_type", "question_id")
 
@@ -39,7 +39,7 @@ def parse_root_query(body: Mapping[str, Any]) -> RootQuery:
     Raises InvalidRequest.
     """
     fields = Fields(body)
-    ids = {about: fields.optional_text(about, longest=LONGEST_ID) for about in (Target.USER_RUN, Target.JOB)}
+    ids = {about: fields.optional_text(about, max_length=MAX_ID_LENGTH) for about in (Target.USER_RUN, Target.JOB)}
     named = [about for about, run_id in ids.items() if run_id is not None]
     if len(named) > 1:
         raise InvalidRequest("give either run_uuid or job_id, not both", field=Target.JOB)

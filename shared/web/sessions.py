@@ -11,7 +11,7 @@ from shared.web import csrf, parse, render
 from shared.web.auth import COOKIE, bearer_token, session_cookie
 from shared.web.errors import error_response
 
-MOST_BODY_BYTES = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
 
 
 async def start(request: Request) -> Response:
@@ -48,8 +48,8 @@ async def csrf_token(request: Request) -> Response:
 
 
 async def _token_in_body(request: Request) -> str:
-    fields = Fields(await parse.json_object(request, most_input_bytes=MOST_BODY_BYTES))
-    token = fields.text("id_token", longest=MOST_BODY_BYTES)
+    fields = Fields(await parse.json_object(request, max_input_bytes=MAX_BODY_BYTES))
+    token = fields.text("id_token", max_length=MAX_BODY_BYTES)
     fields.done()
     return token
 

@@ -56,7 +56,7 @@ async def all_queries() -> list[Any]:
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
-    permit = Permit(scope="s", most=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
+    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
     return [*store.sent, lapsed(permits, permit, NOW)._to_protobuf()]
 
 

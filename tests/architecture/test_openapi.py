@@ -16,7 +16,7 @@ from shared.domain import fields, submission
 from shared.domain.run import Kind, Status
 from shared.errors import ServiceError
 from shared.usecases.bury import UNDELIVERABLE
-from shared.usecases.read import MOST_OVERDUE
+from shared.usecases.read import MAX_OVERDUE
 from shared.usecases.watch import INTERNAL_EVENT
 from shared.web import cors, parse, render, sessions
 from shared.web.errors import STATUS_OF
@@ -209,24 +209,24 @@ def test_pages_of_other_origins_may_send_and_read_every_header_that_is_described
 def test_numbers_are_those_of_the_code() -> None:
     parameters = document()["components"]["parameters"]
     limit, offset = parameters["Limit"]["schema"], parameters["Offset"]["schema"]
-    assert schema("UserText")["maxLength"] == submission.LONGEST_TEXT == 1500
-    assert schema("Name")["maxLength"] == schema("NameOrNull")["maxLength"] == submission.LONGEST_NAME == 255
-    assert schema("ChannelName")["maxLength"] == submission.LONGEST_NAME
+    assert schema("UserText")["maxLength"] == submission.MAX_TEXT_LENGTH == 1500
+    assert schema("Name")["maxLength"] == schema("NameOrNull")["maxLength"] == submission.MAX_NAME_LENGTH == 255
+    assert schema("ChannelName")["maxLength"] == submission.MAX_NAME_LENGTH
     assert schema("Language")["maxLength"] == fields.MAX_TAG_LENGTH
-    assert schema("DeadlineSeconds")["maximum"] == submission.LONGEST_DEADLINE_SECONDS
+    assert schema("DeadlineSeconds")["maximum"] == submission.MAX_DEADLINE_SECONDS
     files = schema("AdminRunSubmission")["properties"]["reference_file_ids"]
-    assert files["maxItems"] == submission.MOST_REFERENCE_FILES == 20
-    assert (limit["default"], offset["default"], offset["maximum"]) == (parse.DEFAULT_LIMIT, 0, parse.MOST_OFFSET)
-    assert (parse.DEFAULT_LIMIT, parse.MOST_LIMIT, parse.MOST_OFFSET) == (20, 100, 1000)
-    assert f"More than {parse.MOST_LIMIT} is read as {parse.MOST_LIMIT}" in parameters["Limit"]["description"]
+    assert files["maxItems"] == submission.MAX_REFERENCE_FILES == 20
+    assert (limit["default"], offset["default"], offset["maximum"]) == (parse.DEFAULT_LIMIT, 0, parse.MAX_OFFSET)
+    assert (parse.DEFAULT_LIMIT, parse.MAX_LIMIT, parse.MAX_OFFSET) == (20, 100, 1000)
+    assert f"More than {parse.MAX_LIMIT} is read as {parse.MAX_LIMIT}" in parameters["Limit"]["description"]
     for name, rows in (("UserRunList", "runs"), ("JobList", "jobs")):
         listed = schema(name)["properties"]
-        assert listed["limit"]["maximum"] == listed[rows]["maxItems"] == parse.MOST_LIMIT
-    assert schema("OverdueList")["properties"]["runs"]["maxItems"] == MOST_OVERDUE
-    assert parameters["IdempotencyKey"]["schema"]["maxLength"] == parse.LONGEST_KEY == 255
-    assert f"{parse.LONGEST_WAIT_SECONDS} at most" in parameters["Prefer"]["description"]
-    assert document()["components"]["headers"]["Retry-After"]["schema"]["maximum"] == render.MOST_RETRY_AFTER
-    assert schema("SessionRequest")["properties"]["id_token"]["maxLength"] == sessions.MOST_BODY_BYTES
+        assert listed["limit"]["maximum"] == listed[rows]["maxItems"] == parse.MAX_LIMIT
+    assert schema("OverdueList")["properties"]["runs"]["maxItems"] == MAX_OVERDUE
+    assert parameters["IdempotencyKey"]["schema"]["maxLength"] == parse.MAX_KEY_LENGTH == 255
+    assert f"{parse.MAX_WAIT_SECONDS} at most" in parameters["Prefer"]["description"]
+    assert document()["components"]["headers"]["Retry-After"]["schema"]["maximum"] == render.MAX_RETRY_AFTER
+    assert schema("SessionRequest")["properties"]["id_token"]["maxLength"] == sessions.MAX_BODY_BYTES
 
 
 def test_names_are_those_of_the_code() -> None:

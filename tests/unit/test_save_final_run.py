@@ -243,7 +243,7 @@ async def test_a_result_too_large_for_the_cache_is_left_out_with_a_line_in_the_l
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        object.__setattr__(world.save_final, "show", lambda run: "x" * (save_final_run.MOST_BYTES + 1))
+        object.__setattr__(world.save_final, "show", lambda run: "x" * (save_final_run.MAX_BYTES + 1))
         log.configure(stream=(written := io.StringIO()))
         await world.run_for(30)
         log.configure()

@@ -224,7 +224,7 @@ class World:
             "input_data": {"full_input": "hi"},
             **body,
         }
-        run, _ = await self.services.submit(DEMO, submission.job(whole, most_input_bytes=1 << 20))
+        run, _ = await self.services.submit(DEMO, submission.job(whole, max_input_bytes=1 << 20))
         return run
 
     async def deliver(self) -> None:

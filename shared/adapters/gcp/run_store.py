@@ -30,10 +30,10 @@ from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 RUNS = "llm_runs"
 KEYS = "idempotency_keys"
-MOST_TRIES = 8
+MAX_TRIES = 8
 CREATE_SECONDS = 20.0
 """All tries together."""
-LONGEST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.5
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
@@ -59,7 +59,7 @@ class FirestoreRunStore:
         """Whether the key, a permit or the store was in the way of a commit, is read afterwards: errors do not tell."""
         taken_at: Any = None
         key_is_busy = False
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if await self._try_to_create(run, permits, idempotency, taken_at):
                 return None
             if idempotency is not None:
@@ -224,7 +224,7 @@ class FirestoreRunStore:
                 except _IN_DOUBT:
                     return await self._exists(run.id)
         except StoreUnavailable:  # a crowd that wants the same places can look like this
-            await asyncio.sleep(uniform(0, LONGEST_PAUSE_SECONDS))
+            await asyncio.sleep(uniform(0, MAX_PAUSE_SECONDS))
             return await self._exists(run.id)
         return True
 

@@ -25,11 +25,11 @@ from shared.domain.channel import Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
-MOST_TARGETS = 100
+MAX_TARGETS = 100
 SILENCE_SECONDS = 60.0
 """A healthy stream is not silent for longer: Firestore sends its read time now and then."""
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 10.0
+MAX_PAUSE_SECONDS = 10.0
 
 
 class FirestoreRunWatcher:
@@ -71,7 +71,7 @@ class FirestoreRunWatcher:
         """A stream is of the loop it was opened in."""
         loop = asyncio.get_running_loop()
         for stream in self._streams:
-            if len(stream.feeds) < MOST_TARGETS and stream.loop is loop and not stream.closed:
+            if len(stream.feeds) < MAX_TARGETS and stream.loop is loop and not stream.closed:
                 return stream
         stream = _Stream(self._clients, self._silence_seconds)
         self._streams.append(stream)
@@ -127,7 +127,7 @@ class _Stream:
                 if isinstance(error, InvalidArgument):
                     self._forget_tokens()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
             await self._read_anew()
             self._requests = asyncio.Queue()
             for feed in self.feeds.values():

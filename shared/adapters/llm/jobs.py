@@ -16,7 +16,7 @@ from shared.errors import LlmRefused, LlmUnavailable
 SUBMIT_SECONDS = 10.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
-LONGEST_JOB_ID = 255
+MAX_JOB_ID_LENGTH = 255
 _RETRIABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
 
 
@@ -38,7 +38,7 @@ class JobsProtocol:
             body=_order(run, content, organization),
         )
         job_id = answer.body.get("job_id")
-        if not isinstance(job_id, str) or not 0 < len(job_id) <= LONGEST_JOB_ID:
+        if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
             raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
         return Accepted(provider_job_id=job_id)
 
