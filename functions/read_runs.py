@@ -16,7 +16,7 @@ async def get_user_run(request: Request, run_uuid: str) -> Response:
     services = wiring.services()
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    run = await services.watch.until_complete(run, within=wait)
+    run = await services.watch.until_terminal(run, within=wait)
     return render.one(run, render.user_run(run, await services.read.input_of(run)), headers=render.wait_headers(wait))
 
 
@@ -32,7 +32,7 @@ async def get_job_status(request: Request, job_id: str) -> Response:
     services = wiring.services()
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(job_id))
-    run = await services.watch.until_complete(run, within=wait)
+    run = await services.watch.until_terminal(run, within=wait)
     return render.one(run, render.job(run), headers=render.wait_headers(wait))
 
 

@@ -49,7 +49,7 @@ async def _submit(
     wait = parse.wait(request)
     if wait is None:
         return render.accepted(run, headers=render.replay_headers(replayed))
-    run = await services.watch.until_complete(run, within=wait)
+    run = await services.watch.until_terminal(run, within=wait)
     headers = {**render.replay_headers(replayed), **render.wait_headers(wait)}
     return render.accepted(run, await services.read.input_of(run), headers=headers)
 

@@ -39,7 +39,7 @@ class ServiceError(Exception):
     """`message` is one sentence that a front end may show: no internals, never the user's text."""
 
     code: str = "internal"
-    retriable: ClassVar[bool] = False
+    retryable: ClassVar[bool] = False
     default_message: ClassVar[str] = "Something went wrong."
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
@@ -116,7 +116,7 @@ class IdempotencyConflict(CallerError):
 
 
 class IdempotencyKeyBusy(CallerError):
-    retriable = True
+    retryable = True
     code = "idempotency_key_busy"
     default_message = "Another request with this Idempotency-Key is being accepted right now; try again."
 
@@ -125,7 +125,7 @@ class TooManyRuns(CallerError):
     """`limit` is its name, `maximum` its value, in each `window` if it has one; `retry_after`: when to try again."""
 
     code = "too_many_runs"
-    retriable = True
+    retryable = True
 
     def __init__(
         self, message: str, *, code: str, limit: str, maximum: int, window: timedelta | None, retry_after: timedelta
@@ -138,7 +138,7 @@ class TooManyRuns(CallerError):
 
 
 class TransientError(ServiceError):
-    retriable = True
+    retryable = True
 
 
 class StoreUnavailable(TransientError):

@@ -67,9 +67,10 @@ class RunStore(Protocol):
         same places; then nothing is known of whether the run is recorded.
         """
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
-        """The run, with an empty input when that is kept in parts; not `whole`, also without a result that is. Raises
-        RunNotFound.
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        """Returns the run. Its input is empty when it is kept in parts (see load_input).
+
+        With `with_result` False, a result that is kept in parts is left out (`Run.lacks_result`). Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
@@ -102,14 +103,14 @@ class RunStore(Protocol):
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
         """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
 
-        `complete`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
+        `terminal`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
         parts are left out; saving such a run keeps them.
         """
 

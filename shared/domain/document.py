@@ -28,7 +28,7 @@ def to_document(run: Run) -> dict[str, Any]:
         model=_plain(run.model),
         result=_plain(run.result),
         metrics=_plain(run.usage),
-        error=_plain(run.error),
+        error=_renamed(_plain(run.error), "retryable", "retriable"),
         events=[_plain(event) for event in run.events],
         processing_time=took.total_seconds() if took else None,
     )
@@ -51,7 +51,7 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
         model=_record(ModelRef, document["model"]),
         result=_result(document["result"]),
         usage=_record(Usage, document["metrics"]),
-        error=_record(Failure, document["error"]),
+        error=_record(Failure, _renamed(document["error"], "retriable", "retryable")),
         events=tuple(_record(Event, {**event, "at": read_time(event["at"])}) for event in document["events"]),
         revision=revision,
     )
@@ -60,6 +60,11 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
 
 def _record(kind: Any, values: Mapping[str, Any] | None) -> Any:
     return None if values is None else kind(**{name: values[name] for name in _NAMES[kind] if name in values})
+
+
+def _renamed(values: Mapping[str, Any] | None, old: str, new: str) -> dict[str, Any] | None:
+    """The stored name of a field is older than the one in the code."""
+    return None if values is None else {new if name == old else name: value for name, value in values.items()}
 
 
 def _result(values: Mapping[str, Any] | None) -> Result | None:

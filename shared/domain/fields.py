@@ -82,7 +82,7 @@ class Fields:
         return tuple(value)
 
     def optional_whole_number(self, name: str, *, minimum: int, maximum: int) -> int | None:
-        value = whole(self._take(name))
+        value = integral(self._take(name))
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
@@ -110,7 +110,7 @@ class Fields:
         return writable(name, value)
 
 
-def whole(value: Any) -> Any:
+def integral(value: Any) -> Any:
     """JSON knows one kind of number: 2.0 is 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

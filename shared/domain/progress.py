@@ -92,7 +92,7 @@ DEADLINE_EXCEEDED = Failure(code=DeadlineExceeded.code, message=DeadlineExceeded
 
 def decide(run: Run, observed: Observation, now: datetime) -> Step:
     """A result that is there is always taken, even past the deadline; otherwise the deadline ends every open run."""
-    if run.is_complete:
+    if run.is_terminal:
         return Nothing()
     if isinstance(observed, Finished):
         return Complete(result=observed.result, usage=observed.usage)

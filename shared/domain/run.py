@@ -47,7 +47,7 @@ class Failure:
 
     code: str
     message: str
-    retriable: bool = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Run:
     """The stored version this was read from, opaque; a save based on an old one is refused."""
 
     @property
-    def is_complete(self) -> bool:
+    def is_terminal(self) -> bool:
         return self.status in TERMINAL
 
     @property

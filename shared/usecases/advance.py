@@ -120,7 +120,7 @@ class AdvanceRun:
                 await self._save_ended(run.failed(now, error=error, checks=checks))
             case Nothing() | Start() | Check():
                 log.info("nothing to do", run_id=run.id, status=run.status)
-                if run.is_complete:  # a worker may have died between the result cache and the store
+                if run.is_terminal:  # a worker may have died between the result cache and the store
                     await self.save_final.reconcile_cache(run.id)
 
     async def _save_ended(self, run: Run) -> None:
@@ -130,7 +130,7 @@ class AdvanceRun:
     async def _too_late(self, current: Run, mine: Run, observed: Observation) -> None:
         """The run went on without us: cancelled, complete, or claimed anew."""
         log.info("write of an old claim dropped", run_id=mine.id, status=current.status, fence=mine.fence)
-        if current.is_complete and not isinstance(observed, Finished):
+        if current.is_terminal and not isinstance(observed, Finished):
             await self._cancel_upstream(_with_job_of(mine, observed))
         elif current.status is Status.CANCELLED:
             try:
@@ -153,7 +153,7 @@ async def cancel_upstream(provider: LlmProvider, run: Run) -> None:
 
 
 def _still_mine(current: Run, mine: Run) -> bool:
-    return not current.is_complete and (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
+    return not current.is_terminal and (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
 
 
 def _with_job_of(mine: Run, observed: Observation) -> Run:

@@ -10,7 +10,7 @@ from shared.ports import Clock, DeadLetters, RunStore
 from shared.usecases.save_final_run import MAX_TRIES, SaveFinalRun
 
 UNDELIVERABLE = Failure(
-    code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True
+    code="undeliverable", message="The run could not be processed, however often it was tried.", retryable=True
 )
 
 
@@ -37,7 +37,7 @@ class BuryRun:
         for _ in range(MAX_TRIES):
             try:
                 run = await self.store.get(run_id)
-                if run.is_complete or run.provider_job_id is not None:
+                if run.is_terminal or run.provider_job_id is not None:
                     return
                 await self.save_final(run.failed(self.clock.now(), error=UNDELIVERABLE))
                 return

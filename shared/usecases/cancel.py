@@ -23,7 +23,7 @@ class CancelRun:
         """(the run, whether this call cancelled it); a complete run stays as it is. Raises RunNotFound."""
         for _ in range(MAX_TRIES):
             run = await self.reader.get(caller, run_id)
-            if run.is_complete:
+            if run.is_terminal:
                 return run, False
             try:
                 cancelled = await self.save_final(run.cancelled(self.clock.now()))

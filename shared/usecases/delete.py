@@ -21,7 +21,7 @@ class DeleteRun:
         """The run without its content; deleting it again changes nothing. Raises RunNotFound, RunOpen."""
         for _ in range(MAX_TRIES):
             run = await self.reader.get(caller, run_id)
-            if not run.is_complete:
+            if not run.is_terminal:
                 raise RunOpen
             if run.deleted_at is not None:
                 return run

@@ -66,6 +66,6 @@ class ReadRuns:
         """Runs that the sweeper should long have seen to; the most urgent first, open ones before complete ones."""
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
-        for shard, complete in product(range(SHARDS), (False, True)):
-            found += await self.store.due_runs(shard, complete=complete, before=before, limit=MAX_OVERDUE)
-        return sorted(found, key=lambda run: (run.is_complete, run.due_at or before, run.id))[:MAX_OVERDUE]
+        for shard, terminal in product(range(SHARDS), (False, True)):
+            found += await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
+        return sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))[:MAX_OVERDUE]

@@ -67,7 +67,7 @@ class SaveFinalRun:
 
     def _text(self, run: Run) -> str | None:
         """None: nothing is to be there."""
-        if not run.is_complete or run.deleted_at is not None:
+        if not run.is_terminal or run.deleted_at is not None:
             return None
         content = self.show(run).encode(errors="replace")
         if len(content) <= MAX_BYTES:

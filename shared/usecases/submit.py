@@ -105,7 +105,7 @@ class SubmitRun:
         if submission.prior_run_id is None:
             return None
         try:
-            prior = await self.store.get(submission.prior_run_id, whole=False)
+            prior = await self.store.get(submission.prior_run_id, with_result=False)
         except RunNotFound:
             prior = None
         if prior is None or prior.user_id != caller.user_id or now >= prior.expires_at:

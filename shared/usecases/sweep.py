@@ -68,16 +68,16 @@ class SweepRuns:
         """What is not reached now comes first in another pass; a run that fails is put off and lets others through."""
         ends, left = self.clock.now() + self.interval / 2, self.max_cached
         for number in range(SHARDS):
-            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, complete=True):
+            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, terminal=True):
                 trouble = await self._count(self._write_cache(run), swept, "cached")
                 left -= 1
                 if isinstance(trouble, CacheUnavailable) or left == 0 or self.clock.now() > ends:
                     return
 
-    async def _due_runs(self, shard: int, *, before: datetime | None, complete: bool = False) -> AsyncIterator[Run]:
+    async def _due_runs(self, shard: int, *, before: datetime | None, terminal: bool = False) -> AsyncIterator[Run]:
         last: Run | None = None
         for _ in range(MAX_PAGES):
-            runs = await self.store.due_runs(shard, complete=complete, before=before, after=last, limit=PAGE)
+            runs = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
             for run in runs:
                 yield run
             if len(runs) < PAGE:
@@ -107,8 +107,8 @@ class SweepRuns:
 
     async def _write_cache(self, run: Run) -> None:
         """Looked at less and less often too, while the cache is down."""
-        whole = await self.store.get(run.id)
-        if whole.due_at is not None and (await self.save_final(whole)).due_at is not None:
+        run_with_result = await self.store.get(run.id)
+        if run_with_result.due_at is not None and (await self.save_final(run_with_result)).due_at is not None:
             raise CacheUnavailable
 
     async def _publish(self, run: Run, now: datetime) -> None:

@@ -30,17 +30,17 @@ class WatchRun:
                 for event in updates(run, after=after):
                     after = event.sequence
                     yield event, run
-                if run.is_complete:
+                if run.is_terminal:
                     return
 
-    async def until_complete(self, run: Run, *, within: timedelta | None) -> Run:
+    async def until_terminal(self, run: Run, *, within: timedelta | None) -> Run:
         """The run as soon as it is complete, else as it is after that time, or when the server closes."""
-        if run.is_complete or not within:
+        if run.is_terminal or not within:
             return run
         ends = asyncio.get_running_loop().time() + within.total_seconds()
         with suppress(asyncio.CancelledError):  # whoever waits still gets what there is
             async with self.watcher.watch(run.id) as feed:
-                while not run.is_complete and (left := ends - asyncio.get_running_loop().time()) > 0:
+                while not run.is_terminal and (left := ends - asyncio.get_running_loop().time()) > 0:
                     run = await feed.next(timeout=left) or run
         return run
 

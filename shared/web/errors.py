@@ -70,7 +70,7 @@ def error_body(error: ServiceError) -> dict[str, Any]:
         "code": error.code,
         "field": getattr(error, "field", None),
         "request_id": log.current("request_id"),
-        "retryable": error.retriable,
+        "retryable": error.retryable,
     }
     if isinstance(error, errors.RunFailed):
         body["error_message"] = error.message

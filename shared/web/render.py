@@ -59,7 +59,7 @@ def user_run(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "run_uuid": run.id,
         "kind": run.kind,
         "status": run.status,
-        "is_complete": run.is_complete,
+        "is_complete": run.is_terminal,
         "created_at": time(run.created_at),
         "started_at": time(run.started_at),
         "completed_at": time(run.completed_at),
@@ -85,11 +85,11 @@ def job(run: Run) -> dict[str, Any]:
         "job_id": run.id,
         "job_type": run.job_type or run.kind,
         "status": run.status,
-        "is_complete": run.is_complete,
+        "is_complete": run.is_terminal,
         "created_at": time(run.created_at),
         "model": asdict(run.model) if run.model else None,
     }
-    if not run.is_complete:
+    if not run.is_terminal:
         return body
     body.update(_deletion(run))
     body.update(
@@ -127,7 +127,7 @@ def one(
 
 
 def _come_again(run: Run) -> dict[str, str]:
-    return {} if run.is_complete else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
+    return {} if run.is_terminal else {"Retry-After": str(retry_after(run, datetime.now(UTC)))}
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
@@ -179,7 +179,7 @@ def retry_after(run: Run, now: datetime) -> int:
 
 
 def _error(error: Failure) -> dict[str, Any]:
-    return {"code": error.code, "message": error.message, "retryable": error.retriable}
+    return {"code": error.code, "message": error.message, "retryable": error.retryable}
 
 
 def _deletion(run: Run) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.domain.fields import Fields, whole
+from shared.domain.fields import Fields, integral
 from shared.errors import InvalidRequest
 
 MAX_ID_LENGTH = 255
@@ -67,4 +67,4 @@ def _refuse(fields: Fields, names: tuple[str, ...], why: str) -> None:
 
 def _as_text(value: Any) -> str:
     """A value of a wrong type becomes text that no query may have either."""
-    return value if isinstance(value, str) else json.dumps(whole(value))
+    return value if isinstance(value, str) else json.dumps(integral(value))

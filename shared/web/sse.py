@@ -35,7 +35,7 @@ def stream(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Every event behind `after`, until the run is complete; 204, for browsers to stop asking, when there is none."""
-    if run.is_complete and not updates(run, after=after):
+    if run.is_terminal and not updates(run, after=after):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=dict(headers or {}))
     body = _with_error(
         with_periodic_auth(_events(services, run, after), authenticate), request_id=log.current("request_id")

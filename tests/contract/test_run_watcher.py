@@ -48,7 +48,7 @@ async def test_many_watch_one_run_and_one_watches_many(backend: Any) -> None:
 
     async def follow(run_id: str) -> str:
         async with backend.watcher.watch(run_id) as feed:
-            while not (run := await feed.next(timeout=5)).is_complete:
+            while not (run := await feed.next(timeout=5)).is_terminal:
                 pass
             return str(run.id)
 
@@ -95,7 +95,7 @@ async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
         assert read is not None
         await there.store.save((await there.store.get(run.id)).cancelled(NOW))
         changed = await feed.next(timeout=5)
-        assert changed is not None and changed.is_complete
+        assert changed is not None and changed.is_terminal
     here.close()
     there.close()
 
@@ -112,7 +112,7 @@ async def test_a_channel_gives_each_change_of_its_runs_once(backend: Any) -> Non
         assert await feed.next(timeout=5) == new
         await backend.store.save((await backend.store.get(before.id)).cancelled(NOW + timedelta(seconds=2)))
         changed = await feed.next(timeout=5)
-        assert changed is not None and (changed.id, changed.is_complete) == (before.id, True)
+        assert changed is not None and (changed.id, changed.is_terminal) == (before.id, True)
         assert await feed.next(timeout=0.2) is None
 
 
@@ -157,7 +157,7 @@ async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> N
 
     async def follow(run_id: str) -> None:
         async with backend.watcher.watch(run_id) as feed:
-            while not (await feed.next(timeout=10)).is_complete:
+            while not (await feed.next(timeout=10)).is_terminal:
                 pass
 
     watching = [asyncio.create_task(follow(run.id)) for run in runs]

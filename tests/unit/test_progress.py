@@ -61,7 +61,7 @@ def test_whatever_happens_the_run_stays_sound(happenings: list[tuple[timedelta, 
     for waited, seen, is_cancelled in happenings:
         now += waited
         before = run
-        if is_cancelled and not run.is_complete and waited.total_seconds() > 1900:
+        if is_cancelled and not run.is_terminal and waited.total_seconds() > 1900:
             run = run.cancelled(now)
         step = decide(run, None, now)
         if isinstance(step, Start):
@@ -78,10 +78,10 @@ def test_whatever_happens_the_run_stays_sound(happenings: list[tuple[timedelta, 
 
 
 def check_soundness(before: Run, run: Run, now: Any) -> None:
-    if before.is_complete:
+    if before.is_terminal:
         assert run == before and isinstance(decide(run, Finished(result=Result(text="late")), now), Nothing)
-    assert (run.due_at is None) == run.is_complete, "every open run has a time at which the sweeper looks"
-    assert run.is_complete or run.due_at is None or run.due_at <= max(run.deadline_at, now + LEASE)
+    assert (run.due_at is None) == run.is_terminal, "every open run has a time at which the sweeper looks"
+    assert run.is_terminal or run.due_at is None or run.due_at <= max(run.deadline_at, now + LEASE)
     sequences = [event.sequence for event in run.events]
     assert sequences == sorted(set(sequences)) and len(sequences) <= MAX_EVENTS
     assert run.attempt >= before.attempt and run.fence >= before.fence

@@ -71,12 +71,12 @@ class FirestoreRunStore:
             await permits.draw_again()
         raise IdempotencyKeyBusy if key_is_busy else StoreUnavailable
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
         async with calling(StoreUnavailable):
             snapshot = await self._run(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        texts = await self._result_texts(snapshot) if whole else ()
+        texts = await self._result_texts(snapshot) if with_result else ()
         with parts_wanted():
             return _run(snapshot, texts)
 
@@ -102,10 +102,10 @@ class FirestoreRunStore:
 
     async def _save(self, run: Run, *, without_parts: Sequence[Any]) -> Run:
         batch, reference = self._firestore.batch(), self._run(run.id)
-        kept = replace(run, permit=None) if run.is_complete else run
+        kept = replace(run, permit=None) if run.is_terminal else run
         document, parts = to_firestore(kept)
         batch.update(reference, document, option=self._if_unchanged_since(run.revision))
-        if run.is_complete:
+        if run.is_terminal:
             give_back(batch, self._firestore, run)
         add_parts(batch, reference, run, RESULT, parts)
         for part in without_parts:
@@ -135,12 +135,12 @@ class FirestoreRunStore:
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
-        statuses = [status.value for status in Status if (status in TERMINAL) is complete]
+        statuses = [status.value for status in Status if (status in TERMINAL) is terminal]
         query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
         query = query.where(filter=FieldFilter("status", "in", statuses))
         if before is not None:
@@ -158,7 +158,7 @@ class FirestoreRunStore:
         query = self.changes(channel, since=since).order_by("__name__")
         if after is not None:
             query = query.start_after({"updated_at": after.updated_at, "__name__": self._run(after.id)})
-        return await self._found(query.limit(limit), whole=True)
+        return await self._found(query.limit(limit), with_result=True)
 
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""
@@ -177,12 +177,12 @@ class FirestoreRunStore:
     def _if_unchanged_since(self, update_time: Any) -> Any:
         return self._firestore.write_option(last_update_time=update_time)
 
-    async def _found(self, query: Any, *, whole: bool = False) -> list[Run]:
-        """Large results are left out unless they are wanted `whole`."""
+    async def _found(self, query: Any, *, with_result: bool = False) -> list[Run]:
+        """Large results are left out unless they are wanted."""
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
         texts: Sequence[Sequence[str | None]] = [()] * len(snapshots)
-        if whole:
+        if with_result:
             texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
         return list(readable(zip(snapshots, texts, strict=True), lambda found: _run(*found)))
 
@@ -246,14 +246,14 @@ class FirestoreRunStore:
         if record.expires_at <= now:
             return None, snapshot.update_time
         try:
-            failed = (await self.get(record.run_id, whole=False)).status is Status.FAILED
+            failed = (await self.get(record.run_id, with_result=False)).status is Status.FAILED
         except RunNotFound:
             failed = True
         return (None, snapshot.update_time) if failed else (record, None)
 
     async def _exists(self, run_id: str) -> bool:
         try:
-            await self.get(run_id, whole=False)
+            await self.get(run_id, with_result=False)
         except RunNotFound:
             return False
         return True

@@ -17,7 +17,7 @@ SUBMIT_SECONDS = 10.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
 MAX_JOB_ID_LENGTH = 255
-_RETRIABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
+_RETRYABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
 
 
 class JobsProtocol:
@@ -103,7 +103,7 @@ def _number(value: Any) -> TypeGuard[float]:
 def _failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
     """The provider's own words stay out: they may quote the user's text."""
     code = error_code(body)
-    if code in _RETRIABLE_FAILURES:
+    if code in _RETRYABLE_FAILURES:
         return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")
     if code in ("refused", "content_filter"):
         return LlmRefused()

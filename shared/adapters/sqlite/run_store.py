@@ -19,7 +19,7 @@ from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 _LATEST = "9999"
 _OPEN = "('pending', 'processing')"
-_COMPLETE = "('completed', 'failed', 'cancelled')"
+_TERMINAL = "('completed', 'failed', 'cancelled')"
 """Word for word as in the partial indexes, which are not used otherwise."""
 Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
 """How a run is read from its row: (document, revision)."""
@@ -53,8 +53,8 @@ class SqliteRunStore:
         self._on_change(run.id)
         return taken
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if whole else _without_large_result)
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if with_result else _without_large_result)
         if not found:
             raise RunNotFound
         return found[0]
@@ -130,14 +130,14 @@ class SqliteRunStore:
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
         latest = before.isoformat() if before else _LATEST
         behind = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
-        where = f"WHERE status IN {_COMPLETE if complete else _OPEN} AND shard = ? AND due_at <= ?"
+        where = f"WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
         where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
         return await self._runs(where, [shard, latest, *behind, limit])
 
