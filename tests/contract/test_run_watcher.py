@@ -17,9 +17,9 @@ from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
-from shared.adapters.pending_changes import MAX_WAITING, PendingChanges
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
+from shared.adapters.storage.pending_changes import MAX_WAITING, PendingChanges
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.document import from_document, to_document
+from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.progress import (
     Accepted,
     Check,

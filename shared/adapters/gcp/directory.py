@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.adapters.document_directory import DocumentDirectory
 from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.errors import StoreUnavailable
 
 MAX_ID_BYTES = 1500

@@ -10,7 +10,7 @@ from typing import Any
 from google.cloud.firestore_v1.types import Target
 
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
-from shared.adapters.pending_changes import PendingChanges
+from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StoreUnavailable

@@ -20,8 +20,8 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
 from shared.adapters.gcp.run_parts import PARTS, add_parts, part_texts
-from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
-from shared.adapters.readable import readable
+from shared.adapters.storage.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
+from shared.adapters.storage.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import TERMINAL, Run, Status

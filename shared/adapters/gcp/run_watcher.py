@@ -20,7 +20,7 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore
 from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget, RunListenTarget
 from shared.adapters.gcp.run_store import FirestoreRunStore
-from shared.adapters.readable import readable
+from shared.adapters.storage.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable

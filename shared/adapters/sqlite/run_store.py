@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
-from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
+from shared.adapters.storage.readable import readable
+from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
-from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from shared.adapters.pending_changes import PendingChanges
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
