@@ -1,4 +1,4 @@
-"""Told by Pub/Sub of a dead letter: the run fails visibly, the message is kept."""
+"""Handles a dead letter of Pub/Sub: keeps the message and fails the run that it names."""
 
 import functions_framework.aio
 from starlette.requests import Request

@@ -1,4 +1,4 @@
-"""Told by Pub/Sub of a run: sends it to the LLM, or does whatever else it wants next."""
+"""Handles a Pub/Sub message: advances one run, usually by sending it to the LLM."""
 
 import functions_framework.aio
 from starlette.requests import Request

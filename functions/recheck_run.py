@@ -1,4 +1,4 @@
-"""Told by Cloud Tasks that it is time: asks the LLM how the run's provider job is doing."""
+"""Handles a Cloud Tasks request: advances one run, usually by polling its provider job."""
 
 import functions_framework.aio
 from starlette.requests import Request

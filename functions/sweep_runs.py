@@ -1,4 +1,4 @@
-"""Called by Cloud Scheduler every minute: repairs whatever a lost message or task left behind."""
+"""Handles the call of Cloud Scheduler, once a minute: repairs what lost messages and tasks left behind."""
 
 import functions_framework.aio
 from starlette.requests import Request

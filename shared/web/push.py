@@ -1,4 +1,4 @@
-"""What Google's services post to us: Pub/Sub pushes, raw or as an Eventarc CloudEvent, and Cloud Tasks requests."""
+"""Reads and answers what Google's services post: Pub/Sub pushes (raw or as CloudEvents) and Cloud Tasks requests."""
 
 import json
 from base64 import b64decode
@@ -15,16 +15,16 @@ from shared import log
 from shared.domain.fields import read_uuid
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
 from shared.ports import Recheck
+from shared.services import Services
 from shared.web.auth import bearer_token
 from shared.web.errors import error_response
-from shared.wiring import Services
 
 MAX_BODY_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A Pub/Sub message as it was pushed; `data` decoded, as far as it is text."""
+    """A Pub/Sub message; `data` is decoded as UTF-8, with a replacement character for each unreadable byte."""
 
     message_id: str
     source: str
@@ -33,7 +33,10 @@ class Push:
 
     @property
     def run_id(self) -> str:
-        """From data {"run_id": …}, data that is the bare id, or the attribute run_id. Raises MalformedMessage."""
+        """Returns the run's id from data {"run_id": …}, data that is the bare id, or the attribute run_id.
+
+        Raises MalformedMessage.
+        """
         try:
             body = json.loads(self.data)
         except (ValueError, RecursionError):
@@ -50,7 +53,10 @@ class Push:
 
 
 async def read_push(request: Request) -> Push:
-    """cloud.google.com/pubsub/docs/push#receive_push; Eventarc's CloudEvent has the same body. MalformedMessage."""
+    """Reads a push (https://cloud.google.com/pubsub/docs/push#receive_push); an Eventarc CloudEvent has the same body.
+
+    Raises MalformedMessage.
+    """
     body = await _object(request)
     message = body.get("message")
     if not isinstance(message, dict):
@@ -86,11 +92,14 @@ async def read_recheck(request: Request) -> Recheck:
 async def answer_event(
     request: Request, services: Services, handle: Callable[[], Awaitable[None]], *, source: str
 ) -> Response:
-    """204 acknowledges. What may work later is answered 5xx, to come again; what never can is kept and acknowledged."""
+    """Answers 204 when the event is handled or can never be handled, and 5xx when it is to be delivered again.
+
+    A message that can never be handled is kept with the dead letters.
+    """
     trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
     with log.bound(trace=trace):
         try:
-            refusal = await _refuse_strangers(request, services)
+            refusal = await _refuse_other_callers(request, services)
             if refusal is not None:
                 return refusal
             await handle()
@@ -99,14 +108,14 @@ async def answer_event(
         except ServiceError as error:
             log.warning("event not handled; it comes again", code=error.code)
             return JSONResponse({"success": False, "code": error.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-        except Exception as error:  # noqa: BLE001 - the last line of defence: the message comes again, then is buried
+        except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
             log.failure("event failed", error)
             return JSONResponse({"success": False, "code": "internal"}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-async def _refuse_strangers(request: Request, services: Services) -> Response | None:
-    """In the cloud only the invoker is let in; of a stranger nothing is read, and nothing kept."""
+async def _refuse_other_callers(request: Request, services: Services) -> Response | None:
+    """Returns the refusal of a caller that is not the invoker; its body is neither read nor kept."""
     if services.invoker is None:
         return None
     try:

@@ -281,10 +281,11 @@ async def test_wrong_methods_and_paths(functions: Functions) -> None:
 
 async def test_health_needs_no_back_end_and_no_credentials(functions: Functions) -> None:
     wiring.close()
+    (functions.data_dir / "runs.db").unlink()
     for name in ("submit_run", "read_runs"):
         async with functions.client(name, user=None) as client:
             assert (await client.get("/healthz")).json() == {"success": True, "status": "ok"}
-    assert wiring.sqlite.cache_info().currsize == 0
+    assert not (functions.data_dir / "runs.db").exists()
 
 
 async def test_every_answer_names_its_request_and_is_kept_by_no_cache(functions: Functions) -> None:
