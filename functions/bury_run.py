@@ -5,11 +5,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
+from shared.web import health
 from shared.web.push import answer_event, read_push
 
 
 @functions_framework.aio.http
 async def bury_run(request: Request) -> Response:
+    if health.is_check(request):
+        return await health.answer(request)
     services = wiring.services()
 
     async def handle() -> None:

@@ -9,11 +9,11 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
-from shared.web import cors
+from shared.web import cors, health
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
@@ -31,7 +31,7 @@ class Route:
 
 class Routes:
     def __init__(self, *routes: Route) -> None:
-        self.routes = (*routes, Route("GET", "/healthz", _healthz))
+        self.routes = (*routes, *(Route("GET", path, health.answer) for path in health.PATHS))
         self._by_parts = [(route, route.path.split("/")) for route in self.routes]
 
     async def answer(self, request: Request) -> Response:
@@ -113,7 +113,3 @@ async def _preflight(request: Request) -> Response:
 
 
 PREFLIGHT = Route("OPTIONS", "(preflight)", _preflight)
-
-
-async def _healthz(request: Request) -> Response:
-    return JSONResponse({"success": True, "status": "ok"}, status_code=HTTPStatus.OK)
