@@ -13,7 +13,7 @@ TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format token emulators bench deploy clean
+.PHONY: help run demo test check format token emulators clients bench deploy clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,17 +46,20 @@ bench: $(VENV)/dev  ## measures, prints a table
 emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
 	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
 
+clients: $(VENV)/dev  ## Python and TypeScript clients of the API, from infra/openapi.yaml into .data/clients
+	@$(BIN)/python -m infra.clients.generate .data/clients
+
 deploy:  ## (not yet) applies infra/terraform
 	@echo "make deploy is not there yet: it comes with infra/terraform. Try: make run, make emulators" >&2; exit 1
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data
 
-$(VENV)/run: requirements.txt
+$(VENV)/run: requirements.txt infra/local/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up $(VENV), once …" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r infra/local/requirements.txt >&2
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run

@@ -5,14 +5,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
+from shared.services import Services
 from shared.web.push import answer_event
+
+
+async def _handle(request: Request, services: Services) -> None:
+    await services.sweep()
 
 
 @functions_framework.aio.http
 async def sweep_runs(request: Request) -> Response:
-    services = wiring.services()
-
-    async def handle() -> None:
-        await services.sweep()
-
-    return await answer_event(request, services, handle, source="sweep_runs")
+    return await answer_event(request, wiring.services, _handle, source="sweep_runs")

@@ -13,13 +13,18 @@ from starlette.responses import JSONResponse, Response
 
 from shared import log
 from shared.domain.fields import read_uuid
+from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
 from shared.ports import Recheck
 from shared.services import Services
+from shared.web import health
 from shared.web.auth import bearer_token
 from shared.web.errors import error_response
 
 MAX_BODY_BYTES = 1024 * 1024
+
+EventHandler = Callable[[Request, Services], Awaitable[None]]
+"""Handles one event; raises a ServiceError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,28 +95,39 @@ async def read_recheck(request: Request) -> Recheck:
 
 
 async def answer_event(
-    request: Request, services: Services, handle: Callable[[], Awaitable[None]], *, source: str
+    request: Request, services: Callable[[], Services], handle: EventHandler, *, source: str
 ) -> Response:
     """Answers 204 when the event is handled or can never be handled, and 5xx when it is to be delivered again.
 
-    A message that can never be handled is kept with the dead letters.
+    A message that can never be handled is kept with the dead letters, under the name `source`.
     """
+    if health.is_check(request):
+        return await health.answer(request)
     trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
     with log.bound(trace=trace):
         try:
-            refusal = await _refuse_other_callers(request, services)
-            if refusal is not None:
-                return refusal
-            await handle()
-        except (PermanentError, CallerError) as error:
-            return await _keep_poison(request, services, error, source)
+            return await _handled(request, services(), handle, source)
         except ServiceError as error:
-            log.warning("event not handled; it comes again", code=error.code)
-            return JSONResponse({"success": False, "code": error.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+            log.warning("event not handled; it is delivered again", code=error.code)
+            return _failure(error.code, HTTPStatus.SERVICE_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
             log.failure("event failed", error)
-            return JSONResponse({"success": False, "code": "internal"}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _failure(ErrorCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def _handled(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
+    refusal = await _refuse_other_callers(request, services)
+    if refusal is not None:
+        return refusal
+    try:
+        await handle(request, services)
+    except (PermanentError, CallerError) as error:
+        await _keep_dead_letter(request, services, error, source)
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+def _failure(code: str, status: int) -> Response:
+    return JSONResponse({"success": False, "code": code}, status_code=status)
 
 
 async def _refuse_other_callers(request: Request, services: Services) -> Response | None:
@@ -126,18 +142,13 @@ async def _refuse_other_callers(request: Request, services: Services) -> Respons
     return None
 
 
-async def _keep_poison(request: Request, services: Services, error: ServiceError, source: str) -> Response:
+async def _keep_dead_letter(request: Request, services: Services, error: ServiceError, source: str) -> None:
+    """Raises StoreUnavailable; the event is then delivered again."""
     body = (await request.body())[:MAX_BODY_BYTES].decode(errors="replace")
     headers = request.headers
     message_id = headers.get("x-cloudtasks-taskname") or headers.get("ce-id") or _message_id(body)
-    log.error("poison message kept", code=error.code, message_id=message_id)
-    try:
-        await services.dead_letters.keep(
-            message_id=message_id, source=source, reason=error.code, data=body, attributes={}
-        )
-    except ServiceError as failure:
-        return JSONResponse({"success": False, "code": failure.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+    log.error("dead letter kept", code=error.code, message_id=message_id)
+    await services.dead_letters.keep(message_id=message_id, source=source, reason=error.code, data=body, attributes={})
 
 
 def _message_id(body: str) -> str:

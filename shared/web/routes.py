@@ -3,18 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from re import fullmatch
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
 from shared.services import Services
-from shared.web import cors
+from shared.web import cors, health
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
@@ -35,7 +34,7 @@ class Routes:
     """The routes of one function."""
 
     def __init__(self, *routes: Route) -> None:
-        self.routes = (*routes, Route("GET", "/healthz", _healthz))
+        self.routes = (*routes, *(Route("GET", path, health.answer) for path in health.PATHS))
         self._by_parts = [(route, route.path.split("/")) for route in self.routes]
 
     async def answer(self, request: Request, services: Callable[[], Services]) -> Response:
@@ -122,7 +121,3 @@ def _path(request: Request) -> str:
 
 def _request_id(sent: str | None) -> str:
     return sent if sent and fullmatch(r"[\w.:-]{1,128}", sent) else uuid4().hex
-
-
-async def _healthz(request: Request, services: Services) -> Response:
-    return JSONResponse({"success": True, "status": "ok"}, status_code=HTTPStatus.OK)

@@ -42,7 +42,7 @@ def test_every_file_that_the_map_names_exists() -> None:
 
 
 def test_every_requirement_is_pinned() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "infra/local/requirements.txt", "requirements-dev.txt"):
         lines = [line for line in read(name).splitlines() if line and not line.startswith(("#", "-r"))]
         assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line) for line in lines)
 

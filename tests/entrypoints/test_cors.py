@@ -53,7 +53,7 @@ async def test_a_preflight_is_answered_before_anybody_signs_in(shared_with: Func
 
 async def test_a_listed_page_may_read_answers_and_errors(shared_with: Functions) -> None:
     async with shared_with.client("read_runs") as client:
-        for path, status in [(JOBS, 200), ("/nothing", 404), ("/healthz", 200)]:
+        for path, status in [(JOBS, 200), ("/nothing", 404), ("/health", 200)]:
             answer = await client.get(path, headers={"Origin": LISTED})
             assert answer.status_code == status
             assert answer.headers["access-control-allow-origin"] == LISTED
