@@ -1,10 +1,13 @@
 """What the programs of this folder share: they end on Ctrl-C and SIGTERM, however they were started."""
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from io import TextIOWrapper
+from typing import Any, NoReturn, TypeVar
 
 import uvicorn
 
@@ -33,6 +36,20 @@ def run_until_signal(
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(_cancelled_by_signals(program))
     return None
+
+
+def print_any_character() -> None:
+    """Makes output show `?` for what its encoding lacks: on Windows a file or a pipe takes 256 characters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process now: Python's own exit would wait for threads, and a call to an LLM holds one for minutes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 async def _cancelled_by_signals(program: Coroutine[Any, Any, T]) -> T:

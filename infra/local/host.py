@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
-from infra.local.command_line import Server, run_until_signal
+from infra.local.command_line import Server, leave, print_any_character, run_until_signal
 from infra.local.fixtures import put_fixtures
 from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
@@ -37,6 +37,8 @@ from shared.settings import REGIONS, Settings
 SOURCE = str(Path(__file__).parents[2] / "main.py")
 FUNCTIONS = ("submit_run", "process_run", "recheck_run", "read_runs", "sweep_runs", "bury_run")
 BACKLOG = 2048
+PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""The former exists on Windows only, where the latter lets two programs share a port."""
 
 make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):  # uvloop is not made for Windows
@@ -78,7 +80,7 @@ class LocalHost:
 def bind(port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
     bound.bind(("127.0.0.1", port))
     return bound
 
@@ -171,13 +173,18 @@ def main() -> int:
     parser.add_argument("--public", type=Path, help="a folder of pages to serve besides")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
     options = parser.parse_args()
+    print_any_character()
     try:
         settings, sockets = prepare()
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), least=settings.log_level)
-    status = run_until_signal(serve(settings, sockets, options), make_loop=make_loop)
+    try:
+        status = run_until_signal(serve(settings, sockets, options), make_loop=make_loop)
+    except ServiceError as error:
+        print(error, file=sys.stderr)
+        return 1
     return int(options.once) if status is None else status
 
 
@@ -199,5 +206,4 @@ def prepare() -> tuple[Settings, list[socket.socket]]:
 
 
 if __name__ == "__main__":
-    with suppress(ServiceError):
-        sys.exit(main())
+    leave(main())

@@ -35,7 +35,7 @@ from google.cloud.tasks_v2.types import Task as CloudTask
 from google.protobuf.empty_pb2 import Empty
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
-from infra.local.command_line import run_until_signal
+from infra.local.command_line import leave, run_until_signal
 from infra.local.identity import Signer
 from infra.local.requests_of_google import task_headers
 from shared.adapters.sqlite.database import Database
@@ -186,6 +186,7 @@ def main() -> None:
     options = parser.parse_args()
     faults = Faults(drop_every=options.drop_every, duplicate_every=options.duplicate_every)
     run_until_signal(TasksEmulator(options.folder, faults=faults).serve(options.host))
+    leave(0)
 
 
 if __name__ == "__main__":

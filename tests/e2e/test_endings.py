@@ -1,16 +1,20 @@
 """SIGTERM ends everything within ten seconds, also in the background of a shell script, where SIGINT is ignored."""
 
+import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import ROOT, environment, until
+from shared.settings import REGIONS
+from tests.e2e.system import ROOT, System, environment, until
 from tests.google import skip_without_emulators
+from tests.redis_server import silent_port
 
 MAX_SECONDS = 10.0
 
@@ -99,3 +103,17 @@ def test_sigterm_ends_make_emulators_while_it_starts(data_dir: Path, log: str) -
     with in_the_background(data_dir, "emulators") as process:
         until((data_dir / "emulators" / log).exists)
         terminate(process, data_dir)
+
+
+def test_an_llm_that_never_answers_does_not_delay_the_end(data_dir: Path) -> None:
+    job = {"job_type": "general_llm_request", "model_id": "demo-chat-model", "input_data": {"full_input": "hello"}}
+    with closing(silent_port()) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        system = System(data_dir, LLM_DEPLOYMENTS=json.dumps(dict.fromkeys(REGIONS, address)))
+        with system.client() as client:
+            client.post("/api/llm/jobs/submit/", json=job)
+        call, _ = silent.accept()
+        began = time.monotonic()
+        assert system.stop() == 0
+        call.close()
+        assert time.monotonic() - began < MAX_SECONDS
