@@ -19,12 +19,15 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from infra.local import emulators
+from infra.local import docs, emulators
 from infra.local.client import SAMPLE, translate
 from infra.local.emulators import Emulator, free_host
 from infra.local.front_door import FrontDoor
 from infra.local.google_setup import PushUrls, set_up
+from infra.local.routing import DOCS
 from infra.local.simulator import Simulator
 from shared import wiring
 from shared.errors import ConfigurationError
@@ -70,9 +73,9 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         processes = Processes(folder, stack)
         settings = start_emulators(settings, processes)
-        simulator, simulator_url = start_simulator(settings, folder)
+        simulator, simulator_port = start_simulator(settings, folder)
         if not settings.own_llm:
-            settings = replace(settings, deployments={name: f"{simulator_url}/{name}" for name in REGIONS})
+            settings = replace(settings, deployments={name: f"{url_of(simulator_port)}/{name}" for name in REGIONS})
         ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
         settings = replace(settings, recheck_url=url_of(ports["recheck_run"]))
         urls = PushUrls(process_run=url_of(ports["process_run"]), bury_run=url_of(ports["bury_run"]))
@@ -80,7 +83,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         wiring.use(settings)
         await set_up(settings, wiring.google_clients(), urls)
         await asyncio.gather(*[until_answering(url_of(port)) for port in ports.values()])
-        door = await open_door(settings.port, ports)
+        door = await open_door(settings.port, {**ports, DOCS: simulator_port})
         sweeping = asyncio.create_task(
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
         )
@@ -111,12 +114,13 @@ def start_emulators(settings: Settings, processes: Processes) -> Settings:
     )
 
 
-def start_simulator(settings: Settings, folder: Path) -> tuple[uvicorn.Server, str]:
-    """A server that is still to be served, and its address."""
+def start_simulator(settings: Settings, folder: Path) -> tuple[uvicorn.Server, int]:
+    """A server that is still to be served, and its port; it has the API's documentation too."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
     port = int(free_host().partition(":")[2])
-    config = uvicorn.Config(simulator.app(), port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    return uvicorn.Server(config), url_of(port)
+    app = Starlette(routes=[*docs.routes(), Mount("/", simulator.app())])
+    config = uvicorn.Config(app, port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    return uvicorn.Server(config), port
 
 
 def start_functions(settings: Settings, ports: Mapping[str, int], processes: Processes) -> dict[str, Emulator]:
