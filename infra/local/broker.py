@@ -6,7 +6,6 @@ one delivers at once what the holder had in hand.
 """
 
 import asyncio
-import fcntl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -14,18 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import AsyncFileLock
+
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.run_queue import TOPIC
 from shared.errors import StoreUnavailable
 
 ACK_DEADLINE_SECONDS = 600.0
-MOST_AT_ONCE = 256
-MOST_A_TURN = 16
+MAX_CONCURRENT = 256
+MAX_PER_TURN = 16
 TURN_SECONDS = 0.01
-MOST_DELIVERIES = 8
-MOST_TASK_DELIVERIES = 100
-LONGEST_BACKOFF_SECONDS = 60.0
+MAX_DELIVERIES = 8
+MAX_TASK_DELIVERIES = 100
+MAX_BACKOFF_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.2
 
 DeliverMessage = Callable[[str, Message], Awaitable[int]]
@@ -73,9 +74,9 @@ class Broker:
 
     async def serve(self, lock: Path, *, on_takeover: Callable[[], Awaitable[object]] | None = None) -> None:
         """Delivers until cancelled, once no other process does; `on_takeover` is called when that is so."""
-        with lock.open("w") as held:
-            while not _locked(held):
-                await asyncio.sleep(LOOK_EVERY_SECONDS)
+        # The operating system frees the lock of a process that is killed; a soft lock would stay.
+        held = AsyncFileLock(lock, poll_interval=LOOK_EVERY_SECONDS, run_in_executor=False, fallback_to_soft=False)
+        async with held:
             await self._deliveries.release_all(now=self._now())
             if on_takeover is not None:
                 await on_takeover()
@@ -112,7 +113,7 @@ class Broker:
 
     def _room(self, kind: str) -> int:
         """A few a turn, so that accepting new runs keeps its share of the machine."""
-        return min(MOST_AT_ONCE - len(self._under_way[kind]), MOST_A_TURN)
+        return min(MAX_CONCURRENT - len(self._under_way[kind]), MAX_PER_TURN)
 
     async def _acknowledge(self) -> None:
         """All together, a moment after their answers: a kill in between delivers them again, which does no harm."""
@@ -136,7 +137,7 @@ class Broker:
         task.add_done_callback(lambda done: self._end(kind, done))
 
     def _end(self, kind: str, done: asyncio.Task[None]) -> None:
-        full = len(self._under_way[kind]) >= MOST_AT_ONCE
+        full = len(self._under_way[kind]) >= MAX_CONCURRENT
         self._under_way[kind].discard(done)
         if full:
             self.wake()
@@ -148,7 +149,7 @@ class Broker:
         status = await self._deliver_message_to(topic, message)
         if 200 <= status < 300:
             self._acknowledged.append(message)
-        elif topic == TOPIC and message.deliveries >= MOST_DELIVERIES:
+        elif topic == TOPIC and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
             await self._deliveries.message_dead(message, now=self._now(), attributes=_dead_letter_attributes(message))
             self.wake()
@@ -162,7 +163,7 @@ class Broker:
             return
         twice = _is_turn(self._tasks_seen, self._faults.duplicate_every)
         answers = await asyncio.gather(*[self._deliver_task_to(task) for _ in range(2 if twice else 1)])
-        if any(200 <= status < 300 for status in answers) or task.deliveries >= MOST_TASK_DELIVERIES:
+        if any(200 <= status < 300 for status in answers) or task.deliveries >= MAX_TASK_DELIVERIES:
             self._acknowledged.append(task)
         else:
             await self._deliveries.task_again(task, at=self._now() + backoff(task.deliveries))
@@ -170,19 +171,11 @@ class Broker:
 
 def backoff(deliveries: int) -> float:
     """1, 2, 4, … 60 seconds."""
-    return min(2.0 ** (deliveries - 1), LONGEST_BACKOFF_SECONDS)
+    return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)
 
 
 def _is_turn(count: int, every: int) -> bool:
     return every > 0 and count % every == 0
-
-
-def _locked(file: Any) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _dead_letter_attributes(message: Message) -> dict[str, str]:

@@ -52,5 +52,5 @@ def _document(request: Request) -> Response:
 @cache
 def document() -> dict[str, Any]:
     """infra/openapi.yaml with the server that serves it."""
-    described: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text())
+    described: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
     return {**described, "servers": [{"url": "/", "description": "The server of this page."}]}

@@ -12,10 +12,11 @@ from typing import Any
 
 from shared.domain.channel import RESUMABLE_FOR, Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
+from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
 from shared.ports import ListCursor, RunFilter
 
-MOST_IN_AN_ID = 250
+MAX_RUNS_PER_ID = 250
 AHEAD_ENTRY = Struct(">6sII")
 """Of a run: the end of its id, its last event's sequence, and that one's time in milliseconds."""
 MILLISECOND = timedelta(milliseconds=1)
@@ -41,7 +42,7 @@ def decode_list_cursor(cursor: str, wanted: RunFilter) -> ListCursor:
 
 def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:
     """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
-    latest = list(cursor.ahead.items())[-MOST_IN_AN_ID:]
+    latest = list(cursor.ahead.items())[-MAX_RUNS_PER_ID:]
     ahead = b"".join(
         AHEAD_ENTRY.pack(bytes.fromhex(name), given.sequence, ceil((given.at - cursor.before) / MILLISECOND))
         for name, given in latest
@@ -66,7 +67,7 @@ def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> Chan
         raise InvalidRequest(
             "this update is too long ago to go on from; list the runs and connect without it",
             field="starting_after",
-            code="update_too_old",
+            code=ErrorCode.UPDATE_TOO_OLD,
         )
     return ChannelCursor(before=before, ahead=given)
 

@@ -51,12 +51,12 @@ async def all_queries() -> list[Any]:
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted)
-    for complete, before, after in product((False, True), (None, NOW), (None, a_run())):
-        await store.due_runs(1, complete=complete, before=before, after=after, limit=10)
+    for terminal, before, after in product((False, True), (None, NOW), (None, a_run())):
+        await store.due_runs(1, terminal=terminal, before=before, after=after, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
-    permit = Permit(scope="s", most=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
+    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
     return [*store.sent, lapsed(permits, permit, NOW)._to_protobuf()]
 
 

@@ -156,9 +156,9 @@ async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoeve
     large = Result(text="x" * 300_000)
     done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(done.postponed(NOW))
-    [due] = await backend.store.due_runs(0, complete=True, limit=10)
+    [due] = await backend.store.due_runs(0, terminal=True, limit=10)
     assert due.result is None and due.lacks_result
-    assert (await backend.store.get(run.id, whole=False)).lacks_result
+    assert (await backend.store.get(run.id, with_result=False)).lacks_result
     await backend.store.save(due.postponed(None))
     assert (await backend.store.get(run.id)).result == large
     [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
@@ -328,28 +328,28 @@ async def test_a_complete_run_is_due_only_while_it_wants_something(backend: Any)
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = await backend.store.due_runs(0, complete=True, before=NOW + timedelta(minutes=1), limit=10)
-    assert due == waiting and due.is_complete
-    assert await backend.store.due_runs(0, complete=True, before=NOW, limit=10) == []
+    [due] = await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)
+    assert due == waiting and due.is_terminal
+    assert await backend.store.due_runs(0, terminal=True, before=NOW, limit=10) == []
     await backend.store.save(due.postponed(None))
-    assert await backend.store.due_runs(0, complete=True, limit=10) == []
+    assert await backend.store.due_runs(0, terminal=True, limit=10) == []
 
 
 async def test_open_and_complete_runs_are_due_in_lines_of_their_own(backend: Any) -> None:
     runs = {status: a_run(status=status, due_at=NOW + timedelta(seconds=n)) for n, status in enumerate(Status)}
     for run in runs.values():
         await backend.store.create(run)
-    for complete, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
-        first = await backend.store.due_runs(0, complete=complete, limit=1)
-        others = await backend.store.due_runs(0, complete=complete, after=first[0], limit=10)
+    for terminal, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
+        first = await backend.store.due_runs(0, terminal=terminal, limit=1)
+        others = await backend.store.due_runs(0, terminal=terminal, after=first[0], limit=10)
         assert [run.id for run in [*first, *others]] == [run.id for run in due]
 
 
 async def test_due_runs_are_found_by_an_index_without_a_look_at_others(sqlite: SqliteBackend) -> None:
     statements: list[str] = []
     await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
-    for complete in (False, True):
-        await sqlite.store.due_runs(0, complete=complete, before=NOW, after=a_run(), limit=10)
+    for terminal in (False, True):
+        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=a_run(), limit=10)
     plans = [
         await sqlite.database.read(
             lambda connection, asked=asked: connection.execute(f"EXPLAIN QUERY PLAN {asked}").fetchall()
