@@ -19,13 +19,16 @@ from typing import Self
 from urllib.error import HTTPError
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from infra.local import emulators
+from infra.local import docs, emulators
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, run_until_signal
 from infra.local.emulators import Emulator, free_host, kill_all
 from infra.local.front_door import FrontDoor
 from infra.local.google_setup import PushUrls, set_up
+from infra.local.routing import DOCS
 from infra.local.simulator import Simulator
 from shared import wiring
 from shared.errors import ConfigurationError
@@ -76,9 +79,9 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with Processes(folder) as processes:
         settings = await start_emulators(settings, processes)
-        simulator, simulator_url = start_simulator(settings, folder)
+        simulator, simulator_port = start_simulator(settings, folder)
         if not settings.own_llm:
-            settings = replace(settings, deployments={name: f"{simulator_url}/{name}" for name in REGIONS})
+            settings = replace(settings, deployments={name: f"{url_of(simulator_port)}/{name}" for name in REGIONS})
         ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
         settings = replace(settings, recheck_url=url_of(ports["recheck_run"]))
         urls = PushUrls(process_run=url_of(ports["process_run"]), bury_run=url_of(ports["bury_run"]))
@@ -86,7 +89,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         wiring.use(settings)
         await set_up(settings, wiring.google_clients(), urls)
         await asyncio.gather(*[until_answering(url_of(port)) for port in ports.values()])
-        door = await open_door(settings.port, ports)
+        door = await open_door(settings.port, {**ports, DOCS: simulator_port})
         sweeping = asyncio.create_task(
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
         )
@@ -117,12 +120,13 @@ async def start_emulators(settings: Settings, processes: Processes) -> Settings:
     )
 
 
-def start_simulator(settings: Settings, folder: Path) -> tuple[Server, str]:
-    """A server that is still to be served, and its address."""
+def start_simulator(settings: Settings, folder: Path) -> tuple[Server, int]:
+    """Returns a server that is still to be served, and its port; it has the API's documentation too."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
     port = int(free_host().partition(":")[2])
-    config = uvicorn.Config(simulator.app(), port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    return Server(config), url_of(port)
+    app = Starlette(routes=[*docs.routes(), Mount("/", simulator.app())])
+    config = uvicorn.Config(app, port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    return Server(config), port
 
 
 def start_functions(settings: Settings, ports: Mapping[str, int], processes: Processes) -> dict[str, Emulator]:

@@ -17,7 +17,7 @@ class FrontDoor:
     """One request a connection, so that the next one can go elsewhere."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
-        """`ports`: {function: port on this machine}."""
+        """`ports`: {function, or DOCS: port on this machine}."""
         self._ports = ports
 
     async def serve(self, port: int) -> asyncio.Server:

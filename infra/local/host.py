@@ -18,8 +18,10 @@ from typing import Any
 
 import uvicorn
 from functions_framework.aio import create_asgi_app
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from infra.local import docs
 from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
@@ -27,7 +29,7 @@ from infra.local.command_line import Server, leave, print_any_character, run_unt
 from infra.local.fixtures import put_fixtures
 from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
-from infra.local.routing import function_for
+from infra.local.routing import DOCS, function_for
 from infra.local.simulator import Simulator
 from shared import log, wiring
 from shared.adapters.sqlite.delivery import Message, Task
@@ -52,6 +54,7 @@ class LocalHost:
 
     def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, SOURCE) for name in FUNCTIONS}
+        self._apps[DOCS] = Starlette(routes=docs.routes())
         self._simulator = simulator
         self._simulator_port = simulator_port
         self._pages = pages

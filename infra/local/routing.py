@@ -1,4 +1,9 @@
-"""Which function answers which path. Firebase Hosting has the same rewrites: by path, not by method."""
+"""Which function answers which path. Firebase Hosting has the same rewrites: by path, not by method.
+
+Only the local host has the API's documentation; `DOCS` names the app that stands beside the functions for it.
+"""
+
+DOCS = "docs"
 
 PREFIXES = {
     "/llm_user_runs_admin": "submit_run",
@@ -8,6 +13,9 @@ PREFIXES = {
     "/api/llm/trainer-analysis": "submit_run",
     "/submit_run": "submit_run",
     "/read_runs": "read_runs",
+    "/docs": DOCS,
+    "/docs/": DOCS,
+    "/openapi.json": DOCS,
     "/": "read_runs",
 }
 """The longest that fits decides; one that ends in a slash fits everything below it."""

@@ -34,6 +34,8 @@ ONLY_IN = {
     "functions_framework": ("functions", "infra/local"),
     "jwt": ("shared/adapters/identity", "infra/local"),
     "infra": ("infra",),
+    "yaml": ("infra/local",),
+    "swagger_ui_bundle": ("infra/local",),
 }
 """A package, and the only rooms that may import it."""
 
