@@ -28,7 +28,7 @@ class FaultySystem:
     def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = stack
-        self._processes = Processes(folder, stack)
+        self._processes = stack.enter_context(Processes(folder))
         self.project = "demo-faults"
         self.pubsub_emulator = self._keep(start_pubsub(folder, project=self.project))
         tasks = self._python("tasks", "infra.local.tasks_emulator", "--folder", str(folder))
