@@ -1,6 +1,7 @@
 """Converts runs to documents of plain values and back: every store and every listener sees the same shape."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,8 @@ def to_document(run: Run) -> dict[str, Any]:
 
     `processing_time` (seconds) is added for listeners; `revision`, which the store itself keeps, is left out.
     """
-    document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,))
+    without_revision = replace(run, revision=None)  # msgspec refuses Firestore's own time type
+    document: dict[str, Any] = msgspec.to_builtins(without_revision, builtin_types=(datetime,))
     del document["revision"]
     took = run.processing_time
     document["processing_time"] = took.total_seconds() if took else None
