@@ -20,7 +20,7 @@ async def test_a_message_is_leased_once_and_again_after_its_lease(sqlite: Any) -
     assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 9, lease=10, limit=9) == []
     [again] = await sqlite.deliveries.lease_messages(TOPIC, now=now + 10, lease=10, limit=9)
     assert again.id == message.id and again.deliveries == 2
-    await sqlite.deliveries.done([again])
+    await sqlite.deliveries.acknowledge([again])
     assert await sqlite.deliveries.next_due((TOPIC,)) is None
 
 
@@ -28,7 +28,7 @@ async def test_a_message_that_is_given_up_goes_to_the_dead_letters(sqlite: Any) 
     await sqlite.queue.publish("r")
     now = time.time() + 1
     [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
-    await sqlite.deliveries.message_dead(message, now=now, attributes={"why": "tired"})
+    await sqlite.deliveries.move_to_dead_letters(message, now=now, attributes={"why": "tired"})
     assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 100, lease=10, limit=9) == []
     [dead] = await sqlite.deliveries.lease_messages(DEAD_LETTERS, now=now, lease=10, limit=9)
     assert dead.data == message.data and dead.attributes == {"why": "tired"}
@@ -42,12 +42,12 @@ async def test_a_task_comes_at_its_time_and_its_name_stays_taken_for_a_day(sqlit
     assert await sqlite.deliveries.lease_tasks(now=due - 1, lease=10, limit=9) == []
     [task] = await sqlite.deliveries.lease_tasks(now=due, lease=10, limit=9)
     assert task.name == task_name(RECHECK)
-    await sqlite.deliveries.done([task])
+    await sqlite.deliveries.acknowledge([task])
     await sqlite.scheduler.schedule(RECHECK, at=at)
-    await sqlite.deliveries.forget_names(now=due + 23 * 3600)
+    await sqlite.deliveries.delete_expired_names(now=due + 23 * 3600)
     await sqlite.scheduler.schedule(RECHECK, at=at)
     assert await sqlite.deliveries.next_due((TOPIC,)) is None
-    await sqlite.deliveries.forget_names(now=due + 25 * 3600)
+    await sqlite.deliveries.delete_expired_names(now=due + 25 * 3600)
     await sqlite.scheduler.schedule(RECHECK, at=at)
     assert await sqlite.deliveries.next_due((TOPIC,)) == due
 
@@ -57,6 +57,6 @@ async def test_what_a_dead_process_had_in_hand_is_due_at_once_and_waiting_tasks_
     await sqlite.queue.publish("r")
     await sqlite.scheduler.schedule(RECHECK, at=datetime.fromtimestamp(now + 500, UTC))
     await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=600, limit=9)
-    await sqlite.deliveries.release_all(now=now)
+    await sqlite.deliveries.release_leases(now=now)
     assert await sqlite.deliveries.next_due((TOPIC,)) == now
     assert await sqlite.deliveries.lease_tasks(now=now, lease=10, limit=9) == []
