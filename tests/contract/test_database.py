@@ -79,7 +79,7 @@ async def test_a_file_that_is_no_database_is_store_unavailable(tmp_path: Path) -
 
 
 async def test_a_database_that_is_locked_for_long_is_store_unavailable(tmp_path: Path) -> None:
-    database = Database(tmp_path / "runs.db", busy_seconds=0.05)
+    database = Database(tmp_path / "runs.db", busy_timeout_seconds=0.05)
     await database.read(lambda connection: connection.execute("SELECT 1"))
     holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -211,7 +211,7 @@ async def lose_parts(backend: Any, run: Run) -> None:
             lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
         )
     else:
-        await backend.store._run(run.id).collection("parts").document("result-0000").delete()
+        await backend.store._reference(run.id).collection("parts").document("result-0000").delete()
 
 
 async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> None:
@@ -237,7 +237,7 @@ async def test_parts_outlive_their_run(google_emulators: Any) -> None:
     await store.create(run := a_run(input={"full_input": "x" * 20_000}))
     done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
     await store.save(done)
-    parts = [part.to_dict() async for part in store._run(run.id).collection("parts").stream()]
+    parts = [part.to_dict() async for part in store._reference(run.id).collection("parts").stream()]
     await clients().close()
     assert len(parts) == 3 and all(part["expires_at"] >= run.expires_at + timedelta(days=2) for part in parts)
 

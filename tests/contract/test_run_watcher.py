@@ -19,7 +19,7 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
-from shared.adapters.storage.pending_changes import MAX_WAITING, PendingChanges
+from shared.adapters.storage.pending_changes import MAX_PENDING, PendingChanges
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
@@ -134,10 +134,10 @@ async def test_a_firestore_watcher_that_does_not_read_is_let_go_and_not_waited_f
 
     store = FirestoreRunStore(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
     feed = ChannelListenTarget(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
-    for _ in range(MAX_WAITING + 1):
+    for _ in range(MAX_PENDING + 1):
         feed.on_change(replace(a_run(), revision=1))
     with pytest.raises(StoreUnavailable):
-        for _ in range(MAX_WAITING + 2):
+        for _ in range(MAX_PENDING + 2):
             assert await feed.next(timeout=5)
 
 
@@ -145,10 +145,10 @@ def test_many_news_that_nobody_takes_are_refused_and_each_state_enters_once() ->
     news = PendingChanges()
     first = replace(a_run(), revision=1)
     assert news.add([first]) and not news.add([first])
-    assert news.add([replace(first, revision=2)]) and news.take() == first and news.take() is None
+    assert news.add([replace(first, revision=2)]) and news.pop() == first and news.pop() is None
     assert not news.add([replace(first, revision=2)])
     with pytest.raises(StoreUnavailable):
-        news.add([replace(a_run(), revision=1) for _ in range(MAX_WAITING + 1)])
+        news.add([replace(a_run(), revision=1) for _ in range(MAX_PENDING + 1)])
 
 
 async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> None:
@@ -173,7 +173,7 @@ async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(go
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
-    watcher = FirestoreRunWatcher(clients, store, silence_seconds=1.0)
+    watcher = FirestoreRunWatcher(clients, store, max_silence_seconds=1.0)
     await store.create(run := a_run())
     broken = threading.Event()
 
@@ -221,7 +221,7 @@ async def behind_a_proxy(
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
-    yield proxy, store, FirestoreRunWatcher(clients, store, silence_seconds=1.0)
+    yield proxy, store, FirestoreRunWatcher(clients, store, max_silence_seconds=1.0)
     await clients().close()
     proxy.close()
 
@@ -240,7 +240,7 @@ async def test_a_document_that_cannot_be_read_disturbs_no_other_watcher(google_e
     async with behind_a_proxy(google_emulators) as (_, store, watcher):
         await store.create(good := a_run())
         await store.create(odd := a_run())
-        await store._run(odd.id).update({"kind": "of another release"})
+        await store._reference(odd.id).update({"kind": "of another release"})
         async with watcher.watch(odd.id) as odd_feed, watcher.watch(good.id) as feed:
             with pytest.raises(RunNotFound):
                 await odd_feed.next(timeout=5)
