@@ -5,13 +5,14 @@ the lock when the process ends, however it ends. The next process then delivers 
 """
 
 import asyncio
-import fcntl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import AsyncFileLock
 
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
@@ -79,9 +80,11 @@ class Broker:
 
     async def serve(self, lock: Path, *, on_takeover: Callable[[], Awaitable[object]] | None = None) -> None:
         """Waits until it holds the lock file, calls `on_takeover`, then delivers until it is cancelled."""
-        with lock.open("w") as file:
-            while not _try_lock(file):
-                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        # The operating system releases the lock of a killed process; a soft lock file would stay.
+        file_lock = AsyncFileLock(
+            lock, poll_interval=POLL_INTERVAL_SECONDS, run_in_executor=False, fallback_to_soft=False
+        )
+        async with file_lock:
             await self._deliveries.release_leases(now=self._now())
             if on_takeover is not None:
                 await on_takeover()
@@ -183,15 +186,6 @@ def backoff(deliveries: int) -> float:
 def _is_multiple(count: int, factor: int) -> bool:
     """Returns False for a factor of 0."""
     return factor > 0 and count % factor == 0
-
-
-def _try_lock(file: Any) -> bool:
-    """Returns True when this process now holds the exclusive lock of the open file."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _dead_letter_attributes(message: Message) -> dict[str, str]:

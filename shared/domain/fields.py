@@ -68,6 +68,12 @@ class Fields:
             raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
         return value
 
+    def optional_choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.optional_text(name)
+        if value is not None and value not in choices:
+            raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
+        return value
+
     def strings(self, name: str, *, maximum: int, max_length: int = 255) -> tuple[str, ...]:
         value = self._take(name)
         if value is None:
@@ -81,12 +87,18 @@ class Fields:
                 raise InvalidRequest(f"{name} must hold strings of 1 to {max_length} characters", field=name)
         return tuple(value)
 
-    def optional_whole_number(self, name: str, *, minimum: int, maximum: int) -> int | None:
+    def optional_whole_number(self, name: str, *, minimum: int, maximum: int | None = None) -> int | None:
         value = integral(self._take(name))
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise InvalidRequest(f"{name} must be a whole number from {minimum} to {maximum}", field=name)
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or value < minimum
+            or (maximum is not None and value > maximum)
+        ):
+            bounds = f"of {minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+            raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
         return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:

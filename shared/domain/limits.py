@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.error_codes import ErrorCode
 from shared.errors import TooManyRuns
 
 WINDOW = timedelta(minutes=1)
@@ -28,7 +29,7 @@ def minute_of(moment: datetime) -> datetime:
 def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
     return TooManyRuns(
         f"You may submit {maximum} runs a minute; try again in the next one.",
-        code="too_many_submits",
+        code=ErrorCode.TOO_MANY_SUBMITS,
         limit="submits",
         maximum=maximum,
         window=WINDOW,
@@ -39,7 +40,7 @@ def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
 def too_many_open_runs(maximum: int) -> TooManyRuns:
     return TooManyRuns(
         f"Your organization has {maximum} open runs, as many as it may; try again when one has ended.",
-        code="too_many_open_runs",
+        code=ErrorCode.TOO_MANY_OPEN_RUNS,
         limit="open-runs",
         maximum=maximum,
         window=None,

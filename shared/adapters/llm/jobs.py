@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttp, error_code
 from shared.domain.directory import Organization
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
 from shared.domain.run import Kind, Run
 from shared.errors import LlmRefused, LlmUnavailable
@@ -29,7 +29,7 @@ class JobsProtocol:
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
-    ) -> Accepted:
+    ) -> JobCreated:
         answer = await self._http.call(
             "POST",
             f"{base_url}/jobs",
@@ -40,7 +40,7 @@ class JobsProtocol:
         job_id = answer.body.get("job_id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
             raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
-        return Accepted(provider_job_id=job_id)
+        return JobCreated(provider_job_id=job_id)
 
     async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
         answer = await self._http.call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)

@@ -1,7 +1,6 @@
 """Converts runs to documents of plain values and back, so that all stores and listeners see the same fields."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +19,7 @@ def to_document(run: Run) -> dict[str, Any]:
     Listeners get an additional field, `processing_time` in seconds. The document has no `revision`: the store keeps it
     outside the document.
     """
-    without_revision = replace(run, revision=None)  # msgspec refuses Firestore's own time type
-    document: dict[str, Any] = msgspec.to_builtins(without_revision, builtin_types=(datetime,))
+    document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,), enc_hook=_drop_revision)
     del document["revision"]
     processing_time = run.processing_time
     document["processing_time"] = processing_time.total_seconds() if processing_time else None
@@ -41,6 +39,10 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
         values["error"] = _renamed(values["error"], {stored: name for name, stored in STORED_ERROR_NAMES.items()})
     values["revision"] = revision
     return msgspec.convert(values, Run)
+
+
+def _drop_revision(value: Any) -> None:
+    """Replaces the only value of a run that msgspec does not know, the `revision`; `to_document` deletes it anyway."""
 
 
 def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
