@@ -1,4 +1,4 @@
-"""Sets the time limits of every call to Google, and translates the exceptions of Google's clients to ours.
+"""Sets the time limits of every call to Google, and translates Google's exceptions to shared/errors.py.
 
 A call needs both `timeout` and `retry`: with `timeout` alone, a Firestore read from a dead back end was measured to
 hang for 283 seconds.

@@ -6,7 +6,6 @@ A target is also the feed (shared/ports.py) that hands the changes to its reader
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -39,15 +38,21 @@ class ListenTarget(ABC):
         Raises StoreUnavailable when changes were lost or cannot be read, and RunNotFound when the watched run does not
         exist.
         """
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout):
-                while (run := self._pop()) is None:
-                    if self._is_broken:
-                        raise StoreUnavailable
-                    if not await self._read_earlier_changes():
-                        await self._changed.wait()
-                        self._changed.clear()
-        return run if run is None else await self._with_large_result(run)
+                run = await self._next_change()
+        except TimeoutError:
+            return None
+        return await self._with_large_result(run)
+
+    async def _next_change(self) -> Run:
+        while (run := self._pop()) is None:
+            if self._is_broken:
+                raise StoreUnavailable
+            if not await self._read_earlier_changes():
+                await self._changed.wait()
+                self._changed.clear()
+        return run
 
     async def _with_large_result(self, run: Run) -> Run:
         """Reads a large result from its parts, because the stream sends the run's document only.

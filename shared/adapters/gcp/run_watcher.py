@@ -122,20 +122,26 @@ class _Stream:
     async def _serve(self) -> None:
         backoff_seconds = MIN_BACKOFF_SECONDS
         while True:
-            try:
-                async for response in self._responses():
-                    if self._handle(response):
-                        backoff_seconds = MIN_BACKOFF_SECONDS
-            except (GoogleAPIError, TimeoutError) as error:
-                log.warning("listen stream ended; it is opened again", exception=type(error).__name__)
-                if isinstance(error, InvalidArgument):
-                    self._discard_resume_tokens()
+            if await self._handle_responses():
+                backoff_seconds = MIN_BACKOFF_SECONDS
             await asyncio.sleep(backoff_seconds)
             backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
             await self._refresh_targets()
             self._requests = asyncio.Queue()
             for target in self.targets.values():
                 self._request_target(target)
+
+    async def _handle_responses(self) -> bool:
+        """Opens a stream and handles its responses until it ends; returns True when it brought a target up to date."""
+        has_succeeded = False
+        try:
+            async for response in self._responses():
+                has_succeeded = self._handle(response) or has_succeeded
+        except (GoogleAPIError, TimeoutError) as error:
+            log.warning("listen stream ended; it is opened again", exception=type(error).__name__)
+            if isinstance(error, InvalidArgument):
+                self._discard_resume_tokens()
+        return has_succeeded
 
     def _discard_resume_tokens(self) -> None:
         """One of the tokens may be the invalid argument. Without a token Firestore sends all documents of a target."""
@@ -167,10 +173,7 @@ class _Stream:
     def _handle(self, response: Any) -> bool:
         """Passes a response to its targets; returns True when it brought a target up to date."""
         if "document_change" in response:
-            runs = list(readable_runs([response.document_change.document], self._to_run))
-            for target in self._targets_of(response.document_change.target_ids):
-                for run in runs:
-                    target.on_change(run)
+            self._handle_document_change(response.document_change)
         elif "document_delete" in response:
             for target in self._targets_of(response.document_delete.removed_target_ids):
                 target.on_missing()
@@ -180,6 +183,11 @@ class _Stream:
         elif "target_change" in response:
             return self._handle_target_change(response.target_change)
         return False
+
+    def _handle_document_change(self, change: Any) -> None:
+        for run in readable_runs([change.document], self._to_run):
+            for target in self._targets_of(change.target_ids):
+                target.on_change(run)
 
     def _handle_target_change(self, change: Any) -> bool:
         """Returns True when targets are up to date. Raises ServiceUnavailable when Firestore removed a target."""

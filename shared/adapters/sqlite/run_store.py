@@ -198,7 +198,7 @@ def _read_parts(connection: sqlite3.Connection, run_id: str, content: str) -> An
 
 
 def _acquire_key(
-    connection: sqlite3.Connection, wanted: IdempotencyRecord, *, now: datetime
+    connection: sqlite3.Connection, record: IdempotencyRecord, *, now: datetime
 ) -> IdempotencyRecord | None:
     """Stores the record and returns None. When another record holds the key, stores nothing and returns that record.
 
@@ -207,16 +207,16 @@ def _acquire_key(
     row = connection.execute(
         "SELECT body_hash, run_id, expires_at, (SELECT status FROM runs WHERE id = run_id) FROM idempotency"
         " WHERE key_hash = ?",
-        (wanted.key_hash,),
+        (record.key_hash,),
     ).fetchone()
     if row is not None:
         body_hash, run_id, expires_at, status = row
         expires = datetime.fromisoformat(expires_at)
         if expires > now and status != Status.FAILED:
-            return IdempotencyRecord(key_hash=wanted.key_hash, body_hash=body_hash, run_id=run_id, expires_at=expires)
+            return IdempotencyRecord(key_hash=record.key_hash, body_hash=body_hash, run_id=run_id, expires_at=expires)
     connection.execute(
         "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)",
-        (wanted.key_hash, wanted.body_hash, wanted.run_id, wanted.expires_at.isoformat()),
+        (record.key_hash, record.body_hash, record.run_id, record.expires_at.isoformat()),
     )
     return None
 

@@ -30,14 +30,17 @@ class SqliteRunFeed:
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while True:
-                    await self.changed.wait()
-                    self.changed.clear()
-                    run = await self._read()
-                    if run.revision != self._delivered_revision:
-                        self._delivered_revision = run.revision
-                        return run
+                return await self._next_change()
         return None
+
+    async def _next_change(self) -> Run:
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            run = await self._read()
+            if run.revision != self._delivered_revision:
+                self._delivered_revision = run.revision
+                return run
 
     async def _read(self) -> Run:
         """Sets `changed` again when the read fails or the timeout cancels it, so that `next` reads later."""
@@ -68,13 +71,16 @@ class SqliteChannelFeed:
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while (run := self._pending.pop()) is None:
-                    if self._last_read is None:
-                        await self.changed.wait()
-                        self.changed.clear()
-                    await self._read_page()
-                return run
+                return await self._next_change()
         return None
+
+    async def _next_change(self) -> Run:
+        while (run := self._pending.pop()) is None:
+            if self._last_read is None:
+                await self.changed.wait()
+                self.changed.clear()
+            await self._read_page()
+        return run
 
     async def _read_page(self) -> None:
         try:
