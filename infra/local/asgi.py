@@ -1,4 +1,4 @@
-"""Calls an ASGI app in this process, with what a server would hand it for a request of Google's."""
+"""Sends requests to an ASGI app in the same process, in place of an HTTP server."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from starlette.types import ASGIApp
 
 
 async def post(app: ASGIApp, *, path: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """The status of the answer."""
+    """Sends a POST request with a JSON body and returns the HTTP status of the response; 500 when there was none."""
     status = 500
 
     async def receive() -> dict[str, Any]:
@@ -18,7 +18,7 @@ async def post(app: ASGIApp, *, path: str, body: bytes, headers: Mapping[str, st
         if message["type"] == "http.response.start":
             status = message["status"]
 
-    given = {"content-type": "application/json", "content-length": str(len(body)), **headers}
+    all_headers = {"content-type": "application/json", "content-length": str(len(body)), **headers}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -29,7 +29,7 @@ async def post(app: ASGIApp, *, path: str, body: bytes, headers: Mapping[str, st
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in all_headers.items()],
         "client": ("127.0.0.1", 0),
         "server": ("127.0.0.1", 0),
     }

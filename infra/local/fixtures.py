@@ -1,4 +1,4 @@
-"""The organizations, users and models that a fresh embedded system knows."""
+"""Defines the organizations, users and models of a new system on a laptop, and writes them to its directory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,15 +45,18 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
-    """Can run again at any time; leaves other records alone."""
-    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **own_model(settings)}}
+    """Creates or replaces the fixtures; other records stay as they are."""
+    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **_configured_model(settings)}}
     for collection, documents in records.items():
         for document_id, document in documents.items():
             await directory.put(collection, document_id, document)
 
 
-def own_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
-    """`my-model`: the OpenAI-compatible server that OPENAI_BASE_URL and OPENAI_MODEL name."""
+def _configured_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
+    """Returns {"my-model": its document}; empty unless both settings OPENAI_BASE_URL and OPENAI_MODEL are set.
+
+    `my-model` is the model OPENAI_MODEL of the OpenAI-compatible server at OPENAI_BASE_URL.
+    """
     if settings.chat_base_url is None or settings.chat_model is None:
         return {}
     document = {

@@ -1,4 +1,4 @@
-"""Topics, subscriptions, queue, rules and fixtures on the emulators; can run again at any time.
+"""Creates topics, subscriptions, queue, security rules and fixtures on the emulators; may run many times.
 
 python -m infra.local.google_setup URL_OF_PROCESS_RUN URL_OF_BURY_RUN
 """
@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +36,12 @@ from shared.adapters.gcp.directory import FirestoreDirectory
 from shared.settings import Settings
 
 RULES = Path(__file__).parents[1] / "firestore.rules"
-DEAD_LETTERS = "llm-runs-dead-letters"
+DEAD_LETTER_TOPIC = "llm-runs-dead-letters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushUrls:
-    """Where the functions are."""
+    """The URLs of the functions that Pub/Sub calls."""
 
     process_run: str
     bury_run: str
@@ -54,51 +55,54 @@ async def set_up(settings: Settings, clients: ClientsByLoop, urls: PushUrls) -> 
 
 
 async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, urls: PushUrls) -> None:
-    """The same retry policy and dead letters that Terraform gives the real ones."""
+    """Creates the topics and push subscriptions, with the same retry policy and dead letters as Terraform does."""
     project = f"projects/{settings.project}"
-    topic, dead = f"{project}/topics/{settings.runs_topic}", f"{project}/topics/{DEAD_LETTERS}"
-    for name in (topic, dead):
-        try:
+    runs_topic, dead_letter_topic = f"{project}/topics/{settings.runs_topic}", f"{project}/topics/{DEAD_LETTER_TOPIC}"
+    for name in (runs_topic, dead_letter_topic):
+        with suppress(AlreadyExists):
             await publisher.create_topic(request=Topic(name=name), **bounded())
-        except AlreadyExists:
-            continue
-    channel = grpc.aio.insecure_channel(str(settings.pubsub_emulator))
-    subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-    letters = DeadLetterPolicy(dead_letter_topic=dead, max_delivery_attempts=MAX_DELIVERIES)
-    for name, url, source, policy in (
-        ("process-run", urls.process_run, topic, letters),
-        ("bury-run", urls.bury_run, dead, None),
-    ):
-        subscription = Subscription(
-            name=f"{project}/subscriptions/{name}",
-            topic=source,
-            push_config=PushConfig(push_endpoint=url),
-            ack_deadline_seconds=int(ACK_DEADLINE_SECONDS),
-            retry_policy=RetryPolicy(
-                minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=int(MAX_BACKOFF_SECONDS))
-            ),
-            expiration_policy=ExpirationPolicy(),
-            dead_letter_policy=policy,
+    dead_letters = DeadLetterPolicy(dead_letter_topic=dead_letter_topic, max_delivery_attempts=MAX_DELIVERIES)
+    process_run = _subscription(f"{project}/subscriptions/process-run", runs_topic, urls.process_run)
+    process_run.dead_letter_policy = dead_letters
+    bury_run = _subscription(f"{project}/subscriptions/bury-run", dead_letter_topic, urls.bury_run)
+    async with grpc.aio.insecure_channel(str(settings.pubsub_emulator)) as channel:
+        subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
+        for subscription in (process_run, bury_run):
+            await _create_or_redirect(subscriber, subscription)
+
+
+def _subscription(name: str, topic: str, url: str) -> Subscription:
+    return Subscription(
+        name=name,
+        topic=topic,
+        push_config=PushConfig(push_endpoint=url),
+        ack_deadline_seconds=int(ACK_DEADLINE_SECONDS),
+        retry_policy=RetryPolicy(
+            minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=int(MAX_BACKOFF_SECONDS))
+        ),
+        expiration_policy=ExpirationPolicy(),  # empty: the subscription never expires
+    )
+
+
+async def _create_or_redirect(subscriber: SubscriberAsyncClient, subscription: Subscription) -> None:
+    """Creates the subscription; an existing one only gets the new URL, because ports change with each start."""
+    try:
+        await subscriber.create_subscription(request=subscription, **bounded())
+    except AlreadyExists:
+        await subscriber.modify_push_config(
+            subscription=subscription.name, push_config=subscription.push_config, **bounded()
         )
-        try:
-            await subscriber.create_subscription(request=subscription, **bounded())
-        except AlreadyExists:
-            config = PushConfig(push_endpoint=url)
-            await subscriber.modify_push_config(subscription=subscription.name, push_config=config, **bounded())
-    await channel.close()
 
 
 async def _set_up_queue(settings: Settings, clients: Clients) -> None:
     parent = f"projects/{settings.project}/locations/{settings.tasks_location}"
     queue = Queue(name=f"{parent}/queues/{settings.tasks_queue}")
-    try:
+    with suppress(AlreadyExists):
         await clients.tasks.create_queue(parent=parent, queue=queue, **bounded())
-    except AlreadyExists:
-        return
 
 
 def put_rules(settings: Settings) -> None:
-    """The emulator's own way to load security rules."""
+    """Loads infra/firestore.rules into the Firestore emulator, over an HTTP route that only the emulator has."""
     rules = {"rules": {"files": [{"name": RULES.name, "content": RULES.read_text()}]}}
     request = urllib.request.Request(
         f"http://{settings.firestore_emulator}/emulator/v1/projects/{settings.project}:securityRules",

@@ -40,7 +40,7 @@ from infra.local.identity import Signer
 from infra.local.requests_of_google import task_headers
 from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.delivery import SqliteDeliveries, Task
-from shared.adapters.sqlite.recheck_scheduler import NAME_TAKEN_FOR
+from shared.adapters.sqlite.recheck_scheduler import NAME_RESERVED_FOR
 
 SERVICE = "google.cloud.tasks.v2.CloudTasks"
 DEFAULT_DISPATCH_SECONDS = 600.0
@@ -109,7 +109,7 @@ class TasksEmulator:
         if at > now + FARTHEST_SECONDS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Task.scheduleTime is too far in the future.")
         task.name = task.name or f"{request.parent}/tasks/{uuid4().int}"
-        row = (task.name, CloudTask.to_json(task), max(at, now), max(at, now) + NAME_TAKEN_FOR.total_seconds())
+        row = (task.name, CloudTask.to_json(task), max(at, now), max(at, now) + NAME_RESERVED_FOR.total_seconds())
         made = await self._write(
             "INSERT INTO tasks (name, body, deliver_at, forget_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", *row
         )

@@ -1,4 +1,4 @@
-"""The machine's clock."""
+"""Implements the Clock port with the machine's clock."""
 
 from datetime import UTC, datetime
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
-from shared.adapters.gcp.permits import PERMITS, Permit, lapsed
+from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
@@ -29,11 +29,11 @@ class Recorder(FirestoreRunStore):
         super().__init__(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
         self.sent: list[Any] = []
 
-    async def _found(self, query: Any, **more: Any) -> list[Any]:
+    async def _fetch(self, query: Any, **more: Any) -> list[Any]:
         self.sent.append(query._to_protobuf())
         return []
 
-    async def _counted(self, query: Any) -> int:
+    async def _count(self, query: Any) -> int:
         self.sent.append(query._to_protobuf())
         return 0
 
@@ -56,8 +56,8 @@ async def all_queries() -> list[Any]:
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
-    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
-    return [*store.sent, lapsed(permits, permit, NOW)._to_protobuf()]
+    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, error=too_many_open_runs(9))
+    return [*store.sent, expired_permits(permits, permit, NOW)._to_protobuf()]
 
 
 def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
@@ -88,7 +88,7 @@ async def test_every_query_has_an_index() -> None:
 
 async def test_a_query_of_a_new_shape_would_be_noticed() -> None:
     store = Recorder()
-    await store._found(store._firestore.collection("llm_runs").order_by("priority"))
+    await store._fetch(store._firestore.collection("llm_runs").order_by("priority"))
     assert not any(fits(query, index) for query in store.sent for index in INDEXES["indexes"])
 
 

@@ -1,4 +1,4 @@
-"""Runs to store."""
+"""Makes runs for tests."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def a_run(**changes: Any) -> Run:
+    """Returns a pending job of user `demo` with a new id; `changes` replaces its fields."""
     run_id = changes.pop("id", str(uuid4()))
     run = Run(
         id=run_id,

@@ -1,4 +1,4 @@
-"""The SQLite file itself: shared by processes, survives a kill, and says so when it cannot be used."""
+"""Tests the SQLite file: several processes share it, it survives a kill, and its errors become StoreUnavailable."""
 
 import asyncio
 import signal
@@ -36,7 +36,7 @@ def start_writer(path: Path, name: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", WRITER, str(path), root, name], stdout=subprocess.PIPE, text=True)
 
 
-async def test_what_was_acknowledged_survives_a_kill_with_several_processes_writing(tmp_path: Path) -> None:
+async def test_acknowledged_writes_of_several_processes_survive_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     writers = [start_writer(path, name) for name in ("a", "b")]
     await asyncio.sleep(1.5)
@@ -53,7 +53,7 @@ async def test_what_was_acknowledged_survives_a_kill_with_several_processes_writ
     assert set(acknowledged) - {row[0] for row in rows} == set()
 
 
-async def test_one_failing_write_does_not_undo_its_neighbours(tmp_path: Path) -> None:
+async def test_a_failing_write_does_not_roll_back_other_writes_of_the_same_commit(tmp_path: Path) -> None:
     database = Database(tmp_path / "runs.db")
 
     def write(key: str, *, then_fail: bool) -> "asyncio.Future[None]":
@@ -70,7 +70,7 @@ async def test_one_failing_write_does_not_undo_its_neighbours(tmp_path: Path) ->
     assert kept == 20 and sum(isinstance(outcome, KeyError) for outcome in outcomes) == 10
 
 
-async def test_a_file_that_is_no_database_is_store_unavailable(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_raises_store_unavailable(tmp_path: Path) -> None:
     (tmp_path / "runs.db").write_bytes(b"not a database, not at all" * 100)
     database = Database(tmp_path / "runs.db")
     with pytest.raises(StoreUnavailable):
@@ -78,8 +78,8 @@ async def test_a_file_that_is_no_database_is_store_unavailable(tmp_path: Path) -
     database.close()
 
 
-async def test_a_database_that_is_locked_for_long_is_store_unavailable(tmp_path: Path) -> None:
-    database = Database(tmp_path / "runs.db", busy_seconds=0.05)
+async def test_a_database_that_stays_locked_raises_store_unavailable(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db", busy_timeout_seconds=0.05)
     await database.read(lambda connection: connection.execute("SELECT 1"))
     holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -91,8 +91,8 @@ async def test_a_database_that_is_locked_for_long_is_store_unavailable(tmp_path:
     database.close()
 
 
-async def test_opening_by_many_at_once_migrates_once(tmp_path: Path) -> None:
-    """Many times over: a new file is switched to WAL by one of them while the others are told that it is busy."""
+async def test_a_new_file_that_many_connections_open_at_once_is_migrated_once(tmp_path: Path) -> None:
+    """Repeated 20 times, because a race is possible: SQLite reports busy while one connection switches to WAL mode."""
     for attempt in range(20):
         databases = [Database(tmp_path / f"{attempt}.db") for _ in range(16)]
         versions = await asyncio.gather(

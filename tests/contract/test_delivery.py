@@ -1,4 +1,4 @@
-"""The embedded queue and timers: at least once, after the lease again, names taken for a day, nothing lost."""
+"""Tests the deliveries of the embedded queue and scheduler: leases, retries, dead letters and reserved names."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from shared.ports import Recheck
 RECHECK = Recheck(run_id="r", attempt=1, sequence="10")
 
 
-async def test_a_message_is_leased_once_and_again_after_its_lease(sqlite: Any) -> None:
+async def test_a_leased_message_is_due_again_only_after_its_lease(sqlite: Any) -> None:
     await sqlite.queue.publish("r")
     now = time.time() + 1
     [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
@@ -20,21 +20,21 @@ async def test_a_message_is_leased_once_and_again_after_its_lease(sqlite: Any) -
     assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 9, lease=10, limit=9) == []
     [again] = await sqlite.deliveries.lease_messages(TOPIC, now=now + 10, lease=10, limit=9)
     assert again.id == message.id and again.deliveries == 2
-    await sqlite.deliveries.done([again])
+    await sqlite.deliveries.acknowledge([again])
     assert await sqlite.deliveries.next_due((TOPIC,)) is None
 
 
-async def test_a_message_that_is_given_up_goes_to_the_dead_letters(sqlite: Any) -> None:
+async def test_a_message_moved_to_the_dead_letters_is_due_only_there(sqlite: Any) -> None:
     await sqlite.queue.publish("r")
     now = time.time() + 1
     [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
-    await sqlite.deliveries.message_dead(message, now=now, attributes={"why": "tired"})
+    await sqlite.deliveries.move_to_dead_letters(message, now=now, attributes={"reason": "too many deliveries"})
     assert await sqlite.deliveries.lease_messages(TOPIC, now=now + 100, lease=10, limit=9) == []
     [dead] = await sqlite.deliveries.lease_messages(DEAD_LETTERS, now=now, lease=10, limit=9)
-    assert dead.data == message.data and dead.attributes == {"why": "tired"}
+    assert dead.data == message.data and dead.attributes == {"reason": "too many deliveries"}
 
 
-async def test_a_task_comes_at_its_time_and_its_name_stays_taken_for_a_day(sqlite: Any) -> None:
+async def test_a_task_is_due_at_its_time_and_its_name_stays_reserved_for_a_day(sqlite: Any) -> None:
     at = datetime.now(UTC) + timedelta(hours=1)
     for _ in range(3):
         await sqlite.scheduler.schedule(RECHECK, at=at)
@@ -42,21 +42,21 @@ async def test_a_task_comes_at_its_time_and_its_name_stays_taken_for_a_day(sqlit
     assert await sqlite.deliveries.lease_tasks(now=due - 1, lease=10, limit=9) == []
     [task] = await sqlite.deliveries.lease_tasks(now=due, lease=10, limit=9)
     assert task.name == task_name(RECHECK)
-    await sqlite.deliveries.done([task])
+    await sqlite.deliveries.acknowledge([task])
     await sqlite.scheduler.schedule(RECHECK, at=at)
-    await sqlite.deliveries.forget_names(now=due + 23 * 3600)
+    await sqlite.deliveries.delete_expired_names(now=due + 23 * 3600)
     await sqlite.scheduler.schedule(RECHECK, at=at)
     assert await sqlite.deliveries.next_due((TOPIC,)) is None
-    await sqlite.deliveries.forget_names(now=due + 25 * 3600)
+    await sqlite.deliveries.delete_expired_names(now=due + 25 * 3600)
     await sqlite.scheduler.schedule(RECHECK, at=at)
     assert await sqlite.deliveries.next_due((TOPIC,)) == due
 
 
-async def test_what_a_dead_process_had_in_hand_is_due_at_once_and_waiting_tasks_stay_waiting(sqlite: Any) -> None:
+async def test_released_leases_are_due_at_once_and_other_tasks_keep_their_time(sqlite: Any) -> None:
     now = time.time() + 1
     await sqlite.queue.publish("r")
     await sqlite.scheduler.schedule(RECHECK, at=datetime.fromtimestamp(now + 500, UTC))
     await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=600, limit=9)
-    await sqlite.deliveries.release_all(now=now)
+    await sqlite.deliveries.release_leases(now=now)
     assert await sqlite.deliveries.next_due((TOPIC,)) == now
     assert await sqlite.deliveries.lease_tasks(now=now, lease=10, limit=9) == []

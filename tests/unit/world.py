@@ -231,7 +231,7 @@ class World:
     async def deliver(self) -> None:
         """Everything that is due now, and what becomes due by it."""
         while await self.broker.deliver_due():
-            await self.broker.drained()
+            await self.broker.wait_for_deliveries()
 
     async def run_for(self, seconds: float, *, sweeping: bool = False) -> None:
         """Moves the clock from one due delivery (or sweep) to the next."""

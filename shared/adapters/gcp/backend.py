@@ -1,4 +1,4 @@
-"""All Google adapters over one set of clients."""
+"""Builds all Google adapters on one set of clients."""
 
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
@@ -11,10 +11,10 @@ from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 
 
 class GoogleBackend:
-    """Connects on the first call of each."""
+    """The Google adapters by port. None of them opens a connection before its first call."""
 
     def __init__(self, clients: ClientsByLoop, *, topic: str, target: TaskTarget) -> None:
-        """`topic`: projects/{project}/topics/{topic}."""
+        """`topic` has the form projects/{project}/topics/{topic}."""
         self.store = FirestoreRunStore(clients)
         self.watcher = FirestoreRunWatcher(clients, self.store)
         self.queue = PubSubRunQueue(clients, topic=topic)

@@ -1,4 +1,4 @@
-"""Re-checks as named Cloud Tasks that call recheck_run."""
+"""Schedules re-checks as named Cloud Tasks, which send a POST request to recheck_run."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from google.api_core.exceptions import AlreadyExists
 from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.task_name import task_name
 from shared.errors import SchedulerUnavailable
@@ -18,9 +18,11 @@ DISPATCH_DEADLINE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTarget:
-    """`queue`: projects/{project}/locations/{location}/queues/{queue}; `url` and `audience` are recheck_run's.
+    """The queue of the tasks and the function that they call.
 
-    The audience is set and not left to the default, which is the URL with its path.
+    `queue` has the form projects/{project}/locations/{location}/queues/{queue}. `url` and `audience` are those of
+    recheck_run; without an audience Cloud Tasks uses the URL with its path. Cloud Tasks adds an OIDC token of
+    `service_account` (an e-mail address) to each request; None sends requests without a token.
     """
 
     queue: str
@@ -36,11 +38,11 @@ class CloudTasksRecheckScheduler:
 
     async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
         task = self._task(recheck, at)
-        async with calling(SchedulerUnavailable):
+        async with google_errors_as(SchedulerUnavailable):
             try:
                 await self._clients().tasks.create_task(parent=self._target.queue, task=task, **bounded())
             except AlreadyExists:
-                return  # asked for before, by whomever: it comes or has come
+                return  # an earlier call created this task; Cloud Tasks delivers it or has delivered it
 
     def _task(self, recheck: Recheck, at: datetime) -> Task:
         target = self._target

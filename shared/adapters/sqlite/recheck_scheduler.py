@@ -1,4 +1,7 @@
-"""Timers as rows of a table, named like Cloud Tasks: a name is taken for 24 hours, whether its task is done or not."""
+"""Schedules re-checks as rows of a table, with names as in Cloud Tasks.
+
+A name stays reserved for 24 hours after the scheduled time, also when its task has been delivered.
+"""
 
 import json
 from collections.abc import Callable
@@ -10,7 +13,7 @@ from shared.adapters.storage.task_name import task_name
 from shared.errors import SchedulerUnavailable, StoreUnavailable
 from shared.ports import Recheck
 
-NAME_TAKEN_FOR = timedelta(hours=24)
+NAME_RESERVED_FOR = timedelta(hours=24)
 
 
 class SqliteRecheckScheduler:
@@ -19,7 +22,7 @@ class SqliteRecheckScheduler:
         self._on_schedule = on_schedule
 
     async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        row = (task_name(recheck), json.dumps(asdict(recheck)), at.timestamp(), (at + NAME_TAKEN_FOR).timestamp())
+        row = (task_name(recheck), json.dumps(asdict(recheck)), at.timestamp(), (at + NAME_RESERVED_FOR).timestamp())
         try:
             await self._database.write(
                 lambda connection: connection.execute(

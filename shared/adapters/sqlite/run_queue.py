@@ -1,4 +1,4 @@
-"""The queue of runs as rows of a table."""
+"""Publishes runs as rows of a table, which the local broker delivers to process_run."""
 
 import json
 from collections.abc import Callable

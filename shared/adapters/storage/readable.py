@@ -1,4 +1,4 @@
-"""Reads many documents of which one may be beyond reading: that one is passed over and logged, not all of them lost."""
+"""Converts many documents to runs and skips unreadable documents, so that one of them does not hide the others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -7,9 +7,10 @@ from shared import log
 from shared.domain.run import Run
 
 
-def readable(documents: Iterable[Any], read: Callable[[Any], Run]) -> Iterator[Run]:
+def readable_runs(documents: Iterable[Any], convert: Callable[[Any], Run]) -> Iterator[Run]:
+    """Yields `convert(document)` for each document. A document for which `convert` fails is logged and skipped."""
     for document in documents:
         try:
-            yield read(document)
+            yield convert(document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.failure("run not readable", error)
