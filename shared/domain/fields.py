@@ -7,15 +7,6 @@ from uuid import UUID
 
 from shared.errors import InvalidRequest
 
-_LANGUAGE_TAG = re.compile(
-    r"(?P<language>[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})"
-    r"(?:-(?P<script>[a-z]{4}))?"
-    r"(?:-(?P<region>[a-z]{2}|\d{3}))?"
-    r"(?P<variants>(?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*)"
-    r"(?P<extensions>(?:-[a-wyz\d](?:-[a-z\d]{2,8})+)*)"
-    r"(?P<private>-x(?:-[a-z\d]{1,8})+)?",
-    re.ASCII,
-)
 MAX_TAG_LENGTH = 64
 MAX_DEPTH = 64
 
@@ -56,10 +47,14 @@ class Fields:
         return None if value is None else read_uuid(name, self._string(name, value))
 
     def language(self, name: str) -> str:
-        """Required: a BCP 47 language tag, normalised as RFC 5646 section 2.1.1 says (`en`, `pt-BR`, `zh-Hant-TW`)."""
-        tag = normalised_tag(self.text(name, max_length=MAX_TAG_LENGTH))
+        """Reads a required BCP 47 language tag and returns it normalised (`en`, `pt-BR`, `zh-Hant-TW`)."""
+        text = self.text(name, max_length=MAX_TAG_LENGTH)
+        # The module loads the tables of langcodes, which takes 35 ms: only the first language of a process pays for it.
+        from shared.domain.language_tag import normalise_language_tag  # noqa: PLC0415
+
+        tag = normalise_language_tag(text)
         if tag is None:
-            raise InvalidRequest(f"{name} is not a BCP 47 language tag such as en or pt-BR", field=name)
+            raise InvalidRequest(f"{name} is not a valid BCP 47 language tag such as en or pt-BR", field=name)
         return tag
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
@@ -147,12 +142,3 @@ def read_uuid(name: str, value: str) -> str:
     if canonical != value.lower():
         raise InvalidRequest(f"{name} is not a UUID", field=name)
     return canonical
-
-
-def normalised_tag(tag: str) -> str | None:
-    """The tag with RFC 5646's usual case, or None when it is not one."""
-    match = _LANGUAGE_TAG.fullmatch(tag.lower())
-    if match is None:
-        return None
-    parts = [match["language"], (match["script"] or "").title(), (match["region"] or "").upper()]
-    return "-".join(filter(None, parts)) + match["variants"] + match["extensions"] + (match["private"] or "")
