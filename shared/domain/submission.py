@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from shared.domain.directory import JOBS, Model, Organization, Profile
+from shared.domain.directory import LlmApi, Model, Organization, Profile
 from shared.domain.fields import Fields, writable
 from shared.domain.notebook import flattened
 from shared.domain.run import SHARDS, Event, Kind, ModelRef, Run, Status
@@ -173,7 +173,7 @@ def new_run(
         organization_id=organization.id,
         tenant_id=caller.organization_id,
         channel=submission.channel or f"user:{caller.user_id}",
-        api=model.api if model else JOBS,
+        api=model.api if model else LlmApi.LLM_JOBS,
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,

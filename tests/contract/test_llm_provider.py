@@ -15,7 +15,7 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttp
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
-from shared.domain.directory import CHAT, JOBS, Model, Organization
+from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Accepted, Finished, Running
 from shared.domain.run import Kind, ModelRef, Run
 from shared.errors import LlmRefused, LlmUnavailable
@@ -42,9 +42,11 @@ class Records:
     def __init__(self, url: str) -> None:
         common: dict[str, Any] = {"name": "M", "provider": "p", "upstream_model": "up-1"}
         self.models = {
-            "jobs": Model(id="jobs", api=JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common),
-            "chat": Model(id="chat", api=CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
-            "unset": Model(id="unset", api=CHAT, base_url=url, secret="NOT_SET", **common),
+            "jobs": Model(
+                id="jobs", api=LlmApi.LLM_JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common
+            ),
+            "chat": Model(id="chat", api=LlmApi.OPENAI_CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
+            "unset": Model(id="unset", api=LlmApi.OPENAI_CHAT, base_url=url, secret="NOT_SET", **common),
         }
 
     async def profile(self, user_id: str) -> None:
@@ -133,7 +135,7 @@ async def test_a_chat_sends_both_messages_and_the_key(server: NastyServer, provi
     choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
     server.replies = [ok(choices=[choice], usage={"prompt_tokens": 7, "completion_tokens": 2})]
     finished = await provider.start(
-        model_run("chat", api=CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
+        model_run("chat", api=LlmApi.OPENAI_CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
     )
     assert finished.result.text == "fine" and finished.usage.input_tokens == 7
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -183,7 +185,7 @@ async def test_a_server_that_hangs_or_drips_is_left_in_time(server: NastyServer,
     server.replies = [reply]
     began = time.monotonic()
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_timeout"
     assert time.monotonic() - began < 2.5
 
@@ -288,7 +290,7 @@ async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
 async def test_a_chat_answer_without_text_cannot_be_read(server: NastyServer, provider: Any, body: Any) -> None:
     server.replies = [ok(**body)]
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_unreadable"
 
 
@@ -299,7 +301,7 @@ async def test_a_chat_answer_without_text_cannot_be_read(server: NastyServer, pr
 async def test_a_chat_that_declines_is_a_refusal(server: NastyServer, provider: Any, choice: Any) -> None:
     server.replies = [ok(choices=[choice])]
     with pytest.raises(LlmRefused):
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
 
 
 async def test_a_model_without_its_key_or_without_a_record_is_refused_unasked(
@@ -307,7 +309,7 @@ async def test_a_model_without_its_key_or_without_a_record_is_refused_unasked(
 ) -> None:
     for model_id, code in (("unset", "llm_credentials"), ("gone", "model_unavailable")):
         with pytest.raises(LlmRefused) as refusal:
-            await provider.start(model_run(model_id, api=CHAT), {"full_input": "hello"}, within=MINUTE)
+            await provider.start(model_run(model_id, api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
         assert refusal.value.code == code
     with pytest.raises(LlmRefused):
         await provider.start(a_run(model=None, deployment="atlantis"), {"text": "hello"}, within=MINUTE)
