@@ -253,28 +253,45 @@ async def test_a_job_at_work_is_not_refused_by_an_odd_status(
     assert trouble.value.code == code
 
 
-@pytest.mark.parametrize(
-    ("header", "least", "most"),
-    [
-        ("7", 7, 7),
-        ("0", 0, 0),
-        ("99999999", 3600, 3600),
-        ("date", 25, 30),
-        ("yesterday", 0, 0),
-        ("-5", 0, 0),
-        ("7.5", 0, 0),
-    ],
-)
-async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
-    server: NastyServer, provider: Any, header: str, least: int, most: int
-) -> None:
-    if header == "date":
-        header = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+async def retry_after(server: NastyServer, provider: Any, header: str) -> timedelta | None:
     server.replies = [says(429, b"{}", f"Retry-After: {header}")]
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
-    wait = (trouble.value.retry_after or timedelta(0)).total_seconds()
-    assert least <= wait <= most
+    return trouble.value.retry_after
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 0),
+        ("3601", 3600),
+        ("9" * 400, 3600),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 0),
+        ("Sun Nov  6 08:49:37 1994", 0),
+    ],
+)
+async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
+    server: NastyServer, provider: Any, header: str, seconds: int
+) -> None:
+    assert await retry_after(server, provider, header) == timedelta(seconds=seconds)
+
+
+async def test_a_date_in_retry_after_is_read_as_the_time_until_then(server: NastyServer, provider: Any) -> None:
+    wait = await retry_after(server, provider, format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True))
+    assert wait is not None and timedelta(seconds=25) < wait <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "yesterday", "-5", "+5", "7.5", "NaN", "9" * 5000, "Wed, 21 Oct 99999999 07:28:00 GMT", "32 Foo 2099"],
+    ids=lambda header: header[:20],
+)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(server: NastyServer, provider: Any, header: str) -> None:
+    assert await retry_after(server, provider, header) is None
 
 
 @pytest.mark.parametrize(
