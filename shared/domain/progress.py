@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.recheck_plan import CLOCK_SKEW, moment, next_offset
+from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run, Status
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
@@ -147,7 +147,7 @@ def _after_trouble(run: Run, trouble: LlmUnavailable, now: datetime) -> Step:
 def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -> timedelta:
     """Never past the deadline, which wants a last check too."""
     assert run.sent_at is not None
-    planned = moment(run.sent_at, next_offset(now - run.sent_at, eta=eta))
+    planned = recheck_time(run.sent_at, next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
 
 

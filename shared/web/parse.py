@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from shared.domain.channel import Channel, ChannelCursor, channel_for
 from shared.domain.directory import Profile
-from shared.domain.fields import is_deep, read_uuid, writable
+from shared.domain.fields import is_nested_too_deeply, read_uuid, require_utf8
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
 from shared.domain.submission import JOB_TYPES
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
@@ -43,10 +43,10 @@ async def json_object(request: Request, *, max_input_bytes: int, if_empty: bytes
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
-    if is_deep(body):
+    if is_nested_too_deeply(body):
         raise InvalidRequest("the body is nested too deeply")
     for name in body:
-        writable("a field name", name)
+        require_utf8("a field name", name)
     return body
 
 
@@ -98,7 +98,7 @@ def job_query(given: Mapping[str, str], caller: Profile) -> ListQuery:
         kinds=(Kind.JOB,),
         status=_status(given),
         job_type=_choice(given, "job_type", JOB_TYPES),
-        question_id=writable("question_id", question_id) if question_id else None,
+        question_id=require_utf8("question_id", question_id) if question_id else None,
     )
     return _query(given, wanted)
 

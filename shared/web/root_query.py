@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from shared.domain.fields import Fields, integral
+from shared.domain.fields import Fields, int_if_whole
 from shared.errors import InvalidRequest
 
 MAX_ID_LENGTH = 255
@@ -45,13 +45,13 @@ def parse_root_query(body: Mapping[str, Any]) -> RootQuery:
         raise InvalidRequest("give either run_uuid or job_id, not both", field=Target.JOB)
     if named:
         _refuse(fields, ("kind", *PAGE, *JOBS_ONLY), f"is for lists and does not go with {named[0]}")
-        fields.done()
+        fields.reject_unknown_fields()
         return RootQuery(target=named[0], filters=ids[named[0]])
     target = Target(fields.choice("kind", KINDS)) if fields.raw("kind") is not None else Target.JOBS
     if target is Target.USER_RUNS:
         _refuse(fields, JOBS_ONLY, f"is for jobs and does not go with kind {target}")
     given = {name: fields.raw(name) for name in (*PAGE, *JOBS_ONLY)}
-    fields.done()
+    fields.reject_unknown_fields()
     if not isinstance(given["question_id"], str | None):
         raise InvalidRequest("question_id must be a string", field="question_id")
     return RootQuery(
@@ -67,4 +67,4 @@ def _refuse(fields: Fields, names: tuple[str, ...], why: str) -> None:
 
 def _as_text(value: Any) -> str:
     """A value of a wrong type becomes text that no query may have either."""
-    return value if isinstance(value, str) else json.dumps(integral(value))
+    return value if isinstance(value, str) else json.dumps(int_if_whole(value))

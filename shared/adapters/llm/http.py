@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.util import Retry
 
-from shared.domain.fields import is_deep
+from shared.domain.fields import is_nested_too_deeply
 from shared.errors import LlmRefused, LlmUnavailable
 
 CONNECT_SECONDS = 3.05
@@ -157,7 +157,7 @@ def _parse_json(content: bytes) -> Any:
             value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
-    return None if is_deep(value) else value
+    return None if is_nested_too_deeply(value) else value
 
 
 def _parse_finite_float(digits: str) -> float | None:
