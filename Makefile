@@ -12,8 +12,12 @@ endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
 
+UV = uv==0.13.9
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(LOCK)
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format token emulators bench deploy clean
+.PHONY: help run demo test check format token emulators clients bench lock deploy clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,20 +50,32 @@ bench: $(VENV)/dev  ## measures, prints a table
 emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
 	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
 
+clients: $(VENV)/dev  ## Python and TypeScript clients of the API, from infra/openapi.yaml into .data/clients
+	@$(BIN)/python -m infra.clients.generate .data/clients
+
+lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml; keeps versions (LOCK=--upgrade takes new ones)
+	@$(COMPILE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
+
 deploy:  ## (not yet) applies infra/terraform
 	@echo "make deploy is not there yet: it comes with infra/terraform. Try: make run, make emulators" >&2; exit 1
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data
 
-$(VENV)/run: requirements.txt
+$(VENV)/run: requirements.txt infra/local/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up $(VENV), once …" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r infra/local/requirements.txt >&2
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	@echo "installing what tests and checks need, once …" >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
+	@touch $@
+
+$(VENV)/lock: Makefile $(VENV)/run
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(UV) >&2
 	@touch $@

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from shared.domain.channel import Channel
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Kind, Run, Status
 
 
@@ -173,7 +173,7 @@ class LlmProvider(Protocol):
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         """Whether there is room to start the run at once. It is claimed inside, so that no lease is waited away."""
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         """Submits the run under its idempotency key, or gets the answer at once; `within` that time, or less."""
 
     async def check(self, run: Run) -> Running | Finished:

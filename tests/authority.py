@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from shared.adapters.identity.verifiers import Endpoints
+from shared.wiring.identity import Endpoints
 
 PROJECT = "demo-callers"
 AUDIENCE = "https://runs.example.com"

@@ -6,13 +6,14 @@ one delivers at once what the holder had in hand.
 """
 
 import asyncio
-import fcntl
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import AsyncFileLock
 
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
@@ -73,9 +74,9 @@ class Broker:
 
     async def serve(self, lock: Path, *, on_takeover: Callable[[], Awaitable[object]] | None = None) -> None:
         """Delivers until cancelled, once no other process does; `on_takeover` is called when that is so."""
-        with lock.open("w") as held:
-            while not _locked(held):
-                await asyncio.sleep(LOOK_EVERY_SECONDS)
+        # The operating system frees the lock of a process that is killed; a soft lock would stay.
+        held = AsyncFileLock(lock, poll_interval=LOOK_EVERY_SECONDS, run_in_executor=False, fallback_to_soft=False)
+        async with held:
             await self._deliveries.release_all(now=self._now())
             if on_takeover is not None:
                 await on_takeover()
@@ -175,14 +176,6 @@ def backoff(deliveries: int) -> float:
 
 def _is_turn(count: int, every: int) -> bool:
     return every > 0 and count % every == 0
-
-
-def _locked(file: Any) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _dead_letter_attributes(message: Message) -> dict[str, str]:

@@ -8,21 +8,22 @@ Ctrl-C ends everything, Java included. Google's emulators hold their data in mem
 
 import argparse
 import asyncio
-import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 from urllib.error import HTTPError
 
 import uvicorn
 
 from infra.local import emulators
 from infra.local.client import SAMPLE, translate
-from infra.local.emulators import Emulator, free_host
+from infra.local.command_line import Server, run_until_signal
+from infra.local.emulators import Emulator, free_host, kill_all
 from infra.local.front_door import FrontDoor
 from infra.local.google_setup import PushUrls, set_up
 from infra.local.simulator import Simulator
@@ -38,11 +39,17 @@ LOOK_EVERY_SECONDS = 0.05
 
 
 class Processes:
-    """Child processes, each with a log of its own and a process group that goes with it."""
+    """Child processes, each with a log and a process group of its own; the end of the `with` block ends them all."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stack = stack
+        self._started: list[Emulator] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill_all(self._started)
 
     def start(self, name: str, *command: str, settings: Mapping[str, str] | None = None) -> Emulator:
         log = self.folder / f"{name}.log"
@@ -59,7 +66,7 @@ class Processes:
         return self.keep(Emulator(name, "", process, log))
 
     def keep(self, started: Emulator) -> Emulator:
-        self._stack.callback(started.kill)
+        self._started.append(started)
         return started
 
 
@@ -67,9 +74,8 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
     """Until Ctrl-C. The exit status."""
     folder = settings.data_dir.resolve() / "emulators"
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        processes = Processes(folder, stack)
-        settings = start_emulators(settings, processes)
+    with Processes(folder) as processes:
+        settings = await start_emulators(settings, processes)
         simulator, simulator_url = start_simulator(settings, folder)
         if not settings.own_llm:
             settings = replace(settings, deployments={name: f"{simulator_url}/{name}" for name in REGIONS})
@@ -91,7 +97,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
             door.close()
 
 
-def start_emulators(settings: Settings, processes: Processes) -> Settings:
+async def start_emulators(settings: Settings, processes: Processes) -> Settings:
     """The settings with which functions reach them. Raises ConfigurationError."""
     project = settings.project or PROJECT
     firestore = processes.keep(emulators.start_firestore(processes.folder, host=settings.firestore_emulator))
@@ -100,7 +106,7 @@ def start_emulators(settings: Settings, processes: Processes) -> Settings:
     module = ("-m", "infra.local.tasks_emulator", "--host", tasks, "--folder", str(processes.folder))
     tasks_emulator = replace(processes.start("tasks-emulator", sys.executable, *module), host=tasks)
     for emulator in (firestore, pubsub, tasks_emulator):
-        emulators.wait_until_ready(emulator)
+        await asyncio.to_thread(emulators.wait_until_ready, emulator)
     return replace(
         settings,
         backend="gcp",
@@ -111,12 +117,12 @@ def start_emulators(settings: Settings, processes: Processes) -> Settings:
     )
 
 
-def start_simulator(settings: Settings, folder: Path) -> tuple[uvicorn.Server, str]:
+def start_simulator(settings: Settings, folder: Path) -> tuple[Server, str]:
     """A server that is still to be served, and its address."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
     port = int(free_host().partition(":")[2])
     config = uvicorn.Config(simulator.app(), port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    return uvicorn.Server(config), url_of(port)
+    return Server(config), url_of(port)
 
 
 def start_functions(settings: Settings, ports: Mapping[str, int], processes: Processes) -> dict[str, Emulator]:
@@ -135,20 +141,23 @@ async def open_door(port: int, ports: Mapping[str, int]) -> asyncio.Server:
         raise ConfigurationError(f"Port {port} is taken; choose another: PORT=8081 make emulators") from None
 
 
-async def show(simulator: uvicorn.Server, port: int, settings: Settings, options: argparse.Namespace) -> int:
+async def show(simulator: Server, port: int, settings: Settings, options: argparse.Namespace) -> int:
     serving = asyncio.create_task(simulator.serve())
     print(f"GOOGLE_CLOUD_PROJECT={settings.project}")
     print(f"FIRESTORE_EMULATOR_HOST={settings.firestore_emulator}")
     print(f"PUBSUB_EMULATOR_HOST={settings.pubsub_emulator}")
     print(f"CLOUD_TASKS_EMULATOR_HOST={settings.tasks_emulator}")
     print(f"ready on {url_of(port)}", flush=True)
-    if not options.quiet:
-        await asyncio.to_thread(translate, url_of(port), wiring.embedded_tokens().mint("demo"), options.text)
-        print(
-            f"\nStill serving on {url_of(port)}; logs are in {settings.data_dir}/emulators. Ctrl-C ends it.", flush=True
-        )
-    await serving
-    return 0
+    try:
+        if not options.quiet:
+            await translate(url_of(port), wiring.embedded_tokens().mint("demo"), options.text)
+            logs = f"{settings.data_dir}/emulators"
+            print(f"\nStill serving on {url_of(port)}; logs are in {logs}. Ctrl-C ends it.", flush=True)
+        await asyncio.wait((serving,))
+        return 0
+    finally:
+        simulator.should_exit = True
+        await serving
 
 
 async def sweep_every(url: str, seconds: float) -> None:
@@ -163,7 +172,7 @@ async def until_answering(url: str) -> None:
     """Raises ConfigurationError when a function does not come up."""
     for _ in range(int(START_SECONDS / LOOK_EVERY_SECONDS)):
         try:
-            await asyncio.to_thread(_request, f"{url}/healthz", "HEAD")
+            await asyncio.to_thread(_request, f"{url}/health", "HEAD")
             return
         except OSError:
             await asyncio.sleep(LOOK_EVERY_SECONDS)
@@ -187,15 +196,11 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="no sample translation")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
     options = parser.parse_args()
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.getsignal(signal.SIGINT))
     try:
-        return asyncio.run(serve(wiring.settings(), options))
+        return run_until_signal(serve(wiring.settings(), options)) or 0
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,6 +15,7 @@ from typing import IO
 from shared.errors import ConfigurationError
 
 START_SECONDS = 60.0
+GRACE_SECONDS = 4.0
 HOW_TO_INSTALL = (
     "Google's emulators are missing; install the Google Cloud CLI (cloud.google.com/sdk), Java 11 or newer, and run: "
     "gcloud components install beta cloud-firestore-emulator pubsub-emulator"
@@ -29,14 +32,19 @@ class Emulator:
     log: Path
 
     def kill(self) -> None:
-        for how in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, how)
-                self.process.wait(timeout=5)
-            except ProcessLookupError:
-                return
-            except subprocess.TimeoutExpired:
-                continue
+        kill_all([self])
+
+
+def kill_all(started: Sequence[Emulator]) -> None:
+    """Ends all of them within GRACE_SECONDS: SIGTERM to their groups first, then SIGKILL to what is left."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        for emulator in started:
+            with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group that has ended
+                os.killpg(emulator.process.pid, how)
+        ends = time.monotonic() + GRACE_SECONDS
+        for emulator in started:
+            with suppress(subprocess.TimeoutExpired):
+                emulator.process.wait(timeout=max(ends - time.monotonic(), 0))
 
 
 def missing() -> str | None:

@@ -8,23 +8,22 @@ python -m infra.local.host --public FOLDER    serves the pages of a front end be
 
 import argparse
 import asyncio
-import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-import uvloop
 from functions_framework.aio import create_asgi_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
+from infra.local.command_line import Server, leave, print_any_character, run_until_signal
 from infra.local.fixtures import put_fixtures
 from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
@@ -38,6 +37,14 @@ from shared.settings import REGIONS, Settings
 SOURCE = str(Path(__file__).parents[2] / "main.py")
 FUNCTIONS = ("submit_run", "process_run", "recheck_run", "read_runs", "sweep_runs", "bury_run")
 BACKLOG = 2048
+PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""The former exists on Windows only, where the latter lets two programs share a port."""
+
+make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+with suppress(ImportError):  # uvloop is not made for Windows
+    import uvloop
+
+    make_loop = uvloop.new_event_loop
 
 
 class LocalHost:
@@ -73,7 +80,7 @@ class LocalHost:
 def bind(port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
     bound.bind(("127.0.0.1", port))
     return bound
 
@@ -114,17 +121,19 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         timeout_graceful_shutdown=1,
         backlog=BACKLOG,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     background = [
         _start(broker.serve(settings.data_dir / "broker.lock", on_takeover=wiring.services().recover), server),
         _start(sweep_every(host, settings.sweep_interval.total_seconds()), server),
     ]
     serving = asyncio.create_task(server.serve(sockets=sockets))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
     try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.005)
         return await _show(server, serving, f"http://127.0.0.1:{port}", options)
     finally:
+        server.should_exit = True
+        await serving
         for task in background:
             task.cancel()
 
@@ -134,12 +143,12 @@ async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, o
     completed = True
     if not options.quiet:
         token = wiring.embedded_tokens().mint("demo")
-        completed = await asyncio.to_thread(translate, url, token, options.text)
+        completed = await translate(url, token, options.text)
     if options.once:
         server.should_exit = True
     elif not options.quiet:
         print(f"\nStill serving on {url}. Try the README's curl lines; Ctrl-C ends it.", flush=True)
-    await serving
+    await asyncio.wait((serving,))
     return 0 if completed else 1
 
 
@@ -164,16 +173,19 @@ def main() -> int:
     parser.add_argument("--public", type=Path, help="a folder of pages to serve besides")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
     options = parser.parse_args()
+    print_any_character()
     try:
         settings, sockets = prepare()
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), minimum=settings.log_level)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings, sockets, options))
-    return 0
+    try:
+        status = run_until_signal(serve(settings, sockets, options), make_loop=make_loop)
+    except ServiceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return int(options.once) if status is None else status
 
 
 def prepare() -> tuple[Settings, list[socket.socket]]:
@@ -194,5 +206,4 @@ def prepare() -> tuple[Settings, list[socket.socket]]:
 
 
 if __name__ == "__main__":
-    with suppress(ServiceError):
-        sys.exit(main())
+    leave(main())

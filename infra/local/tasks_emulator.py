@@ -9,11 +9,9 @@ embedded back end; they survive a restart.
 
 import argparse
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -37,6 +35,7 @@ from google.cloud.tasks_v2.types import Task as CloudTask
 from google.protobuf.empty_pb2 import Empty
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
+from infra.local.command_line import leave, run_until_signal
 from infra.local.identity import Signer
 from infra.local.requests_of_google import task_headers
 from shared.adapters.sqlite.database import Database
@@ -186,9 +185,8 @@ def main() -> None:
     parser.add_argument("--duplicate-every", type=int, default=0)
     options = parser.parse_args()
     faults = Faults(drop_every=options.drop_every, duplicate_every=options.duplicate_every)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-    with suppress(KeyboardInterrupt):
-        asyncio.run(TasksEmulator(options.folder, faults=faults).serve(options.host))
+    run_until_signal(TasksEmulator(options.folder, faults=faults).serve(options.host))
+    leave(0)
 
 
 if __name__ == "__main__":

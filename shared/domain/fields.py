@@ -72,6 +72,13 @@ class Fields:
             raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
         return value
 
+    def optional_choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """Reads one of `choices` as `choice` does; returns None when it is absent."""
+        value = self.optional_text(name)
+        if value is not None and value not in choices:
+            raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
+        return value
+
     def strings(self, name: str, *, maximum: int, max_length: int = 255) -> tuple[str, ...]:
         """Reads a list of at most `maximum` strings of 1 to `max_length` code points; returns () when it is absent."""
         value = self.raw(name)
@@ -86,13 +93,19 @@ class Fields:
                 raise InvalidRequest(f"{name} must hold strings of 1 to {max_length} characters", field=name)
         return tuple(value)
 
-    def optional_whole_number(self, name: str, *, minimum: int, maximum: int) -> int | None:
+    def optional_whole_number(self, name: str, *, minimum: int, maximum: int | None = None) -> int | None:
         """Reads a whole number, which may be written as 2 or 2.0; returns None when it is absent."""
-        value = int_if_whole(self.raw(name))
+        value = _int_if_whole(self.raw(name))
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise InvalidRequest(f"{name} must be a whole number from {minimum} to {maximum}", field=name)
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or value < minimum
+            or (maximum is not None and value > maximum)
+        ):
+            bounds = f"of {minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+            raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
         return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -116,7 +129,7 @@ def _require_string(name: str, value: Any) -> str:
     return require_utf8(name, value)
 
 
-def int_if_whole(value: Any) -> Any:
+def _int_if_whole(value: Any) -> Any:
     """Returns a float without a fraction as int, any other value unchanged: JSON does not tell 2.0 from 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.error_codes import ErrorCode
 from shared.errors import TooManyRuns
 
 WINDOW = timedelta(minutes=1)
@@ -32,7 +33,7 @@ def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
     """Returns the error for a submit above `maximum`; its `retry_after` is the time until the next minute starts."""
     return TooManyRuns(
         f"You may submit {maximum} runs a minute; try again in the next one.",
-        code="too_many_submits",
+        code=ErrorCode.TOO_MANY_SUBMITS,
         limit="submits",
         maximum=maximum,
         window=WINDOW,
@@ -44,7 +45,7 @@ def too_many_open_runs(maximum: int) -> TooManyRuns:
     """Returns the error for a submit by a tenant that already has `maximum` open runs."""
     return TooManyRuns(
         f"Your organization has {maximum} open runs, as many as it may; try again when one has ended.",
-        code="too_many_open_runs",
+        code=ErrorCode.TOO_MANY_OPEN_RUNS,
         limit="open-runs",
         maximum=maximum,
         window=None,

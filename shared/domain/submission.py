@@ -10,7 +10,7 @@ from zlib import crc32
 from shared.domain.directory import LlmApi, Model, Organization, Profile
 from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
-from shared.domain.run import SHARDS, Event, Kind, ModelRef, Run, Status
+from shared.domain.run import SHARDS, Event, EventType, Kind, ModelRef, Run, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -193,7 +193,7 @@ def new_run(
         style_guide=submission.style_guide or (None if model else organization.style_guide),
         phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
-        events=(Event(sequence=1, type="run.queued", at=now),),
+        events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
 
 

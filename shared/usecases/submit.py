@@ -1,4 +1,4 @@
-"""Accept a run: check it against the directory, record it in one commit, then say so to the queue."""
+"""Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ from shared.errors import (
 )
 from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
 
-KEY_KEPT_FOR = timedelta(hours=24)
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """A client's key, with whom and what it is for, and the body that it came with; both hashed."""
+    """Holds hashes of a client's key (with user and route) and of the body that came with it."""
 
     key_hash: str
     body_hash: str
@@ -44,7 +44,7 @@ class SubmitRun:
     async def __call__(
         self, caller: Profile, submission: Submission, *, key: IdempotencyKey | None = None
     ) -> tuple[Run, bool]:
-        """(the run, whether it is the answer to an earlier request with the same key).
+        """Returns the run, and whether it was recorded by an earlier request with the same key.
 
         Raises a CallerError, and then nothing was recorded.
         """
@@ -65,7 +65,7 @@ class SubmitRun:
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)
-        await self._announce(run)
+        await self._publish(run)
         return run, False
 
     async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
@@ -73,8 +73,8 @@ class SubmitRun:
             raise IdempotencyConflict
         return await self.store.get(earlier.run_id)
 
-    async def _announce(self, run: Run) -> None:
-        """Only makes the run start sooner: the sweeper publishes what is still pending later."""
+    async def _publish(self, run: Run) -> None:
+        """Makes the run start at once. When this fails the sweeper publishes the run later."""
         try:
             await self.queue.publish(run.id)
         except QueueUnavailable as error:
@@ -101,7 +101,7 @@ class SubmitRun:
         return model
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
-        """Also a deleted one; not one past its retention, which is not there for anybody."""
+        """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
         if submission.prior_run_id is None:
             return None
         try:
@@ -115,7 +115,7 @@ class SubmitRun:
 
 def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     return IdempotencyRecord(
-        key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + KEY_KEPT_FOR
+        key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + IDEMPOTENCY_LIFETIME
     )
 
 

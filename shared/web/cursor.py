@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.domain.channel import MAX_CURSOR_AGE, Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
+from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
 from shared.ports import ListCursor, RunFilter
 
@@ -66,7 +67,7 @@ def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> Chan
         raise InvalidRequest(
             "this update is too long ago to go on from; list the runs and connect without it",
             field="starting_after",
-            code="update_too_old",
+            code=ErrorCode.UPDATE_TOO_OLD,
         )
     return ChannelCursor(watermark=before, last_delivered=given)
 

@@ -83,6 +83,13 @@ async def test_who_shows_nothing_is_refused(cloud: Functions, name: str) -> None
             assert_refused(await client.post("/", content=b"{", headers=headers), "unauthenticated")
 
 
+@pytest.mark.parametrize("name", INTERNAL)
+async def test_a_health_check_of_anybody_is_answered_in_the_cloud_too(cloud: Functions, name: str) -> None:
+    async with cloud.client(name, user=None) as client:
+        assert [(await client.request(method, "/health")).status_code for method in ("GET", "HEAD")] == [200, 200]
+    assert cloud.log.getvalue() == ""
+
+
 async def test_an_invoker_who_was_never_named_lets_nobody_in(
     cloud: Functions, tmp_path: Path, authority: Authority
 ) -> None:

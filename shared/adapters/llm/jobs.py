@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttp, error_code
 from shared.domain.directory import Organization
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
 from shared.domain.run import Kind, Run
 from shared.errors import LlmRefused, LlmUnavailable
@@ -30,7 +30,7 @@ class JobsProtocol:
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
-    ) -> Accepted:
+    ) -> JobCreated:
         """Submits `content`, {text} or {system_message?, full_input}, as a job and returns the job's id.
 
         The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
@@ -45,7 +45,7 @@ class JobsProtocol:
         job_id = response.body.get("job_id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
             raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
-        return Accepted(provider_job_id=job_id)
+        return JobCreated(provider_job_id=job_id)
 
     async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
         """Asks for the status of `run.provider_job_id`; `prices` as in Model.prices.

@@ -18,7 +18,7 @@ def to_document(run: Run) -> dict[str, Any]:
 
     `processing_time` (seconds) is added for listeners; `revision`, which the store itself keeps, is left out.
     """
-    document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,))
+    document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,), enc_hook=_drop_revision)
     del document["revision"]
     took = run.processing_time
     document["processing_time"] = took.total_seconds() if took else None
@@ -38,6 +38,10 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
         values["error"] = _renamed(values["error"], {stored: name for name, stored in STORED_ERROR_NAMES.items()})
     values["revision"] = revision
     return msgspec.convert(values, Run)
+
+
+def _drop_revision(value: Any) -> None:
+    """Is called for values that are not plain; a run has one only, its `revision`, which to_document drops."""
 
 
 def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
