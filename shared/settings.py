@@ -126,7 +126,7 @@ def from_environment() -> Settings:
         ),
     )
     _check_place(reader, settings, on_cloud_run=reader.text("K_SERVICE") is not None)
-    reader.finish()
+    reader.raise_if_invalid()
     return settings
 
 
@@ -162,7 +162,7 @@ def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bo
     emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
     if on_cloud_run and settings.backend == "embedded":
         reader.problems.append("BACKEND=embedded does not run on Cloud Run: its data would go with the instance")
-    if on_cloud_run and reader.names_an_emulator():
+    if on_cloud_run and reader.has_emulator_host():
         reader.problems.append("*_EMULATOR_HOST is set on Cloud Run, where emulators have no place")
     if (settings.chat_base_url is None) != (settings.chat_model is None):
         reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL go together")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
-from shared.domain.directory import CHAT, JOBS
+from shared.domain.directory import LlmApi
 from shared.settings import Settings
 
 ORGANIZATIONS: dict[str, dict[str, Any]] = {
@@ -29,14 +29,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "demo-model": {
         "name": "Demo model",
         "provider": "simulator",
-        "api": JOBS,
+        "api": LlmApi.LLM_JOBS,
         "upstream_model": "simulator",
         "deployment": "default",
     },
     "demo-chat-model": {
         "name": "Demo chat model",
         "provider": "simulator",
-        "api": CHAT,
+        "api": LlmApi.OPENAI_CHAT,
         "upstream_model": "simulator",
         "deployment": "default",
         "prices": {"input": 0.15, "output": 0.6},
@@ -62,7 +62,7 @@ def _configured_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
     document = {
         "name": settings.chat_model,
         "provider": "openai",
-        "api": CHAT,
+        "api": LlmApi.OPENAI_CHAT,
         "upstream_model": settings.chat_model,
         "base_url": settings.chat_base_url,
         "secret": "OPENAI_API_KEY" if settings.chat_has_key else None,

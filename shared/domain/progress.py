@@ -7,7 +7,7 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.recheck_plan import CLOCK_SKEW, moment, next_offset
+from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run, Status
 from shared.error_codes import ErrorCode
@@ -171,7 +171,7 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
 def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -> timedelta:
     """Returns the time until the next planned check, at most until the deadline, when a last check is due."""
     assert run.sent_at is not None
-    planned = moment(run.sent_at, next_offset(now - run.sent_at, eta=eta))
+    planned = recheck_time(run.sent_at, next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
 
 

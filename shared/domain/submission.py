@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from shared.domain.directory import JOBS, Model, Organization, Profile
-from shared.domain.fields import Fields, writable
-from shared.domain.notebook import flattened
+from shared.domain.directory import LlmApi, Model, Organization, Profile
+from shared.domain.fields import Fields, require_utf8
+from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Event, EventType, Kind, ModelRef, Run, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
@@ -71,7 +71,7 @@ def admin_run(body: Mapping[str, Any]) -> Submission:
         reference_file_ids=fields.strings("reference_file_ids", maximum=MAX_REFERENCE_FILES),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     if submission.source_lang == submission.target_lang:
         raise InvalidRequest("target_lang is the same language as source_lang", field="target_lang")
     return submission
@@ -87,7 +87,7 @@ def user_run(body: Mapping[str, Any]) -> Submission:
         end_client_id=fields.optional_text("end_client_id", max_length=MAX_NAME_LENGTH),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
@@ -105,7 +105,7 @@ def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
         deadline=timedelta(seconds=seconds) if seconds else None,
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
@@ -120,7 +120,7 @@ def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submis
         question_id=fields.text("question_id", max_length=MAX_NAME_LENGTH),
         input=_input_data(input_data, "trainer_question_analysis", max_input_bytes),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
@@ -130,7 +130,7 @@ def _input_data(data: Mapping[str, Any], job_type: str, max_bytes: int) -> Mappi
     The limit is on what is kept: of a notebook that is its text, without the images that it came with.
     """
     kept = _to_review(data, max_bytes) if job_type == "review_colab" else data
-    if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > max_bytes:
+    if len(require_utf8("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > max_bytes:
         raise InputTooLarge(f"input_data is larger than {max_bytes} bytes")
     fields = Fields(kept)
     fields.optional_text("system_message", max_length=max_bytes)
@@ -145,7 +145,7 @@ def _to_review(data: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
     fields = Fields(data)
     instructions = fields.optional_text("instructions", max_length=max_bytes)
     if "notebook" in data:
-        text = writable("notebook", flattened(fields.mapping("notebook")))
+        text = require_utf8("notebook", render_notebook(fields.mapping("notebook")))
     else:
         text = fields.text("full_input", max_length=max_bytes)
     kept = {name: value for name, value in data.items() if name != "notebook"}
@@ -173,7 +173,7 @@ def new_run(
         organization_id=organization.id,
         tenant_id=caller.organization_id,
         channel=submission.channel or f"user:{caller.user_id}",
-        api=model.api if model else JOBS,
+        api=model.api if model else LlmApi.LLM_JOBS,
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import log
-from shared.domain.directory import CHAT
+from shared.domain.directory import LlmApi
 from shared.domain.progress import (
     DEADLINE_EXCEEDED,
     Check,
@@ -40,7 +40,7 @@ class Leases:
     chat: timedelta
 
     def of(self, run: Run) -> timedelta:
-        return self.chat if run.api == CHAT else self.jobs
+        return self.chat if run.api == LlmApi.OPENAI_CHAT else self.jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

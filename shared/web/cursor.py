@@ -10,7 +10,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from shared.domain.channel import RESUMABLE_FOR, Channel, ChannelCursor, LastDelivered
+from shared.domain.channel import MAX_CURSOR_AGE, Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
 from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
@@ -42,12 +42,12 @@ def decode_list_cursor(cursor: str, wanted: RunFilter) -> ListCursor:
 
 def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:
     """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
-    latest = list(cursor.ahead.items())[-MAX_RUNS_PER_ID:]
+    latest = list(cursor.last_delivered.items())[-MAX_RUNS_PER_ID:]
     ahead = b"".join(
-        AHEAD_ENTRY.pack(bytes.fromhex(name), given.sequence, ceil((given.at - cursor.before) / MILLISECOND))
+        AHEAD_ENTRY.pack(bytes.fromhex(name), given.sequence, ceil((given.at - cursor.watermark) / MILLISECOND))
         for name, given in latest
     )
-    return _encoded([cursor.before.isoformat(), _fingerprint(_of_channel(channel)), b64encode(ahead).decode()])
+    return _encoded([cursor.watermark.isoformat(), _fingerprint(_of_channel(channel)), b64encode(ahead).decode()])
 
 
 def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> ChannelCursor:
@@ -63,13 +63,13 @@ def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> Chan
         raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
     if fingerprint != _fingerprint(_of_channel(channel)):
         raise InvalidRequest("this is the id of another channel's update", field="starting_after")
-    if now - before > RESUMABLE_FOR:
+    if now - before > MAX_CURSOR_AGE:
         raise InvalidRequest(
             "this update is too long ago to go on from; list the runs and connect without it",
             field="starting_after",
             code=ErrorCode.UPDATE_TOO_OLD,
         )
-    return ChannelCursor(before=before, ahead=given)
+    return ChannelCursor(watermark=before, last_delivered=given)
 
 
 def _encoded(values: Sequence[Any]) -> str:

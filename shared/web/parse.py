@@ -13,7 +13,7 @@ from werkzeug.http import parse_accept_header
 
 from shared.domain.channel import Channel, ChannelCursor
 from shared.domain.directory import Profile
-from shared.domain.fields import is_deep, read_uuid, writable
+from shared.domain.fields import is_nested_too_deeply, read_uuid, require_utf8
 from shared.error_codes import ErrorCode
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
 from shared.usecases.submit import IdempotencyKey
@@ -40,10 +40,10 @@ async def json_object(request: Request, *, max_input_bytes: int, if_empty: bytes
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
-    if is_deep(body):
+    if is_nested_too_deeply(body):
         raise InvalidRequest("the body is nested too deeply")
     for name in body:
-        writable("a field name", name)
+        require_utf8("a field name", name)
     return body
 
 

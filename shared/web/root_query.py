@@ -49,13 +49,13 @@ def parse_root_query(body: Mapping[str, Any]) -> RootQuery:
         raise InvalidRequest("give either run_uuid or job_id, not both", field=Target.JOB)
     if named:
         _refuse(fields, ("kind", *PAGE_FIELDS, *JOB_FIELDS), f"is for lists and does not go with {named[0]}")
-        fields.done()
+        fields.reject_unknown_fields()
         return RootQuery(target=named[0], run_id=ids[named[0]] or "")
     target = Target(fields.optional_choice("kind", KINDS) or Target.JOBS)
     if target is Target.USER_RUNS:
         _refuse(fields, JOB_FIELDS, f"is for jobs and does not go with kind {target}")
     filters = {name: fields.raw(name) for name in (*PAGE_FIELDS, *JOB_FIELDS)}
-    fields.done()
+    fields.reject_unknown_fields()
     return RootQuery(target=target, filters={name: value for name, value in filters.items() if value is not None})
 
 

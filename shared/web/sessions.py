@@ -50,7 +50,7 @@ async def csrf_token(request: Request, services: Services) -> Response:
 async def _token_in_body(request: Request) -> str:
     fields = Fields(await parse.json_object(request, max_input_bytes=MAX_BODY_BYTES))
     token = fields.text("id_token", max_length=MAX_BODY_BYTES)
-    fields.done()
+    fields.reject_unknown_fields()
     return token
 
 

@@ -66,6 +66,8 @@ MAY_IMPORT = {
     "main.py": {"functions", "shared.wiring"},
 }  # fmt: skip
 """A room, and all that it may import of ours."""
+PURE_LIBRARIES = {"langcodes"}
+"""What the domain may import besides the standard library: no clock, no I/O, no framework."""
 
 
 def relative(path: Path) -> str:
@@ -100,6 +102,8 @@ def test_imports_keep_to_their_rooms(path: Path) -> None:
 def test_the_domain_is_pure(path: Path) -> None:
     impure = {"os", "time", "asyncio", "random", "threading", "uuid.uuid4", "socket", "logging"}
     assert not set(imports(path)) & impure
+    packages = {name.split(".")[0] for name in imports(path)}
+    assert packages <= {*sys.stdlib_module_names, "shared", *PURE_LIBRARIES}
     assert "now()" not in path.read_text()
 
 
@@ -160,6 +164,7 @@ def test_importing_main_loads_no_client_and_starts_nothing() -> None:
             "redis",
             "sqlite3",
             "jwt",
+            "langcodes",
             "google.api_core",
             "google.cloud.firestore",
             "grpc",

@@ -15,7 +15,7 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttp
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
-from shared.domain.directory import CHAT, JOBS, Model, Organization
+from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Kind, ModelRef, Run
 from shared.errors import LlmRefused, LlmUnavailable
@@ -42,9 +42,11 @@ class Records:
     def __init__(self, url: str) -> None:
         common: dict[str, Any] = {"name": "M", "provider": "p", "upstream_model": "up-1"}
         self.models = {
-            "jobs": Model(id="jobs", api=JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common),
-            "chat": Model(id="chat", api=CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
-            "unset": Model(id="unset", api=CHAT, base_url=url, secret="NOT_SET", **common),
+            "jobs": Model(
+                id="jobs", api=LlmApi.LLM_JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common
+            ),
+            "chat": Model(id="chat", api=LlmApi.OPENAI_CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
+            "unset": Model(id="unset", api=LlmApi.OPENAI_CHAT, base_url=url, secret="NOT_SET", **common),
         }
 
     async def profile(self, user_id: str) -> None:
@@ -133,7 +135,7 @@ async def test_a_chat_sends_both_messages_and_the_key(server: ScriptedServer, pr
     choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
     server.replies = [ok(choices=[choice], usage={"prompt_tokens": 7, "completion_tokens": 2})]
     finished = await provider.start(
-        model_run("chat", api=CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
+        model_run("chat", api=LlmApi.OPENAI_CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
     )
     assert finished.result.text == "fine" and finished.usage.input_tokens == 7
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -187,7 +189,7 @@ async def test_a_call_to_a_hanging_or_slow_server_times_out(
     server.replies = [reply]
     began = time.monotonic()
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_timeout"
     assert time.monotonic() - began < 2.5
 
@@ -255,28 +257,45 @@ async def test_an_error_status_of_a_check_is_a_transient_failure(
     assert trouble.value.code == code
 
 
-@pytest.mark.parametrize(
-    ("header", "least", "most"),
-    [
-        ("7", 7, 7),
-        ("0", 0, 0),
-        ("99999999", 3600, 3600),
-        ("date", 25, 30),
-        ("yesterday", 0, 0),
-        ("-5", 0, 0),
-        ("7.5", 0, 0),
-    ],
-)
-async def test_retry_after_is_seconds_or_a_date_and_at_most_an_hour(
-    server: ScriptedServer, provider: Any, header: str, least: int, most: int
-) -> None:
-    if header == "date":
-        header = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+async def retry_after(server: ScriptedServer, provider: Any, header: str) -> timedelta | None:
     server.replies = [responds(429, b"{}", f"Retry-After: {header}")]
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
-    wait = (trouble.value.retry_after or timedelta(0)).total_seconds()
-    assert least <= wait <= most
+    return trouble.value.retry_after
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 0),
+        ("3601", 3600),
+        ("9" * 400, 3600),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 0),
+        ("Sun Nov  6 08:49:37 1994", 0),
+    ],
+)
+async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
+    server: ScriptedServer, provider: Any, header: str, seconds: int
+) -> None:
+    assert await retry_after(server, provider, header) == timedelta(seconds=seconds)
+
+
+async def test_a_date_in_retry_after_is_read_as_the_time_until_then(server: ScriptedServer, provider: Any) -> None:
+    wait = await retry_after(server, provider, format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True))
+    assert wait is not None and timedelta(seconds=25) < wait <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "yesterday", "-5", "+5", "7.5", "NaN", "9" * 5000, "Wed, 21 Oct 99999999 07:28:00 GMT", "32 Foo 2099"],
+    ids=lambda header: header[:20],
+)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(server: ScriptedServer, provider: Any, header: str) -> None:
+    assert await retry_after(server, provider, header) is None
 
 
 @pytest.mark.parametrize(
@@ -292,7 +311,7 @@ async def test_retry_after_is_seconds_or_a_date_and_at_most_an_hour(
 async def test_a_chat_answer_without_text_is_unreadable(server: ScriptedServer, provider: Any, body: Any) -> None:
     server.replies = [ok(**body)]
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_unreadable"
 
 
@@ -303,7 +322,7 @@ async def test_a_chat_answer_without_text_is_unreadable(server: ScriptedServer, 
 async def test_a_chat_that_declines_is_a_refusal(server: ScriptedServer, provider: Any, choice: Any) -> None:
     server.replies = [ok(choices=[choice])]
     with pytest.raises(LlmRefused):
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
 
 
 async def test_a_model_without_its_key_or_record_is_refused_without_a_call(
@@ -311,7 +330,7 @@ async def test_a_model_without_its_key_or_record_is_refused_without_a_call(
 ) -> None:
     for model_id, code in (("unset", "llm_credentials"), ("gone", "model_unavailable")):
         with pytest.raises(LlmRefused) as refusal:
-            await provider.start(model_run(model_id, api=CHAT), {"full_input": "hello"}, within=MINUTE)
+            await provider.start(model_run(model_id, api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
         assert refusal.value.code == code
     with pytest.raises(LlmRefused):
         await provider.start(a_run(model=None, deployment="atlantis"), {"text": "hello"}, within=MINUTE)

@@ -17,7 +17,7 @@ from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.domain import submission
-from shared.domain.directory import CHAT, Profile
+from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
@@ -74,7 +74,7 @@ class FakeLlm:
             await self.during_start(run)
         if self.troubles:
             raise self.troubles.pop(0)
-        if run.api == CHAT:
+        if run.api == LlmApi.OPENAI_CHAT:
             return Finished(result=Result(text="answered"))
         self.jobs.setdefault(f"job-{run.idempotency_key}", self.clock.now() + self.takes)
         return JobCreated(provider_job_id=f"job-{run.idempotency_key}")

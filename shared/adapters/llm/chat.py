@@ -14,25 +14,30 @@ from shared.errors import LlmRefused, LlmUnavailable
 
 class ChatProtocol:
     def __init__(self, http: LlmHttp, *, seconds: float, secret: Callable[[str], str | None]) -> None:
-        """`seconds` is the budget of a call; `secret` gives the key that a model names."""
+        """`seconds` is the longest that a call may take; `secret` returns the API key of a name, or None."""
         self._http = http
         self._seconds = seconds
         self._secret = secret
 
     def slot(self) -> AbstractAsyncContextManager[bool]:
+        """Reserves a place for one call; see LlmHttp.slot."""
         return self._http.slot()
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, model: Model, seconds: float
     ) -> Finished:
-        answer = await self._http.call(
+        """Sends `content` ({system_message?, full_input}) to the model and returns its answer.
+
+        The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
+        """
+        response = await self._http.call(
             "POST",
             f"{base_url}/chat/completions",
             seconds=min(self._seconds, seconds),
             headers={"Idempotency-Key": run.idempotency_key, **self._authorization(model)},
-            body={"model": model.upstream_model, "messages": _messages(content)},
+            body={"model": model.upstream_model, "messages": _build_messages(content)},
         )
-        return _finished(answer.body, model.prices)
+        return _read_completion(response.body, model.prices)
 
     def _authorization(self, model: Model) -> dict[str, str]:
         if model.secret is None:
@@ -43,18 +48,22 @@ class ChatProtocol:
         return {"Authorization": f"Bearer {key}"}
 
 
-def _messages(content: Mapping[str, Any]) -> list[dict[str, str]]:
-    roles = (("system", content.get("system_message")), ("user", content.get("full_input")))
-    return [{"role": role, "content": text} for role, text in roles if text]
+def _build_messages(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    texts = (("system", content.get("system_message")), ("user", content.get("full_input")))
+    return [{"role": role, "content": text} for role, text in texts if text]
 
 
-def _finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def _read_completion(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Reads OpenAI's {choices: [{message: {content, refusal?}, finish_reason}], usage}; `prices` as in Model.prices.
+
+    Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
+    """
     try:
         choice = body["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
+        text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable") from None
-    if reason == "content_filter" or (text is None and choice["message"].get("refusal")):
+    if finish_reason == "content_filter" or (text is None and choice["message"].get("refusal")):
         raise LlmRefused
     if not isinstance(text, str):
         raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
