@@ -33,6 +33,7 @@ ONLY_IN = {
     "starlette": ("shared/web", "functions", "infra/local"),
     "functions_framework": ("functions", "infra/local"),
     "jwt": ("shared/adapters/identity", "infra/local"),
+    "cachetools": ("shared/adapters",),
     "infra": ("infra",),
     "yaml": ("infra/local",),
     "swagger_ui_bundle": ("infra/local",),

@@ -1,4 +1,4 @@
-"""One look at a token for all who show it at once, and what becomes of it when one of them goes away."""
+"""The cache of verified tokens: how long it keeps them, how many, and what concurrent callers share."""
 
 import asyncio
 import gc
@@ -7,114 +7,181 @@ from datetime import timedelta
 import pytest
 
 from shared.adapters.identity.cache import CachedTokens
-from shared.errors import IdentityUnavailable
+from shared.errors import IdentityUnavailable, Unauthenticated
 from shared.ports import Identity
 from tests.unit.world import EPOCH, TestClock
 
 
 class SlowVerifier:
-    """Answers when `may_answer` is set, with `trouble` if there is any."""
+    """Answers when `may_answer` is set: with `error` if there is one, else with an identity named like the token."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.verified: list[str] = []
         self.may_answer = asyncio.Event()
-        self.trouble: IdentityUnavailable | None = None
+        self.error: Exception | None = None
+        self.expires_at = EPOCH + timedelta(hours=1)
 
     async def verify(self, token: str) -> Identity:
-        self.asked.append(token)
+        self.verified.append(token)
         await self.may_answer.wait()
-        if self.trouble is not None:
-            raise self.trouble
-        return Identity(user_id=token, expires_at=EPOCH + timedelta(hours=1))
+        if self.error is not None:
+            raise self.error
+        return Identity(user_id=token, expires_at=self.expires_at)
 
 
-def all_asking(tokens: CachedTokens, *shown: str) -> list["asyncio.Task[Identity]"]:
-    return [asyncio.create_task(tokens.verify(token)) for token in shown]
+class FastVerifier(SlowVerifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer.set()
 
 
-async def test_of_those_who_show_one_token_at_once_one_is_checked() -> None:
-    tokens = CachedTokens(verifier := SlowVerifier(), TestClock())
-    asking = all_asking(tokens, *["a"] * 20, "b")
+def start_verifying(cache: CachedTokens, *tokens: str) -> list["asyncio.Task[Identity]"]:
+    return [asyncio.create_task(cache.verify(token)) for token in tokens]
+
+
+async def until_called(verifier: SlowVerifier) -> None:
+    while not verifier.verified:
+        await asyncio.sleep(0)
+
+
+async def test_concurrent_callers_with_one_token_share_one_verification() -> None:
+    cache = CachedTokens(verifier := SlowVerifier(), TestClock())
+    callers = start_verifying(cache, *["a"] * 20, "b")
     await asyncio.sleep(0)
     verifier.may_answer.set()
-    found = await asyncio.gather(*asking)
-    assert [identity.user_id for identity in found] == ["a"] * 20 + ["b"]
-    assert sorted(verifier.asked) == ["a", "b"]
-    await tokens.verify("a")
-    assert sorted(verifier.asked) == ["a", "b"]
+    identities = await asyncio.gather(*callers)
+    assert [identity.user_id for identity in identities] == ["a"] * 20 + ["b"]
+    assert sorted(verifier.verified) == ["a", "b"]
 
 
-async def test_trouble_reaches_all_of_them_and_is_not_remembered() -> None:
-    tokens = CachedTokens(verifier := SlowVerifier(), TestClock())
-    verifier.trouble = IdentityUnavailable()
+async def test_a_verification_is_kept_for_one_minute() -> None:
+    clock = TestClock()
+    cache = CachedTokens(verifier := FastVerifier(), clock)
+    for seconds, verifications in ((0, 1), (59, 1), (1, 2)):
+        clock.forward(seconds)
+        await cache.verify("a")
+        assert len(verifier.verified) == verifications
+
+
+async def test_the_minute_begins_with_the_verification_and_not_with_its_end() -> None:
+    clock = TestClock()
+    cache = CachedTokens(verifier := SlowVerifier(), clock)
+    [caller] = start_verifying(cache, "a")
+    await until_called(verifier)
+    clock.forward(10)
     verifier.may_answer.set()
-    found = await asyncio.gather(*all_asking(tokens, *["a"] * 20), return_exceptions=True)
-    assert {type(trouble) for trouble in found} == {IdentityUnavailable}
-    assert verifier.asked == ["a"]
-    verifier.trouble = None
-    assert (await tokens.verify("a")).user_id == "a"
+    await caller
+    for seconds, verifications in ((49, 1), (1, 2)):
+        clock.forward(seconds)
+        await cache.verify("a")
+        assert len(verifier.verified) == verifications
 
 
-@pytest.mark.parametrize("leaving", [0, 1])
-async def test_who_goes_away_takes_nothing_from_the_others(leaving: int) -> None:
-    tokens = CachedTokens(verifier := SlowVerifier(), TestClock())
-    asking = all_asking(tokens, "a", "a")
-    while not verifier.asked:
-        await asyncio.sleep(0)
-    asking.pop(leaving).cancel()
+async def test_a_token_is_not_kept_after_it_expires() -> None:
+    clock = TestClock()
+    cache = CachedTokens(verifier := FastVerifier(), clock)
+    verifier.expires_at = EPOCH + timedelta(seconds=30)
+    for seconds, verifications in ((29, 1), (0, 1), (1, 2), (0, 3)):
+        clock.forward(seconds)
+        await cache.verify("a")
+        assert len(verifier.verified) == verifications
+
+
+async def test_a_full_cache_drops_the_token_used_longest_ago() -> None:
+    cache = CachedTokens(verifier := FastVerifier(), TestClock(), max_tokens=2)
+    for token in ("a", "b", "a", "c", "a", "b"):
+        await cache.verify(token)
+    assert verifier.verified == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("error", [Unauthenticated(), IdentityUnavailable()], ids=["refused", "unavailable"])
+async def test_an_error_reaches_all_concurrent_callers_and_is_not_kept(error: Exception) -> None:
+    cache = CachedTokens(verifier := FastVerifier(), TestClock())
+    verifier.error = error
+    results = await asyncio.gather(*start_verifying(cache, *["a"] * 20), return_exceptions=True)
+    assert {type(result) for result in results} == {type(error)}
+    assert verifier.verified == ["a"]
+    verifier.error = None
+    assert (await cache.verify("a")).user_id == "a"
+
+
+@pytest.mark.parametrize("cancelled", [0, 1])
+async def test_a_cancelled_caller_does_not_cancel_the_verification_of_the_others(cancelled: int) -> None:
+    cache = CachedTokens(verifier := SlowVerifier(), TestClock())
+    callers = start_verifying(cache, "a", "a")
+    await until_called(verifier)
+    callers.pop(cancelled).cancel()
     await asyncio.sleep(0)
     verifier.may_answer.set()
-    assert (await asking[0]).user_id == "a"
-    assert verifier.asked == ["a"]
+    assert (await callers[0]).user_id == "a"
+    assert verifier.verified == ["a"]
 
 
-async def test_trouble_that_nobody_waits_for_any_more_is_no_complaint_of_the_loop() -> None:
-    complaints: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-    tokens = CachedTokens(verifier := SlowVerifier(), TestClock())
-    verifier.trouble = IdentityUnavailable()
-    [asking] = all_asking(tokens, "a")
-    while not verifier.asked:
-        await asyncio.sleep(0)
-    asking.cancel()
-    del asking
+async def test_asyncio_reports_no_error_when_all_callers_were_cancelled() -> None:
+    reports: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: reports.append(context))
+    cache = CachedTokens(verifier := SlowVerifier(), TestClock())
+    verifier.error = IdentityUnavailable()
+    [caller] = start_verifying(cache, "a")
+    await until_called(verifier)
+    caller.cancel()
+    del caller
     await asyncio.sleep(0)
     verifier.may_answer.set()
     for _ in range(10):
         await asyncio.sleep(0)
     gc.collect()
-    assert complaints == []
+    assert reports == []
 
 
-async def test_a_check_that_was_under_way_when_its_token_was_forgotten_is_believed_by_nobody_later() -> None:
-    tokens = CachedTokens(verifier := SlowVerifier(), TestClock())
-    [before] = all_asking(tokens, "a")
-    while not verifier.asked:
-        await asyncio.sleep(0)
-    tokens.forget("a")
-    [after] = all_asking(tokens, "a")
+async def test_a_forgotten_token_is_verified_again() -> None:
+    cache = CachedTokens(verifier := FastVerifier(), TestClock())
+    await cache.verify("a")
+    cache.forget("a")
+    cache.forget("never seen")
+    await cache.verify("a")
+    assert verifier.verified == ["a", "a"]
+
+
+async def test_a_verification_in_progress_when_its_token_is_forgotten_is_not_kept() -> None:
+    cache = CachedTokens(verifier := SlowVerifier(), TestClock())
+    [caller] = start_verifying(cache, "a")
+    await until_called(verifier)
+    cache.forget("a")
+    verifier.may_answer.set()
+    await caller
+    await cache.verify("a")
+    assert verifier.verified == ["a", "a"]
+
+
+async def test_callers_after_forget_do_not_share_a_verification_that_began_before() -> None:
+    cache = CachedTokens(verifier := SlowVerifier(), TestClock())
+    [before] = start_verifying(cache, "a")
+    await until_called(verifier)
+    cache.forget("a")
+    [after] = start_verifying(cache, "a")
     await asyncio.sleep(0)
     verifier.may_answer.set()
     await asyncio.gather(before, after)
-    assert verifier.asked == ["a", "a"]
-    await tokens.verify("a")
-    assert verifier.asked == ["a", "a"], "what the second found is kept"
+    assert verifier.verified == ["a", "a"]
+    await cache.verify("a")
+    assert verifier.verified == ["a", "a"], "the second verification is kept"
 
 
-def test_event_loops_share_what_is_known_and_nothing_that_is_under_way() -> None:
+def test_event_loops_share_kept_verifications_but_none_in_progress() -> None:
     clock = TestClock()
     verifier = SlowVerifier()
-    tokens = CachedTokens(verifier, clock)
+    cache = CachedTokens(verifier, clock)
 
-    async def all_at_once() -> None:
+    async def verify_concurrently() -> None:
         verifier.may_answer = asyncio.Event()
-        asking = all_asking(tokens, *["a"] * 5)
+        callers = start_verifying(cache, *["a"] * 5)
         await asyncio.sleep(0)
         verifier.may_answer.set()
-        await asyncio.gather(*asking)
+        await asyncio.gather(*callers)
 
-    for checks in (1, 1, 2):
-        if checks == 2:
+    for verifications in (1, 1, 2):
+        if verifications == 2:
             clock.forward(60)
-        asyncio.run(all_at_once())
-        assert len(verifier.asked) == checks
+        asyncio.run(verify_concurrently())
+        assert len(verifier.verified) == verifications
