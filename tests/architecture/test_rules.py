@@ -34,6 +34,8 @@ ONLY_IN = {
     "functions_framework": ("functions", "infra/local"),
     "jwt": ("shared/adapters/identity", "infra/local"),
     "cachetools": ("shared/adapters",),
+    "logging": ("shared/log.py",),
+    "pythonjsonlogger": ("shared/log.py",),
     "infra": ("infra",),
     "yaml": ("infra/local",),
     "swagger_ui_bundle": ("infra/local",),
