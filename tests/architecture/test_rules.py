@@ -20,7 +20,8 @@ PRODUCT = sorted(
 LONGEST_FILE = 300
 LONGEST_BODY = 50
 TOP_LEVEL = {
-    ".ci", ".gcloudignore", ".gitignore", "CHANGELOG.md", "Makefile", "README.md", "functions", "infra", "main.py",
+    ".ci", ".env.example", ".gcloudignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
     "pyproject.toml", "requirements-dev.txt", "requirements.txt", "shared", "tests",
 }  # fmt: skip
 
