@@ -17,7 +17,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--custom-compile-command "make lock" $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format token emulators bench lock deploy clean
+.PHONY: help run demo test check format token emulators clients bench lock deploy clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: $(VENV)/dev  ## measures, prints a table
 
 emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
 	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
+
+clients: $(VENV)/dev  ## Python and TypeScript clients of the API, from infra/openapi.yaml into .data/clients
+	@$(BIN)/python -m infra.clients.generate .data/clients
 
 lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml; keeps versions (LOCK=--upgrade takes new ones)
 	@$(COMPILE) pyproject.toml --output-file requirements.txt

@@ -1,25 +1,25 @@
-"""Told by Pub/Sub of a dead letter: the run fails visibly, the message is kept."""
+"""Handles a dead letter of Pub/Sub: keeps the message and fails the run that it names."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
+from shared.services import Services
 from shared.web.push import answer_event, read_push
+
+
+async def _handle(request: Request, services: Services) -> None:
+    push = await read_push(request)
+    await services.bury(
+        run_id=push.run_id_or_none,
+        message_id=push.message_id,
+        source=push.source,
+        data=push.data,
+        attributes=push.attributes,
+    )
 
 
 @functions_framework.aio.http
 async def bury_run(request: Request) -> Response:
-    services = wiring.services()
-
-    async def handle() -> None:
-        push = await read_push(request)
-        await services.bury(
-            run_id=push.run_id_or_none,
-            message_id=push.message_id,
-            source=push.source,
-            data=push.data,
-            attributes=push.attributes,
-        )
-
-    return await answer_event(request, services, handle, source="bury_run")
+    return await answer_event(request, wiring.services, _handle, source="bury_run")

@@ -1,20 +1,20 @@
-"""Told by Pub/Sub of a run: sends it to the LLM, or does whatever else it wants next."""
+"""Handles a Pub/Sub message: advances one run, usually by sending it to the LLM."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import log, wiring
+from shared.services import Services
 from shared.web.push import answer_event, read_push
+
+
+async def _handle(request: Request, services: Services) -> None:
+    push = await read_push(request)
+    with log.bound(run_id=push.run_id):
+        await services.advance(push.run_id)
 
 
 @functions_framework.aio.http
 async def process_run(request: Request) -> Response:
-    services = wiring.services()
-
-    async def handle() -> None:
-        push = await read_push(request)
-        with log.bound(run_id=push.run_id):
-            await services.advance(push.run_id)
-
-    return await answer_event(request, services, handle, source="process_run")
+    return await answer_event(request, wiring.services, _handle, source="process_run")

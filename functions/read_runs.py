@@ -1,107 +1,103 @@
-"""Shows runs to their owner: status, result, list, stream; and cancels, for that is asked below a run's own path."""
-
-from collections.abc import Mapping
+"""Shows runs to their owner: status, result, list, stream. Cancel and delete stand here too, below a run's own path."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
-from shared.web import auth, parse, questions, render, sessions, sse
-from shared.web.questions import About
-from shared.web.routes import Endpoint, Route, Routes
+from shared.domain import views
+from shared.domain.channel import channel_for
+from shared.services import Services
+from shared.web import auth, list_query, parse, render, sessions, sse
+from shared.web.root_query import Target, parse_root_query
+from shared.web.routes import Route, Routes
 
 
-async def get_user_run(request: Request, run_uuid: str) -> Response:
-    services = wiring.services()
+async def get_user_run(request: Request, services: Services, run_uuid: str) -> Response:
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    run = await services.watch.until_complete(run, within=wait)
-    return render.one(run, render.user_run(run, await services.read.input_of(run)), headers=render.wait_headers(wait))
+    run = await services.watch.until_terminal(run, within=wait)
+    shown = views.user_run_object(run, await services.read.input_of(run))
+    return render.one(run, shown, headers=render.wait_headers(wait))
 
 
-async def list_user_runs(request: Request, given: Mapping[str, str] | None = None) -> Response:
-    services = wiring.services()
-    query = parse.user_run_query(_filters(request, given), await auth.caller(request, services))
+async def list_user_runs(request: Request, services: Services) -> Response:
+    caller = await auth.caller(request, services)
+    return await _user_runs(services, list_query.user_run_query(list_query.from_query(request.query_params), caller))
+
+
+async def _user_runs(services: Services, query: list_query.ListQuery) -> Response:
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
-    shown = [render.user_run(run, await services.read.input_of(run)) for run in page.runs]
+    shown = [views.user_run_object(run, await services.read.input_of(run)) for run in page.runs]
     return render.page(page, query, runs=shown)
 
 
-async def get_job_status(request: Request, job_id: str) -> Response:
-    services = wiring.services()
+async def get_job_status(request: Request, services: Services, job_id: str) -> Response:
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(job_id))
-    run = await services.watch.until_complete(run, within=wait)
-    return render.one(run, render.job(run), headers=render.wait_headers(wait))
+    run = await services.watch.until_terminal(run, within=wait)
+    return render.one(run, views.job_object(run), headers=render.wait_headers(wait))
 
 
-async def get_job_result(request: Request, job_id: str) -> Response:
-    services = wiring.services()
+async def get_job_result(request: Request, services: Services, job_id: str) -> Response:
     caller = await auth.caller(request, services)
     return render.job_result(await services.read.get_finished(caller, parse.run_id(job_id)))
 
 
-async def list_jobs(request: Request, given: Mapping[str, str] | None = None) -> Response:
-    services = wiring.services()
-    query = parse.job_query(_filters(request, given), await auth.caller(request, services))
+async def list_jobs(request: Request, services: Services) -> Response:
+    caller = await auth.caller(request, services)
+    return await _jobs(services, list_query.job_query(list_query.from_query(request.query_params), caller))
+
+
+async def _jobs(services: Services, query: list_query.ListQuery) -> Response:
     page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
-    return render.page(page, query, jobs=[render.job(run) for run in page.runs])
+    return render.page(page, query, jobs=[views.job_object(run) for run in page.runs])
 
 
-async def cancel_job(request: Request, job_id: str) -> Response:
-    services = wiring.services()
+async def cancel_job(request: Request, services: Services, job_id: str) -> Response:
     caller = await auth.caller(request, services)
     run, cancelled = await services.cancel(caller, parse.run_id(job_id))
-    return render.one(run, render.whole(run, await services.read.input_of(run)), cancelled=cancelled)
+    return render.one(run, views.run_object(run, await services.read.input_of(run)), cancelled=cancelled)
 
 
-async def delete_run(request: Request, run_uuid: str) -> Response:
-    services = wiring.services()
+async def delete_run(request: Request, services: Services, run_uuid: str) -> Response:
     caller = await auth.caller(request, services)
     run = await services.delete(caller, parse.run_id(run_uuid))
-    return render.one(run, render.whole(run, {}))
+    return render.one(run, views.run_object(run, {}))
 
 
-async def stream_run(request: Request, run_uuid: str) -> Response:
-    services = wiring.services()
+async def stream_run(request: Request, services: Services, run_uuid: str) -> Response:
     caller = await auth.caller(request, services)
     run = await services.read.get(caller, parse.run_id(run_uuid))
-    return sse.stream(services, run, auth.again(request, services), after=parse.starting_after(request))
+    after = parse.starting_after(request)
+    return sse.stream(services, run, auth.reauthenticate(request, services), after=after)
 
 
-async def stream_channel(request: Request, channel: str) -> Response:
-    services = wiring.services()
-    caller = await auth.caller(request, services)
-    wanted = parse.channel(caller, channel)
-    after = parse.place_in(wanted, request)
-    return sse.stream_channel(services, wanted, auth.again(request, services), after=after)
+async def stream_channel(request: Request, services: Services, channel: str) -> Response:
+    wanted = channel_for(await auth.caller(request, services), channel)
+    after = parse.channel_cursor(wanted, request)
+    return sse.stream_channel(services, wanted, auth.reauthenticate(request, services), after=after)
 
 
-async def list_overdue(request: Request) -> Response:
-    services = wiring.services()
+async def list_overdue(request: Request, services: Services) -> Response:
     await auth.caller(request, services, group="admins")
     return render.overdue_list(await services.read.overdue())
 
 
-def _filters(request: Request, given: Mapping[str, str] | None) -> Mapping[str, str]:
-    """At the root the body's alone, even when it has none."""
-    return request.query_params if given is None else given
+async def read_any(request: Request, services: Services) -> Response:
+    """Serves the function's root, where gcloud posts; the body tells what path and query tell elsewhere."""
+    caller = await auth.caller(request, services)
+    query = parse_root_query(await parse.json_object(request, max_input_bytes=0, if_empty=b"{}"))
+    match query.target:
+        case Target.USER_RUN:
+            return await get_user_run(request, services, query.run_id)
+        case Target.JOB:
+            return await get_job_status(request, services, query.run_id)
+        case Target.USER_RUNS:
+            return await _user_runs(services, list_query.user_run_query(query.filters, caller))
+        case Target.JOBS:
+            return await _jobs(services, list_query.job_query(query.filters, caller))
 
-
-async def read_any(request: Request) -> Response:
-    """At the function's root, where gcloud posts to: the body says what path and query say elsewhere."""
-    await auth.caller(request, wiring.services())
-    asked = questions.asked(await parse.json_object(request, most_input_bytes=0, if_empty=b"{}"))
-    return await ANSWER_TO[asked.about](request, asked.given)
-
-
-ANSWER_TO: Mapping[About, Endpoint] = {
-    About.USER_RUN: get_user_run,
-    About.JOB: get_job_status,
-    About.USER_RUNS: list_user_runs,
-    About.JOBS: list_jobs,
-}
 
 ROUTES = Routes(
     Route("GET", "/llm_user_runs/{run_uuid}", get_user_run),
@@ -125,4 +121,4 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def read_runs(request: Request) -> Response:
-    return await ROUTES.answer(request)
+    return await ROUTES.answer(request, wiring.services)

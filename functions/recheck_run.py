@@ -1,20 +1,20 @@
-"""Told by Cloud Tasks that it is time: asks the LLM how the run's provider job is doing."""
+"""Handles a Cloud Tasks request: advances one run, usually by polling its provider job."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import log, wiring
+from shared.services import Services
 from shared.web.push import answer_event, read_recheck
+
+
+async def _handle(request: Request, services: Services) -> None:
+    recheck = await read_recheck(request)
+    with log.bound(run_id=recheck.run_id):
+        await services.advance(recheck.run_id, checks=recheck.checks)
 
 
 @functions_framework.aio.http
 async def recheck_run(request: Request) -> Response:
-    services = wiring.services()
-
-    async def handle() -> None:
-        recheck = await read_recheck(request)
-        with log.bound(run_id=recheck.run_id):
-            await services.advance(recheck.run_id, checks=recheck.checks)
-
-    return await answer_event(request, services, handle, source="recheck_run")
+    return await answer_event(request, wiring.services, _handle, source="recheck_run")

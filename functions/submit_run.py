@@ -1,4 +1,4 @@
-"""Accepts runs: validates, records, publishes. The list of runs is here too: Hosting routes by path, not method."""
+"""Accepts runs. The list of runs is served here too, since Firebase Hosting routes by path and not by method."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -6,50 +6,56 @@ from starlette.responses import Response
 
 from functions.read_runs import list_user_runs
 from shared import wiring
+from shared.services import Services
 from shared.web import auth, parse, render, sse, submissions
 from shared.web.routes import Route, Routes
+from shared.web.submissions import Form
 
 
-async def submit_admin_run(request: Request) -> Response:
-    return await _submit(request, submissions.admin_run, stream_by_default=True)
+async def submit_admin_run(request: Request, services: Services) -> Response:
+    return await _submit(request, services, submissions.ADMIN_RUN, stream_by_default=True)
 
 
-async def submit_user_run(request: Request) -> Response:
-    return await _submit(request, submissions.user_run)
+async def submit_user_run(request: Request, services: Services) -> Response:
+    return await _submit(request, services, submissions.USER_RUN)
 
 
-async def submit_job(request: Request) -> Response:
-    return await _submit(request, submissions.job, streamable=False)
+async def submit_job(request: Request, services: Services) -> Response:
+    return await _submit(request, services, submissions.JOB, streamable=False)
 
 
-async def submit_trainer_analysis(request: Request) -> Response:
-    return await _submit(request, submissions.trainer_analysis, streamable=False)
+async def submit_trainer_analysis(request: Request, services: Services) -> Response:
+    return await _submit(request, services, submissions.TRAINER_ANALYSIS, streamable=False)
 
 
-async def submit_any(request: Request) -> Response:
-    """At the function's root, where gcloud posts to."""
-    return await _submit(request, submissions.by_fields, streamable=False)
+async def submit_any(request: Request, services: Services) -> Response:
+    """Serves the function's root, where gcloud posts; the body's fields tell the form."""
+    return await _submit(request, services, None, streamable=False)
 
 
 async def _submit(
-    request: Request, read: submissions.Reader, *, streamable: bool = True, stream_by_default: bool = False
+    request: Request,
+    services: Services,
+    form: Form | None,
+    *,
+    streamable: bool = True,
+    stream_by_default: bool = False,
 ) -> Response:
-    services = wiring.services()
-    caller = await auth.caller(request, services)
-    most_bytes = services.settings.most_input_bytes
-    body = await parse.json_object(request, most_input_bytes=most_bytes)
+    caller = await auth.caller(request, services, group=form.group if form else None)
+    body = await parse.json_object(request, max_input_bytes=services.max_input_bytes)
+    form = form or submissions.form_of(body)
+    auth.require_group(caller, form.group)
     key = parse.idempotency_key(request, caller, body)
-    submission = read(body, most_bytes)
-    auth.require_group(caller, submissions.GROUP_FOR.get(submission.kind))
+    submission = form.parse(body, services.max_input_bytes)
     run, replayed = await services.submit(caller, submission, key=key)
+    headers = render.replay_headers(replayed)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
-        return sse.stream(services, run, auth.again(request, services), headers=render.replay_headers(replayed))
+        return sse.stream(services, run, auth.reauthenticate(request, services), headers=headers)
     wait = parse.wait(request)
     if wait is None:
-        return render.accepted(run, headers=render.replay_headers(replayed))
-    run = await services.watch.until_complete(run, within=wait)
-    headers = {**render.replay_headers(replayed), **render.wait_headers(wait)}
-    return render.accepted(run, await services.read.input_of(run), headers=headers)
+        return render.submitted(run, headers=headers)
+    run = await services.watch.until_terminal(run, within=wait)
+    return render.submitted(run, await services.read.input_of(run), headers={**headers, **render.wait_headers(wait)})
 
 
 ROUTES = Routes(
@@ -65,4 +71,4 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def submit_run(request: Request) -> Response:
-    return await ROUTES.answer(request)
+    return await ROUTES.answer(request, wiring.services)

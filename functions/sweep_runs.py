@@ -1,18 +1,18 @@
-"""Called by Cloud Scheduler every minute: repairs whatever a lost message or task left behind."""
+"""Handles the call of Cloud Scheduler, once a minute: repairs what lost messages and tasks left behind."""
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared import wiring
+from shared.services import Services
 from shared.web.push import answer_event
+
+
+async def _handle(request: Request, services: Services) -> None:
+    await services.sweep()
 
 
 @functions_framework.aio.http
 async def sweep_runs(request: Request) -> Response:
-    services = wiring.services()
-
-    async def handle() -> None:
-        await services.sweep()
-
-    return await answer_event(request, services, handle, source="sweep_runs")
+    return await answer_event(request, wiring.services, _handle, source="sweep_runs")

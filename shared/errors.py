@@ -1,45 +1,47 @@
-"""Every error raised on purpose, so that each place can ask two things: whose fault, and will trying again help.
+"""Defines every error that is raised on purpose. Each answers two questions: whose fault is it, and does a retry help?
 
 ServiceError
-├─ CallerError            the request is at fault; never retried
-│  ├─ InvalidRequest      a field is missing or wrong (names the field)
+├─ CallerError            the request is at fault; it is never retried
+│  ├─ InvalidRequest      a field is missing or wrong (`field` names it)
 │  ├─ InputTooLarge       the body or the input is over its limit
-│  ├─ Unauthenticated     no credentials, or bad ones
-│  ├─ Forbidden           known caller, not allowed
-│  ├─ RunNotFound         no such run, or somebody else's
-│  ├─ ChannelNotFound     somebody else's channel
-│  ├─ IdempotencyConflict  the key was used before, for something else
-│  ├─ IdempotencyKeyBusy  the key is being claimed by another request right now
-│  ├─ TooManyRuns         over a limit; says when to try again
-│  ├─ RunNotFinished      the result of an open run was asked for
-│  ├─ RunOpen             only a complete run can be deleted
-│  ├─ RunDeleted          its owner had its content erased
-│  └─ RunFailed           the result of a failed or cancelled run was asked for
+│  ├─ Unauthenticated     there are no credentials, or bad ones
+│  ├─ Forbidden           the caller is known and not allowed
+│  ├─ RunNotFound         there is no such run, or it belongs to another user
+│  ├─ ChannelNotFound     the channel belongs to another user or organization
+│  ├─ IdempotencyConflict  the key was used before with a different body
+│  ├─ IdempotencyKeyBusy  another request claims the key right now
+│  ├─ TooManyRuns         a limit is reached (`retry_after` says when to try again)
+│  ├─ RunNotFinished      an open run has no result
+│  ├─ RunOpen             an open run cannot be deleted
+│  ├─ RunDeleted          the owner has deleted the run's content
+│  └─ RunFailed           a failed or cancelled run has no result
 ├─ TransientError         trying again later can help
 │  ├─ StoreUnavailable    the database did not answer, or refused for now
 │  ├─ QueueUnavailable    the message could not be published
 │  ├─ SchedulerUnavailable  the re-check could not be scheduled
 │  ├─ CacheUnavailable    the result cache is down, slow or full
-│  ├─ IdentityUnavailable  nobody could say whether the credentials are good
-│  ├─ StaleRun            somebody else wrote the run first
+│  ├─ IdentityUnavailable  the credentials could not be checked
+│  ├─ StaleRun            another writer saved the run first
 │  └─ LlmUnavailable      the LLM is busy, down, silent or unreadable
 ├─ PermanentError         the run fails; trying again cannot help
-│  ├─ LlmRefused          the LLM said no for good
-│  ├─ ResultTooLarge      the store takes no such result
-│  ├─ DeadlineExceeded    the run's time is over
-│  └─ MalformedMessage    a message that names no run
+│  ├─ LlmRefused          the LLM refused for good
+│  ├─ ResultTooLarge      the store cannot take the result
+│  ├─ DeadlineExceeded    the run did not end before its deadline
+│  └─ MalformedMessage    a message names no run
 └─ ConfigurationError     the settings are wrong; nothing starts
 """
 
 from datetime import timedelta
 from typing import ClassVar
 
+from shared.error_codes import ErrorCode
+
 
 class ServiceError(Exception):
-    """`message` is one sentence that a front end may show: no internals, never the user's text."""
+    """`message` is one sentence that a front end may show. It holds no internals and never the user's text."""
 
-    code: str = "internal"
-    retriable: ClassVar[bool] = False
+    code: str = ErrorCode.INTERNAL
+    retryable: ClassVar[bool] = False
     default_message: ClassVar[str] = "Something went wrong."
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
@@ -49,11 +51,11 @@ class ServiceError(Exception):
 
 
 class CallerError(ServiceError):
-    pass
+    """The request is at fault."""
 
 
 class InvalidRequest(CallerError):
-    code = "invalid_request"
+    code = ErrorCode.INVALID_REQUEST
 
     def __init__(self, message: str, *, field: str | None = None, code: str | None = None) -> None:
         super().__init__(message, code=code)
@@ -61,22 +63,22 @@ class InvalidRequest(CallerError):
 
 
 class InputTooLarge(CallerError):
-    code = "input_too_large"
+    code = ErrorCode.INPUT_TOO_LARGE
     default_message = "The input is too large."
 
 
 class Unauthenticated(CallerError):
-    code = "unauthenticated"
+    code = ErrorCode.UNAUTHENTICATED
     default_message = "Authentication is required."
 
 
 class Forbidden(CallerError):
-    code = "forbidden"
+    code = ErrorCode.FORBIDDEN
     default_message = "This is not allowed."
 
 
 class RunNotFound(CallerError):
-    code = "run_not_found"
+    code = ErrorCode.RUN_NOT_FOUND
     default_message = "There is no such run."
 
     def __init__(self, message: str = "", *, field: str | None = None) -> None:
@@ -85,98 +87,98 @@ class RunNotFound(CallerError):
 
 
 class ChannelNotFound(CallerError):
-    code = "channel_not_found"
+    code = ErrorCode.CHANNEL_NOT_FOUND
     default_message = "There is no such channel of yours."
     field = "channel"
 
 
 class RunNotFinished(CallerError):
-    code = "run_not_finished"
+    code = ErrorCode.RUN_NOT_FINISHED
     default_message = "The run is not finished; ask for its status until it is complete."
 
 
 class RunOpen(CallerError):
-    code = "run_open"
+    code = ErrorCode.RUN_OPEN
     default_message = "The run is not complete; cancel it first."
 
 
 class RunDeleted(CallerError):
-    code = "run_deleted"
+    code = ErrorCode.RUN_DELETED
     default_message = "The run was deleted and has no result any more."
 
 
 class RunFailed(CallerError):
-    code = "run_failed"
+    code = ErrorCode.RUN_FAILED
     default_message = "The run failed and has no result."
 
 
 class IdempotencyConflict(CallerError):
-    code = "idempotency_conflict"
+    code = ErrorCode.IDEMPOTENCY_CONFLICT
     default_message = "This Idempotency-Key was used before with a different body."
 
 
 class IdempotencyKeyBusy(CallerError):
-    retriable = True
-    code = "idempotency_key_busy"
+    retryable = True
+    code = ErrorCode.IDEMPOTENCY_KEY_BUSY
     default_message = "Another request with this Idempotency-Key is being accepted right now; try again."
 
 
 class TooManyRuns(CallerError):
-    """`limit` names it and `most` is its height, by `window` if it is of a time; `retry_after`: when to try again."""
+    """A limit is reached. `limit` is its name, `maximum` its value, in each `window` when it has one."""
 
-    code = "too_many_runs"
-    retriable = True
+    code = ErrorCode.TOO_MANY_SUBMITS
+    retryable = True
 
     def __init__(
-        self, message: str, *, code: str, limit: str, most: int, window: timedelta | None, retry_after: timedelta
+        self, message: str, *, code: str, limit: str, maximum: int, window: timedelta | None, retry_after: timedelta
     ) -> None:
         super().__init__(message, code=code)
         self.limit = limit
-        self.most = most
+        self.maximum = maximum
         self.window = window
         self.retry_after = retry_after
 
 
 class TransientError(ServiceError):
-    retriable = True
+    """A later attempt can succeed."""
+
+    retryable = True
 
 
 class StoreUnavailable(TransientError):
-    code = "store_unavailable"
+    code = ErrorCode.STORE_UNAVAILABLE
     default_message = "The database is not available; try again."
 
 
 class QueueUnavailable(TransientError):
-    code = "queue_unavailable"
+    code = ErrorCode.QUEUE_UNAVAILABLE
     default_message = "The queue is not available; try again."
 
 
 class SchedulerUnavailable(TransientError):
-    code = "scheduler_unavailable"
+    code = ErrorCode.SCHEDULER_UNAVAILABLE
     default_message = "The scheduler is not available; try again."
 
 
 class CacheUnavailable(TransientError):
-    code = "cache_unavailable"
+    code = ErrorCode.CACHE_UNAVAILABLE
     default_message = "The result cache is not available; try again."
 
 
 class IdentityUnavailable(TransientError):
-    code = "identity_unavailable"
+    code = ErrorCode.IDENTITY_UNAVAILABLE
     default_message = "Your credentials cannot be checked at the moment; try again."
 
 
 class StaleRun(TransientError):
-    code = "stale_run"
-    default_message = "The run was changed by somebody else in between; try again."
+    code = ErrorCode.STALE_RUN
+    default_message = "The run was changed by another request in between; try again."
 
 
 class LlmUnavailable(TransientError):
-    """`code` says why: llm_unavailable, llm_rate_limited, llm_timeout, llm_connection_lost, llm_unreadable,
-    llm_job_unknown or llm_job_failed.
-    """
+    """`code` says why; `retry_after` is what the server asked for, None when it did not say."""
 
-    code = "llm_unavailable"
+    code = ErrorCode.LLM_UNAVAILABLE
     default_message = "The LLM is not available at the moment."
 
     def __init__(self, message: str = "", *, code: str | None = None, retry_after: timedelta | None = None) -> None:
@@ -185,33 +187,31 @@ class LlmUnavailable(TransientError):
 
 
 class PermanentError(ServiceError):
-    pass
+    """The run fails; the message is acknowledged."""
 
 
 class LlmRefused(PermanentError):
-    """`code` says why: llm_refused, llm_failed, llm_quota_exhausted, llm_credentials, llm_job_cancelled or
-    model_unavailable.
-    """
+    """`code` says why: one of the codes below "the run fails" in error_codes.py."""
 
-    code = "llm_refused"
+    code = ErrorCode.LLM_REFUSED
     default_message = "The LLM refused this input."
 
 
 class ResultTooLarge(PermanentError):
-    code = "result_too_large"
+    code = ErrorCode.RESULT_TOO_LARGE
     default_message = "The LLM's result is too large to be kept."
 
 
 class DeadlineExceeded(PermanentError):
-    code = "deadline_exceeded"
+    code = ErrorCode.DEADLINE_EXCEEDED
     default_message = "The run did not finish before its deadline."
 
 
 class MalformedMessage(PermanentError):
-    code = "malformed_message"
+    code = ErrorCode.MALFORMED_MESSAGE
     default_message = "The message names no run."
 
 
 class ConfigurationError(ServiceError):
-    code = "configuration"
+    code = ErrorCode.CONFIGURATION
     default_message = "The settings are wrong."

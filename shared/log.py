@@ -15,12 +15,12 @@ from typing import Any, TextIO
 
 _SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
-_sink: dict[str, Any] = {"stream": None, "least": "INFO", "project": None}
+_sink: dict[str, Any] = {"stream": None, "minimum": "INFO", "project": None}
 
 
-def configure(*, stream: TextIO | None = None, least: str = "INFO", project: str | None = None) -> None:
+def configure(*, stream: TextIO | None = None, minimum: str = "INFO", project: str | None = None) -> None:
     """`stream` None means standard output, which is what Cloud Run collects."""
-    _sink.update(stream=stream, least=least, project=project)
+    _sink.update(stream=stream, minimum=minimum, project=project)
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def failure(message: str, error: BaseException) -> None:
 
 
 def _write(severity: str, message: str, fields: dict[str, Any]) -> None:
-    if _SEVERITIES.index(severity) < _SEVERITIES.index(_sink["least"]):
+    if _SEVERITIES.index(severity) < _SEVERITIES.index(_sink["minimum"]):
         return
     line = {"severity": severity, "message": message, "time": datetime.now(UTC).isoformat(), **_context.get(), **fields}
     trace = line.pop("trace", None)

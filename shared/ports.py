@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from shared.domain.channel import Channel
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Kind, Run, Status
 
 
@@ -35,8 +35,8 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """A place in a list ordered by (created_at, id), newest first."""
+class ListCursor:
+    """A cursor in a list ordered by (created_at, id), newest first."""
 
     created_at: datetime
     run_id: str
@@ -67,9 +67,10 @@ class RunStore(Protocol):
         same places; then nothing is known of whether the run is recorded.
         """
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
-        """The run, with an empty input when that is kept in parts; not `whole`, also without a result that is. Raises
-        RunNotFound.
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        """Returns the run. Its input is empty when it is kept in parts (see load_input).
+
+        With `with_result` False, a result that is kept in parts is left out (`Run.lacks_result`). Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
@@ -89,9 +90,9 @@ class RunStore(Protocol):
         """Deletes what is past its `expires_at`, where the store does not do that by itself: how many runs."""
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
-        """Newest first; `after` starts behind that place, whatever was inserted meanwhile.
+        """Newest first; `after` starts behind that cursor, whatever was inserted meanwhile.
 
         Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
         """
@@ -102,14 +103,14 @@ class RunStore(Protocol):
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
         """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
 
-        `complete`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
+        `terminal`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
         parts are left out; saving such a run keeps them.
         """
 
@@ -172,7 +173,7 @@ class LlmProvider(Protocol):
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         """Whether there is room to start the run at once. It is claimed inside, so that no lease is waited away."""
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         """Submits the run under its idempotency key, or gets the answer at once; `within` that time, or less."""
 
     async def check(self, run: Run) -> Running | Finished:

@@ -55,7 +55,7 @@ class Settings:
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
     limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
-    most_input_bytes: int = 1024 * 1024
+    max_input_bytes: int = 1024 * 1024
     redis_url: str | None = field(default=None, repr=False)
     """It may carry a password."""
     pending_grace: timedelta = timedelta(seconds=15)
@@ -92,36 +92,38 @@ class Settings:
 def from_environment() -> Settings:
     """Raises ConfigurationError with every problem there is, in one message."""
     reader = SettingsReader(os.environ)
-    sim_port = reader.number("LLM_SIM_PORT", 8090, least=0, most=65535)
+    sim_port = reader.number("LLM_SIM_PORT", 8090, minimum=0, maximum=65535)
     embedded = reader.text("BACKEND") in (None, "embedded")
     settings = Settings(
         backend=reader.choice("BACKEND", BACKENDS),
         **_google(reader),
         **_callers(reader),
-        port=reader.number("PORT", 8080, least=0, most=65535),
+        port=reader.number("PORT", 8080, minimum=0, maximum=65535),
         data_dir=Path(reader.text("DATA_DIR") or ".data"),
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
         deployments=reader.urls("LLM_DEPLOYMENTS") or {name: f"http://127.0.0.1:{sim_port}/{name}" for name in REGIONS},
         own_llm=reader.text("LLM_DEPLOYMENTS") is not None,
         sim_port=sim_port,
-        sim_seconds=reader.decimal("LLM_SIM_SECONDS", 2.0, least=0, most=86400),
+        sim_seconds=reader.decimal("LLM_SIM_SECONDS", 2.0, minimum=0, maximum=86400),
         chat_base_url=reader.url("OPENAI_BASE_URL"),
         chat_model=reader.text("OPENAI_MODEL"),
         chat_has_key=reader.text("OPENAI_API_KEY") is not None,
-        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, least=1, most=540),
-        llm_threads=reader.number("LLM_THREADS", 32, least=1, most=1000),
+        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=540),
+        llm_threads=reader.number("LLM_THREADS", 32, minimum=1, maximum=1000),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
         limits=Limits(
-            submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, least=0, most=10_000) or None,
-            open_runs=reader.number("MAX_OPEN_RUNS", 1000, least=0, most=10_000) or None,
+            submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, minimum=0, maximum=10_000) or None,
+            open_runs=reader.number("MAX_OPEN_RUNS", 1000, minimum=0, maximum=10_000) or None,
         ),
-        retention=timedelta(days=reader.number("RETENTION_DAYS", 30, least=1, most=3650)),
-        most_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, least=1024, most=8 * 1024 * 1024),
+        retention=timedelta(days=reader.number("RETENTION_DAYS", 30, minimum=1, maximum=3650)),
+        max_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, minimum=1024, maximum=8 * 1024 * 1024),
         redis_url=reader.redis_url("REDIS_URL"),
         pending_grace=timedelta(
-            seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, least=1, most=3600)
+            seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, minimum=1, maximum=3600)
         ),
-        sweep_interval=timedelta(seconds=reader.decimal("SWEEP_SECONDS", 5 if embedded else 60, least=0.1, most=3600)),
+        sweep_interval=timedelta(
+            seconds=reader.decimal("SWEEP_SECONDS", 5 if embedded else 60, minimum=0.1, maximum=3600)
+        ),
     )
     _check_place(reader, settings, on_cloud_run=reader.text("K_SERVICE") is not None)
     reader.finish()

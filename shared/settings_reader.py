@@ -51,11 +51,11 @@ class SettingsReader:
             self.problems.append(f"{name} must be one of {', '.join(choices)}")
         return value
 
-    def number(self, name: str, default: int, *, least: int, most: int) -> int:
-        return int(self._numeric(name, int, default, least, most))
+    def number(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        return int(self._numeric(name, int, default, minimum, maximum))
 
-    def decimal(self, name: str, default: float, *, least: float, most: float) -> float:
-        return float(self._numeric(name, float, default, least, most))
+    def decimal(self, name: str, default: float, *, minimum: float, maximum: float) -> float:
+        return float(self._numeric(name, float, default, minimum, maximum))
 
     def url(self, name: str) -> str | None:
         value = self.text(name)
@@ -104,16 +104,18 @@ class SettingsReader:
             return {}
         return value
 
-    def _numeric(self, name: str, read: Callable[[str], float], default: float, least: float, most: float) -> float:
+    def _numeric(
+        self, name: str, read: Callable[[str], float], default: float, minimum: float, maximum: float
+    ) -> float:
         text = self.text(name)
         if text is None:
             return default
         try:
             value = read(text)
         except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            self.problems.append(f"{name} must be a number from {least} to {most}")
+            value = minimum - 1
+        if not minimum <= value <= maximum:
+            self.problems.append(f"{name} must be a number from {minimum} to {maximum}")
             return default
         return value
 

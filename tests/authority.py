@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
-from shared.adapters.identity.doors import Addresses
+from shared.wiring.identity import Endpoints
 
 PROJECT = "demo-callers"
 AUDIENCE = "https://runs.example.com"
@@ -84,8 +84,8 @@ class Authority:
         self.asked: list[Asked] = []
 
     @property
-    def addresses(self) -> Addresses:
-        return Addresses(
+    def endpoints(self) -> Endpoints:
+        return Endpoints(
             firebase_keys=f"{self.url}/firebase",
             session_keys=f"{self.url}/sessions",
             google_keys=f"{self.url}/google",

@@ -11,7 +11,7 @@ import pytest
 
 from infra.local import emulators
 from infra.local.emulators import Emulator
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from tests.grpc_proxy import GrpcProxy
 
@@ -38,9 +38,9 @@ def google_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
             emulator.kill()
 
 
-def addresses(started: dict[str, Emulator], *, tasks: str = "127.0.0.1:1") -> GoogleAddresses:
+def endpoints(started: dict[str, Emulator], *, tasks: str = "127.0.0.1:1") -> GoogleEndpoints:
     """A project of its own: nothing that another test wrote is there."""
-    return GoogleAddresses(
+    return GoogleEndpoints(
         project=f"demo-{uuid4().hex[:12]}",
         firestore_emulator=started["firestore"].host,
         pubsub_emulator=started["pubsub"].host,
@@ -52,7 +52,7 @@ def addresses(started: dict[str, Emulator], *, tasks: str = "127.0.0.1:1") -> Go
 async def store_behind_a_proxy(
     started: dict[str, Emulator], **options: Any
 ) -> AsyncIterator[tuple[GrpcProxy, FirestoreRunStore]]:
-    google = addresses(started)
+    google = endpoints(started)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     try:

@@ -12,7 +12,7 @@ import grpc
 from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, CommitRequest
 from google.cloud.tasks_v2.types import CreateTaskRequest, Task
 
-MOST_CALLS = 200
+MAX_CALLS = 200
 COMMIT = "Commit"
 STREAMS = ("Listen", "Write", "StreamingPull")
 """What takes more than one request; all others may be forwarded again."""
@@ -27,7 +27,7 @@ class GrpcProxy:
 
     def __init__(self, target: str) -> None:
         self._channel = grpc.insecure_channel(target)
-        self._server = grpc.server(ThreadPoolExecutor(MOST_CALLS))
+        self._server = grpc.server(ThreadPoolExecutor(MAX_CALLS))
         self._server.add_generic_rpc_handlers((_Handler(self),))
         self.host = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()

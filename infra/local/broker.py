@@ -21,12 +21,12 @@ from shared.adapters.sqlite.run_queue import TOPIC
 from shared.errors import StoreUnavailable
 
 ACK_DEADLINE_SECONDS = 600.0
-MOST_AT_ONCE = 256
-MOST_A_TURN = 16
+MAX_CONCURRENT = 256
+MAX_PER_TURN = 16
 TURN_SECONDS = 0.01
-MOST_DELIVERIES = 8
-MOST_TASK_DELIVERIES = 100
-LONGEST_BACKOFF_SECONDS = 60.0
+MAX_DELIVERIES = 8
+MAX_TASK_DELIVERIES = 100
+MAX_BACKOFF_SECONDS = 60.0
 LOOK_EVERY_SECONDS = 0.2
 
 DeliverMessage = Callable[[str, Message], Awaitable[int]]
@@ -113,7 +113,7 @@ class Broker:
 
     def _room(self, kind: str) -> int:
         """A few a turn, so that accepting new runs keeps its share of the machine."""
-        return min(MOST_AT_ONCE - len(self._under_way[kind]), MOST_A_TURN)
+        return min(MAX_CONCURRENT - len(self._under_way[kind]), MAX_PER_TURN)
 
     async def _acknowledge(self) -> None:
         """All together, a moment after their answers: a kill in between delivers them again, which does no harm."""
@@ -137,7 +137,7 @@ class Broker:
         task.add_done_callback(lambda done: self._end(kind, done))
 
     def _end(self, kind: str, done: asyncio.Task[None]) -> None:
-        full = len(self._under_way[kind]) >= MOST_AT_ONCE
+        full = len(self._under_way[kind]) >= MAX_CONCURRENT
         self._under_way[kind].discard(done)
         if full:
             self.wake()
@@ -149,7 +149,7 @@ class Broker:
         status = await self._deliver_message_to(topic, message)
         if 200 <= status < 300:
             self._acknowledged.append(message)
-        elif topic == TOPIC and message.deliveries >= MOST_DELIVERIES:
+        elif topic == TOPIC and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
             await self._deliveries.message_dead(message, now=self._now(), attributes=_dead_letter_attributes(message))
             self.wake()
@@ -163,7 +163,7 @@ class Broker:
             return
         twice = _is_turn(self._tasks_seen, self._faults.duplicate_every)
         answers = await asyncio.gather(*[self._deliver_task_to(task) for _ in range(2 if twice else 1)])
-        if any(200 <= status < 300 for status in answers) or task.deliveries >= MOST_TASK_DELIVERIES:
+        if any(200 <= status < 300 for status in answers) or task.deliveries >= MAX_TASK_DELIVERIES:
             self._acknowledged.append(task)
         else:
             await self._deliveries.task_again(task, at=self._now() + backoff(task.deliveries))
@@ -171,7 +171,7 @@ class Broker:
 
 def backoff(deliveries: int) -> float:
     """1, 2, 4, … 60 seconds."""
-    return min(2.0 ** (deliveries - 1), LONGEST_BACKOFF_SECONDS)
+    return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)
 
 
 def _is_turn(count: int, every: int) -> bool:

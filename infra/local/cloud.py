@@ -175,7 +175,7 @@ async def until_answering(url: str) -> None:
     """Raises ConfigurationError when a function does not come up."""
     for _ in range(int(START_SECONDS / LOOK_EVERY_SECONDS)):
         try:
-            await asyncio.to_thread(_request, f"{url}/healthz", "HEAD")
+            await asyncio.to_thread(_request, f"{url}/health", "HEAD")
             return
         except OSError:
             await asyncio.sleep(LOOK_EVERY_SECONDS)

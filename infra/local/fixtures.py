@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.adapters.document_directory import DocumentDirectory
+from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.domain.directory import CHAT, JOBS
 from shared.settings import Settings
 

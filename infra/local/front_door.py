@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from infra.local.routing import function_for
 
-MOST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CONNECTION = re.compile(rb"\r\n(connection|keep-alive):[^\r\n]*", re.IGNORECASE)
@@ -22,7 +22,7 @@ class FrontDoor:
 
     async def serve(self, port: int) -> asyncio.Server:
         """Raises OSError when the port is taken."""
-        return await asyncio.start_server(self._answer, "127.0.0.1", port, limit=MOST_HEAD_BYTES)
+        return await asyncio.start_server(self._answer, "127.0.0.1", port, limit=MAX_HEAD_BYTES)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -26,7 +26,7 @@ from google.pubsub_v1 import (
 )
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
-from infra.local.broker import ACK_DEADLINE_SECONDS, LONGEST_BACKOFF_SECONDS, MOST_DELIVERIES
+from infra.local.broker import ACK_DEADLINE_SECONDS, MAX_BACKOFF_SECONDS, MAX_DELIVERIES
 from infra.local.fixtures import put_fixtures
 from shared import wiring
 from shared.adapters.gcp.bounds import bounded
@@ -64,7 +64,7 @@ async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, ur
             continue
     channel = grpc.aio.insecure_channel(str(settings.pubsub_emulator))
     subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-    letters = DeadLetterPolicy(dead_letter_topic=dead, max_delivery_attempts=MOST_DELIVERIES)
+    letters = DeadLetterPolicy(dead_letter_topic=dead, max_delivery_attempts=MAX_DELIVERIES)
     for name, url, source, policy in (
         ("process-run", urls.process_run, topic, letters),
         ("bury-run", urls.bury_run, dead, None),
@@ -75,7 +75,7 @@ async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, ur
             push_config=PushConfig(push_endpoint=url),
             ack_deadline_seconds=int(ACK_DEADLINE_SECONDS),
             retry_policy=RetryPolicy(
-                minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=int(LONGEST_BACKOFF_SECONDS))
+                minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=int(MAX_BACKOFF_SECONDS))
             ),
             expiration_policy=ExpirationPolicy(),
             dead_letter_policy=policy,

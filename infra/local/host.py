@@ -181,7 +181,7 @@ def main() -> int:
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), least=settings.log_level)
+    log.configure(stream=(settings.data_dir / "runs.log").open("a", buffering=1), minimum=settings.log_level)
     try:
         status = run_until_signal(serve(settings, sockets, options), make_loop=make_loop)
     except ServiceError as error:

@@ -45,7 +45,7 @@ from shared.adapters.sqlite.recheck_scheduler import NAME_TAKEN_FOR
 SERVICE = "google.cloud.tasks.v2.CloudTasks"
 DEFAULT_DISPATCH_SECONDS = 600.0
 FARTHEST_SECONDS = 30 * 86400
-MOST_THREADS = 64
+MAX_THREADS = 64
 UNREACHABLE = 599
 
 
@@ -56,7 +56,7 @@ class TasksEmulator:
         self._database = Database(folder / "tasks.db")
         self._deliveries = SqliteDeliveries(self._database)
         self._broker = Broker(self._deliveries, deliver_task=self._dispatch, faults=faults)
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="dispatch")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dispatch")
         self._signer = Signer(folder / "tasks.key")
         self._queues: dict[str, Queue] = {}
 

@@ -8,7 +8,7 @@ from shared.domain.directory import Model, Organization, Profile
 from shared.ports import Clock, Directory
 
 KEPT_FOR = timedelta(minutes=1)
-MOST_RECORDS = 10_000
+MAX_RECORDS = 10_000
 
 
 class CachedDirectory:
@@ -38,7 +38,7 @@ class CachedDirectory:
             return kept[1]
         record = await look_up(record_id)
         if record is not None:
-            if len(self._records) >= MOST_RECORDS:
+            if len(self._records) >= MAX_RECORDS:
                 self._records.clear()
             self._records[key] = (now + KEPT_FOR, record)
         return record

@@ -11,7 +11,7 @@ from shared.errors import ChannelNotFound
 OVERLAP = timedelta(seconds=30)
 """What is written first may become visible last: an event's time is taken before what it tells is done and saved."""
 RESUMABLE_FOR = timedelta(hours=24)
-MOST_FURTHER = 1000
+MAX_AHEAD = 1000
 """Beyond them an event may be given twice, never not at all."""
 
 
@@ -37,7 +37,7 @@ def channel_for(caller: Profile, name: str) -> Channel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class LastDelivered:
     """The last event of a run that somebody was given."""
 
     sequence: int
@@ -45,30 +45,30 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """How far a channel was read: all events up to `before`, and of some runs a little further."""
+class ChannelCursor:
+    """How far a channel was read: all events up to `before`, and of some runs a little ahead."""
 
     before: datetime
-    further: Mapping[str, Given] = field(default_factory=dict)
+    ahead: Mapping[str, LastDelivered] = field(default_factory=dict)
     """By a short form of the run's id, the one that was seen longest ago first."""
 
     def is_new(self, run: Run, event: Event) -> bool:
-        given = self.further.get(short(run.id))
+        given = self.ahead.get(short_id(run.id))
         return event.sequence > given.sequence if given else event.at > self.before
 
-    def behind(self, run: Run, event: Event, *, opened_at: datetime) -> "Place":
+    def advanced(self, run: Run, event: Event, *, opened_at: datetime) -> "ChannelCursor":
         """The place once this event was given, on a stream that was opened then.
 
         What was missed before comes run by run, not event by event, and so `before` stays until that is over.
         """
         caught_up = event.at - OVERLAP >= opened_at
         before = max(self.before, event.at - OVERLAP) if caught_up else self.before
-        own = short(run.id)
-        kept = [(name, given) for name, given in self.further.items() if name != own and given.at > before]
-        further = dict([*kept[-MOST_FURTHER + 1 :], (own, Given(sequence=event.sequence, at=event.at))])
-        return Place(before=before, further=further)
+        own = short_id(run.id)
+        kept = [(name, given) for name, given in self.ahead.items() if name != own and given.at > before]
+        ahead = dict([*kept[-MAX_AHEAD + 1 :], (own, LastDelivered(sequence=event.sequence, at=event.at))])
+        return ChannelCursor(before=before, ahead=ahead)
 
 
-def short(run_id: str) -> str:
+def short_id(run_id: str) -> str:
     """Enough of it to tell a channel's runs apart, as an update's id carries a hundred of them."""
     return run_id[-12:]

@@ -17,7 +17,7 @@ _LANGUAGE_TAG = re.compile(
     re.ASCII,
 )
 MAX_TAG_LENGTH = 64
-MOST_DEPTH = 64
+MAX_DEPTH = 64
 
 
 class Fields:
@@ -33,20 +33,20 @@ class Fields:
                 shown = name if re.fullmatch(r"\w{1,64}", name, re.ASCII) else None
                 raise InvalidRequest(f"there is no field named {shown}" if shown else "unknown field", field=shown)
 
-    def text(self, name: str, *, longest: int | None = None) -> str:
+    def text(self, name: str, *, max_length: int | None = None) -> str:
         """Required: 1 to `longest` Unicode code points, not only white space."""
-        value = self.optional_text(name, longest=longest)
+        value = self.optional_text(name, max_length=max_length)
         if value is None:
             raise InvalidRequest(f"{name} is required", field=name)
         return value
 
-    def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
+    def optional_text(self, name: str, *, max_length: int | None = None) -> str | None:
         value = self._take(name)
         if value is None:
             return None
         checked = self._string(name, value)
-        if longest is not None and len(checked) > longest:
-            raise InvalidRequest(f"{name} is longer than {longest} characters", field=name)
+        if max_length is not None and len(checked) > max_length:
+            raise InvalidRequest(f"{name} is longer than {max_length} characters", field=name)
         if not checked.strip():
             raise InvalidRequest(f"{name} is empty", field=name)
         return checked
@@ -57,36 +57,48 @@ class Fields:
 
     def language(self, name: str) -> str:
         """Required: a BCP 47 language tag, normalised as RFC 5646 section 2.1.1 says (`en`, `pt-BR`, `zh-Hant-TW`)."""
-        tag = normalised_tag(self.text(name, longest=MAX_TAG_LENGTH))
+        tag = normalised_tag(self.text(name, max_length=MAX_TAG_LENGTH))
         if tag is None:
             raise InvalidRequest(f"{name} is not a BCP 47 language tag such as en or pt-BR", field=name)
         return tag
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        value = self.text(name, longest=255)
+        value = self.text(name, max_length=255)
         if value not in choices:
             raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
         return value
 
-    def strings(self, name: str, *, most: int, longest: int = 255) -> tuple[str, ...]:
+    def optional_choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.optional_text(name)
+        if value is not None and value not in choices:
+            raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
+        return value
+
+    def strings(self, name: str, *, maximum: int, max_length: int = 255) -> tuple[str, ...]:
         value = self._take(name)
         if value is None:
             return ()
         if not isinstance(value, list):
             raise InvalidRequest(f"{name} must be a list of strings", field=name)
-        if len(value) > most:
-            raise InvalidRequest(f"{name} holds more than {most} entries", field=name)
+        if len(value) > maximum:
+            raise InvalidRequest(f"{name} holds more than {maximum} entries", field=name)
         for entry in value:
-            if not isinstance(entry, str) or not entry.strip() or len(writable(name, entry)) > longest:
-                raise InvalidRequest(f"{name} must hold strings of 1 to {longest} characters", field=name)
+            if not isinstance(entry, str) or not entry.strip() or len(writable(name, entry)) > max_length:
+                raise InvalidRequest(f"{name} must hold strings of 1 to {max_length} characters", field=name)
         return tuple(value)
 
-    def optional_whole_number(self, name: str, *, least: int, most: int) -> int | None:
-        value = whole(self._take(name))
+    def optional_whole_number(self, name: str, *, minimum: int, maximum: int | None = None) -> int | None:
+        value = integral(self._take(name))
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise InvalidRequest(f"{name} must be a whole number from {least} to {most}", field=name)
+        if (
+            not isinstance(value, int)
+            or isinstance(value, bool)
+            or value < minimum
+            or (maximum is not None and value > maximum)
+        ):
+            bounds = f"of {minimum} or more" if maximum is None else f"from {minimum} to {maximum}"
+            raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
         return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -110,7 +122,7 @@ class Fields:
         return writable(name, value)
 
 
-def whole(value: Any) -> Any:
+def integral(value: Any) -> Any:
     """JSON knows one kind of number: 2.0 is 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -118,7 +130,7 @@ def whole(value: Any) -> Any:
 def is_deep(value: Any) -> bool:
     """Whether JSON is nested deeper than is of use: near Python's own limit it is read here and fails elsewhere."""
     level = [value]
-    for _ in range(MOST_DEPTH):
+    for _ in range(MAX_DEPTH):
         level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
         if not level:
             return False

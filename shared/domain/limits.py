@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.error_codes import ErrorCode
 from shared.errors import TooManyRuns
 
 WINDOW = timedelta(minutes=1)
@@ -25,23 +26,23 @@ def minute_of(moment: datetime) -> datetime:
     return moment.replace(second=0, microsecond=0)
 
 
-def too_many_submits(most: int, now: datetime) -> TooManyRuns:
+def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
     return TooManyRuns(
-        f"You may submit {most} runs a minute; try again in the next one.",
-        code="too_many_submits",
+        f"You may submit {maximum} runs a minute; try again in the next one.",
+        code=ErrorCode.TOO_MANY_SUBMITS,
         limit="submits",
-        most=most,
+        maximum=maximum,
         window=WINDOW,
         retry_after=minute_of(now) + WINDOW - now,
     )
 
 
-def too_many_open_runs(most: int) -> TooManyRuns:
+def too_many_open_runs(maximum: int) -> TooManyRuns:
     return TooManyRuns(
-        f"Your organization has {most} open runs, as many as it may; try again when one has ended.",
-        code="too_many_open_runs",
+        f"Your organization has {maximum} open runs, as many as it may; try again when one has ended.",
+        code=ErrorCode.TOO_MANY_OPEN_RUNS,
         limit="open-runs",
-        most=most,
+        maximum=maximum,
         window=None,
         retry_after=OPEN_RUNS_PAUSE,
     )

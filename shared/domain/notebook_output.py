@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.domain.notebook_text import joined, named, plain_terminal, refused, without_data_uris
 
-LONGEST_OUTPUT = 2000
+MAX_OUTPUT_LENGTH = 2000
 FORMS = ("text/plain", "text/markdown", "text/latex", "text/html")
 """Of one and the same output, the one that is read best first."""
 JSON = "application/json"
@@ -16,7 +16,7 @@ _PLACEHOLDER = re.compile(r"<IPython\.core\.display\.\w+ object>")
 
 
 def output_text(output: Any, where: str) -> str:
-    """At most LONGEST_OUTPUT characters of it and as many of names. Raises InvalidRequest."""
+    """At most MAX_OUTPUT_LENGTH characters of it and as many of names. Raises InvalidRequest."""
     if not isinstance(output, dict):
         raise refused(where, "is not an object")
     match output.get("output_type"):
@@ -51,6 +51,6 @@ def _display(data: Any, where: str) -> str:
 
 
 def _cut(text: str) -> str:
-    if len(text) <= LONGEST_OUTPUT:
+    if len(text) <= MAX_OUTPUT_LENGTH:
         return text
-    return f"{text[:LONGEST_OUTPUT]}\n[… output cut: {len(text) - LONGEST_OUTPUT:,} more characters …]"
+    return f"{text[:MAX_OUTPUT_LENGTH]}\n[… output cut: {len(text) - MAX_OUTPUT_LENGTH:,} more characters …]"

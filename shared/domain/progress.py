@@ -1,4 +1,8 @@
-"""What to do next with a run: a pure function of the run, what was just observed of the LLM, and the time."""
+"""Decides what happens to a run: pure functions of the run, of what was observed of the LLM, and of the time.
+
+`next_step` answers what a worker does with the run now. `consequence` answers what follows from what the worker then
+observed of the LLM. Each is called at one place in usecases/advance.py.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,38 +10,48 @@ from datetime import datetime, timedelta
 from shared.domain.recheck_plan import CLOCK_SKEW, moment, next_offset
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run, Status
+from shared.error_codes import ErrorCode
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
 
 FIRST_RETRY = timedelta(seconds=1)
-LONGEST_RETRY = timedelta(seconds=60)
-MOST_UNREADABLE = 5
-FAULTS_TOLD = 3
-MOST_UNKNOWN = 5
-"""One odd answer ends no run: a job may be unknown for a moment after it was taken, or behind a bad proxy."""
-LEAST_PROGRESS = 0.05
+MAX_RETRY = timedelta(seconds=60)
+MAX_UNREADABLE = 5
+MAX_UNKNOWN = 5
+"""One odd answer ends no run: a job may be unknown for a moment after its creation, or behind a faulty proxy."""
+MAX_RECORDED_FAULTS = 3
+"""Further faults of checks are not saved: each save costs a write and tells nothing new."""
+MIN_PROGRESS = 0.05
+"""Smaller steps of progress are not saved."""
+DEADLINE_EXCEEDED = Failure(code=DeadlineExceeded.code, message=DeadlineExceeded.default_message)
 
 
-# --- what may be observed of the LLM; an LlmUnavailable or LlmRefused may be observed as well ---
+# --- what is observed of the LLM; an LlmUnavailable or LlmRefused is an observation too ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class JobCreated:
+    """The LLM created a provider job."""
+
     provider_job_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
+    """The provider job is queued or at work; `progress` is from 0 to 1."""
+
     progress: float | None = None
     eta: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
+    """The LLM delivered."""
+
     result: Result
     usage: Usage = Usage()
 
 
-Observation = Accepted | Running | Finished | LlmUnavailable | LlmRefused | None
+Observation = JobCreated | Running | Finished | LlmUnavailable | LlmRefused
 
 
 # --- what to do ---
@@ -45,7 +59,7 @@ Observation = Accepted | Running | Finished | LlmUnavailable | LlmRefused | None
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """The run is complete."""
+    """The run has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckLater:
-    """Look again after `delay`; `changed` is the run to save first, None when nothing was learnt."""
+    """Look again after `delay`. `changed` is the run to save first, None when there is nothing new to save."""
 
     delay: timedelta
     changed: Run | None = None
@@ -68,13 +82,15 @@ class CheckLater:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
+    """Save the result."""
+
     result: Result
     usage: Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Start again after `delay`; `changed` is the run to save first."""
+    """Start again after `delay`. `changed` is the run to save first."""
 
     delay: timedelta
     changed: Run
@@ -82,33 +98,19 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
+    """Save the error."""
+
     error: Failure
 
 
-Step = Nothing | Start | Check | CheckLater | Complete | Retry | Fail
+NextStep = Nothing | Start | Check | CheckLater | Fail
+Consequence = Nothing | CheckLater | Complete | Retry | Fail
 
-DEADLINE_EXCEEDED = Failure(code=DeadlineExceeded.code, message=DeadlineExceeded.default_message)
 
-
-def decide(run: Run, observed: Observation, now: datetime) -> Step:
-    """A result that is there is always taken, even past the deadline; otherwise the deadline ends every open run."""
-    if run.is_complete:
+def next_step(run: Run, now: datetime) -> NextStep:
+    """Returns what a worker does with the run when nothing is known but the run itself."""
+    if run.is_terminal:
         return Nothing()
-    if isinstance(observed, Finished):
-        return Complete(result=observed.result, usage=observed.usage)
-    if observed is None:
-        return _next_move(run, now)
-    if isinstance(observed, LlmRefused):
-        return Fail(error=Failure(code=observed.code, message=observed.message))
-    if now >= run.deadline_at:
-        return Fail(error=DEADLINE_EXCEEDED)
-    if isinstance(observed, LlmUnavailable):
-        return _after_trouble(run, observed, now)
-    return _while_running(run, observed, now)
-
-
-def _next_move(run: Run, now: datetime) -> Step:
-    """What a run wants when nothing is known but the run itself."""
     if run.provider_job_id is not None:
         return Check()
     if now >= run.deadline_at:
@@ -118,44 +120,66 @@ def _next_move(run: Run, now: datetime) -> Step:
     return CheckLater(delay=run.due_at - now)
 
 
-def _while_running(run: Run, observed: Accepted | Running, now: datetime) -> Step:
-    if isinstance(observed, Accepted):
-        accepted = run.accepted(now, provider_job_id=observed.provider_job_id)
-        return CheckLater(delay=until_next_check(accepted, now), changed=accepted)
+def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
+    """Returns what follows from the observation.
+
+    A result is taken even past the deadline; without one the deadline ends every open run.
+    """
+    if run.is_terminal:
+        return Nothing()
+    match observed:
+        case Finished(result=result, usage=usage):
+            return Complete(result=result, usage=usage)
+        case LlmRefused():
+            return Fail(error=Failure(code=observed.code, message=observed.message))
+        case _ if now >= run.deadline_at:
+            return Fail(error=DEADLINE_EXCEEDED)
+        case LlmUnavailable():
+            return _after_fault(run, observed, now)
+        case JobCreated(provider_job_id=provider_job_id):
+            created = run.with_provider_job(now, provider_job_id=provider_job_id)
+            return CheckLater(delay=until_next_check(created, now), changed=created)
+        case Running():
+            return _while_running(run, observed, now)
+
+
+def _while_running(run: Run, observed: Running, now: datetime) -> CheckLater:
     delay = until_next_check(run, now, eta=observed.eta)
-    news = run.faults > 0 or _moved(run.progress, observed.progress)
-    return CheckLater(delay=delay, changed=run.progressed(now, progress=observed.progress) if news else None)
+    is_news = run.faults > 0 or _has_moved(run.progress, observed.progress)
+    return CheckLater(delay=delay, changed=run.progressed(now, progress=observed.progress) if is_news else None)
 
 
-def _after_trouble(run: Run, trouble: LlmUnavailable, now: datetime) -> Step:
-    """Without a provider job: try again with growing gaps. With one: it is only ever checked."""
-    repeats = run.repeats + 1 if run.trouble == trouble.code else 1
-    if trouble.code == "llm_unreadable" and repeats >= MOST_UNREADABLE:
-        return Fail(error=Failure(code=trouble.code, message=trouble.message))
-    delay = min(_backoff(max(run.faults, run.attempt - 1), trouble.retry_after), run.deadline_at - now)
+def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater | Retry | Fail:
+    """Without a provider job the run starts again, with growing gaps. A provider job is only ever checked."""
+    repeats = run.repeats + 1 if run.trouble == fault.code else 1
+    if fault.code == ErrorCode.LLM_UNREADABLE and repeats >= MAX_UNREADABLE:
+        return Fail(error=Failure(code=fault.code, message=fault.message))
+    delay = min(_backoff(max(run.faults, run.attempt - 1), fault.retry_after), run.deadline_at - now)
     if run.provider_job_id is None:
-        return Retry(delay=delay, changed=run.troubled(now, reason=trouble.code, delay=delay))
-    if trouble.code == "llm_job_failed":
-        return Retry(delay=delay, changed=run.restarted(now, reason=trouble.code, delay=delay))
-    if trouble.code == "llm_job_unknown" and repeats >= MOST_UNKNOWN:
-        return Fail(error=Failure(code=trouble.code, message="The LLM no longer knows this job."))
-    delay = max(until_next_check(run, now), min(trouble.retry_after or timedelta(0), LONGEST_RETRY))
-    told = run.faults >= FAULTS_TOLD and trouble.code not in ("llm_unreadable", "llm_job_unknown")
-    return CheckLater(delay=delay, changed=None if told else run.troubled(now, reason=trouble.code, delay=delay))
+        return Retry(delay=delay, changed=run.with_fault(now, reason=fault.code, delay=delay))
+    if fault.code == ErrorCode.LLM_JOB_FAILED:
+        return Retry(delay=delay, changed=run.restarted(now, reason=fault.code, delay=delay))
+    if fault.code == ErrorCode.LLM_JOB_UNKNOWN and repeats >= MAX_UNKNOWN:
+        return Fail(error=Failure(code=fault.code, message="The LLM no longer knows this job."))
+    delay = max(until_next_check(run, now), min(fault.retry_after or timedelta(0), MAX_RETRY))
+    is_counted = fault.code in (ErrorCode.LLM_UNREADABLE, ErrorCode.LLM_JOB_UNKNOWN)
+    if run.faults >= MAX_RECORDED_FAULTS and not is_counted:
+        return CheckLater(delay=delay)
+    return CheckLater(delay=delay, changed=run.with_fault(now, reason=fault.code, delay=delay))
 
 
 def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -> timedelta:
-    """Never past the deadline, which wants a last check too."""
+    """Returns the time until the next planned check, at most until the deadline, when a last check is due."""
     assert run.sent_at is not None
     planned = moment(run.sent_at, next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
 
 
-def _moved(before: float | None, after: float | None) -> bool:
-    return after is not None and after - (before or 0.0) >= LEAST_PROGRESS
+def _has_moved(before: float | None, after: float | None) -> bool:
+    return after is not None and after - (before or 0.0) >= MIN_PROGRESS
 
 
 def _backoff(faults: int, retry_after: timedelta | None) -> timedelta:
-    """1, 2, 4, … 60 seconds, or as long as the LLM asks for."""
-    growing: timedelta = FIRST_RETRY * 2 ** min(faults, 10)
-    return max(min(growing, LONGEST_RETRY), retry_after or timedelta(0))
+    """Returns 1, 2, 4, … 60 seconds, or the time that the LLM server asks for when that is longer."""
+    exponential: timedelta = FIRST_RETRY * 2 ** min(faults, 10)
+    return max(min(exponential, MAX_RETRY), retry_after or timedelta(0))

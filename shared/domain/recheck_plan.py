@@ -10,7 +10,7 @@ from itertools import takewhile
 from math import ceil
 
 FIRST_SECONDS = 1
-LONGEST_GAP_SECONDS = 60
+MAX_GAP_SECONDS = 60
 CLOCK_SKEW = timedelta(seconds=0.5)
 """A task may come this much early by our clock; it must not plan itself again, for its name is taken."""
 
@@ -20,7 +20,7 @@ def offsets() -> Iterator[int]:
     offset = FIRST_SECONDS
     while True:
         yield offset
-        offset += min(max(offset // 4, 1), LONGEST_GAP_SECONDS)
+        offset += min(max(offset // 4, 1), MAX_GAP_SECONDS)
 
 
 def next_offset(waited: timedelta, *, eta: timedelta | None = None) -> int:

@@ -8,7 +8,7 @@ SOURCE_NAMES = ("source", "source_term", "src", "from", "term")
 TARGET_NAMES = ("target", "target_term", "tgt", "to", "translation")
 SEGMENT_NAMES = ("segment", "text", "source")
 MATCH_NAMES = ("match", "score", "similarity")
-MOST_MATCH = 1000
+MAX_MATCH = 1000
 USED_NAMES = ("used", "applied", "flag")
 
 
@@ -87,7 +87,7 @@ def _flag(segment: Any, match: Any, used: Any) -> Mapping[str, Any] | None:
     number = isinstance(match, int | float) and not isinstance(match, bool)
     if not isinstance(segment, str) or not (number or match is None) or not (isinstance(used, bool) or used is None):
         return None
-    if number and not -MOST_MATCH <= match <= MOST_MATCH:
+    if number and not -MAX_MATCH <= match <= MAX_MATCH:
         return None
     return {"segment": segment, "match": float(match) if number else None, "used": bool(used)}
 

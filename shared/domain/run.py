@@ -1,4 +1,4 @@
-"""The run: what is known of one piece of LLM work, and the only ways it may change."""
+"""Defines a run, which is one piece of LLM work, and the only ways in which it may change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,26 +14,63 @@ SHARDS = 8
 
 
 class Status(StrEnum):
+    """A run goes pending → processing → completed, failed or cancelled, and never back."""
+
     PENDING = "pending"
+    """Accepted; no worker has claimed it."""
     PROCESSING = "processing"
+    """A worker has claimed it, or the LLM works on it."""
     COMPLETED = "completed"
+    """It has a result."""
     FAILED = "failed"
+    """It has an error."""
     CANCELLED = "cancelled"
+    """Its owner stopped it."""
 
 
 class Kind(StrEnum):
+    """The family of routes by which the run was submitted."""
+
     ADMIN_RUN = "admin_run"
+    """POST /llm_user_runs_admin."""
     USER_RUN = "user_run"
+    """POST /llm_user_runs."""
     JOB = "job"
+    """POST /api/llm/…"""
+
+
+class EventType(StrEnum):
+    """One type for each line of a run's history."""
+
+    QUEUED = "run.queued"
+    """The run was accepted."""
+    STARTED = "run.started"
+    """A worker claimed the run for the first time."""
+    PROGRESS = "run.progress"
+    """The LLM reported progress; detail: {progress: 0 to 1}."""
+    RETRYING = "run.retrying"
+    """The LLM could not be asked; detail: {reason: error code, delay_seconds}."""
+    COMPLETED = "run.completed"
+    """The run has a result."""
+    FAILED = "run.failed"
+    """The run has an error; detail: {code: error code}."""
+    CANCELLED = "run.cancelled"
+    """The owner stopped the run."""
+    LATE_RESULT = "run.late_result"
+    """The LLM delivered a result after the cancel; clients do not see this event."""
 
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
+_DROPPABLE_EVENTS = frozenset({EventType.PROGRESS, EventType.RETRYING, EventType.LATE_RESULT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of a run's history; `sequence` counts from 1 within its run."""
+    """One line of a run's history. `sequence` counts from 1 within its run.
+
+    `type` is an EventType; it stays a str so that documents of later releases can be read.
+    """
 
     sequence: int
     type: str
@@ -43,15 +80,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a run failed: a stable code and one sentence that a front end may show."""
+    """Tells why a run failed: an ErrorCode and one sentence that a front end may show."""
 
     code: str
     message: str
-    retriable: bool = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
+    """The model as it was when the run was submitted."""
+
     id: str
     name: str
     provider: str
@@ -59,8 +98,10 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Times are aware UTC. `due_at`: when the run wants attention if nothing else happens. An open run always has one,
-    a complete one only while the result cache does not show it.
+    """One piece of LLM work. All times are aware UTC.
+
+    `due_at` is when the sweeper looks at the run if nothing else happens. An open run always has one; a terminal run
+    has one only while the result cache does not show it.
     """
 
     id: str
@@ -69,9 +110,10 @@ class Run:
     user_id: str
     organization_id: str
     tenant_id: str
-    """The caller's own organization, whose channels and limits it is under; `organization_id` may be its client's."""
+    """The caller's own organization, which owns channels and limits; `organization_id` may be its end client's."""
     channel: str
     api: str
+    """The LLM protocol, an LlmApi."""
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
@@ -80,7 +122,7 @@ class Run:
     shard: int
     root_run_id: str
     input: Mapping[str, Any]
-    """The text or input_data; empty when it is kept in parts (see RunStore.load_input)."""
+    """{text} or the job's input_data; empty when it is kept in parts (see RunStore.load_input)."""
     input_parts: int = 0
     prior_run_id: str | None = None
     prior_provider_job_id: str | None = None
@@ -95,45 +137,48 @@ class Run:
     reference_file_ids: tuple[str, ...] = ()
     started_at: datetime | None = None
     sent_at: datetime | None = None
-    """When the LLM took the provider job; re-checks are planned from here."""
+    """When the LLM created the provider job; re-checks are planned from this time."""
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
-    """When its owner had its content erased."""
+    """When the owner deleted the content."""
     attempt: int = 0
     fence: int = 0
+    """Rises with every claim; a write under an older claim is refused."""
     provider_job_id: str | None = None
     faults: int = 0
-    """Troubles with the LLM in a row; 0 once it answers well."""
+    """Consecutive failed calls to the LLM; 0 after a good answer."""
     trouble: str | None = None
+    """The ErrorCode of the latest failed call; None after a good answer."""
     repeats: int = 0
-    """The latest trouble's code, and how often in a row it was this one."""
+    """How often in a row the failed calls had the code `trouble`."""
     waiting_for: str | None = None
-    """Why nobody is at work on it: the trouble it waits out."""
+    """Why no worker has the run: the ErrorCode that it waits out."""
     progress: float | None = None
     checks: int = 0
+    """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
     result_parts: int = field(default=0, compare=False)
-    """A store's own note: how many parts a large result is kept in; it may then be left out here."""
+    """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
     error: Failure | None = None
     events: tuple[Event, ...] = ()
     permit: int | None = None
-    """A store's own note: the number of the place that the open run takes among those of its tenant."""
+    """Owned by the store: the number of the permit that the open run holds among those of its tenant."""
     revision: Any = field(default=None, compare=False)
-    """The stored version this was read from, opaque; a save based on an old one is refused."""
+    """Owned by the store: the stored version that this was read from; opaque."""
 
     @property
-    def is_complete(self) -> bool:
+    def is_terminal(self) -> bool:
         return self.status in TERMINAL
 
     @property
     def lacks_result(self) -> bool:
-        """It has one, which was too large to be read along with it (see RunStore.list_runs)."""
+        """Whether the run has a result that was too large to be read along with it (see RunStore.list_runs)."""
         return self.result is None and self.result_parts > 0
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every submit of one attempt, so that the LLM can tell a repeat."""
+        """The same key for every submit of one attempt, so that the LLM can recognize a repeat."""
         return f"{self.id}-{self.attempt}"
 
     @property
@@ -143,9 +188,8 @@ class Run:
         return self.completed_at - self.started_at
 
     def claimed(self, now: datetime, *, lease: timedelta) -> "Run":
-        """Intent to call the LLM: until the lease is over nobody else may. Raises the fence."""
-        first = self.status is Status.PENDING
-        events = self._with_event("run.started", now) if first else self.events
+        """Records the intent to call the LLM: until the lease ends no other worker may. Raises the fence."""
+        is_first_claim = self.status is Status.PENDING
         return replace(
             self,
             status=Status.PROCESSING,
@@ -155,39 +199,24 @@ class Run:
             fence=self.fence + 1,
             due_at=min(now + lease, self.deadline_at),
             waiting_for=None,
-            events=events,
+            events=self._with_event(EventType.STARTED, now) if is_first_claim else self.events,
         )
 
-    def accepted(self, now: datetime, *, provider_job_id: str) -> "Run":
-        return replace(
-            self,
-            provider_job_id=provider_job_id,
-            sent_at=now,
-            updated_at=now,
-            due_at=self.deadline_at,
-            faults=0,
-            trouble=None,
-            repeats=0,
-            waiting_for=None,
-        )
+    def with_provider_job(self, now: datetime, *, provider_job_id: str) -> "Run":
+        """Records the job that the LLM created for this attempt."""
+        fresh = replace(self, provider_job_id=provider_job_id, sent_at=now, due_at=self.deadline_at)
+        return fresh._after_good_answer(now)
 
     def progressed(self, now: datetime, *, progress: float | None) -> "Run":
-        """The LLM answers and is at work; `progress` from 0 to 1, None when it does not say."""
-        changed = progress is not None and progress != self.progress
-        events = self._with_event("run.progress", now, progress=progress) if changed else self.events
-        return replace(
-            self,
-            progress=progress if changed else self.progress,
-            updated_at=now,
-            faults=0,
-            trouble=None,
-            repeats=0,
-            waiting_for=None,
-            events=events,
-        )
+        """Records that the LLM is at work; `progress` is from 0 to 1, None when the LLM does not report it."""
+        fresh = self._after_good_answer(now)
+        if progress is None or progress == self.progress:
+            return fresh
+        events = self._with_event(EventType.PROGRESS, now, progress=progress)
+        return replace(fresh, progress=progress, events=events)
 
-    def troubled(self, now: datetime, *, reason: str, delay: timedelta) -> "Run":
-        """The LLM could not be asked. Without a provider job the run waits until `due_at` for the next try."""
+    def with_fault(self, now: datetime, *, reason: str, delay: timedelta) -> "Run":
+        """Records a failed call to the LLM. A run without a provider job waits `delay` before the next attempt."""
         return replace(
             self,
             updated_at=now,
@@ -196,38 +225,31 @@ class Run:
             repeats=self.repeats + 1 if self.trouble == reason else 1,
             waiting_for=reason,
             due_at=self.due_at if self.provider_job_id else now + delay,
-            events=self._with_event("run.retrying", now, reason=reason, delay_seconds=delay.total_seconds()),
+            events=self._with_event(EventType.RETRYING, now, reason=reason, delay_seconds=delay.total_seconds()),
         )
 
     def restarted(self, now: datetime, *, reason: str, delay: timedelta) -> "Run":
-        """The provider job failed in a way that a new one may not: a new attempt with a new idempotency key."""
+        """Gives up the provider job, which failed in a way that a new job may not, and begins a new attempt."""
         fresh = replace(self, attempt=self.attempt + 1, provider_job_id=None, sent_at=None, progress=None)
-        return fresh.troubled(now, reason=reason, delay=delay)
+        return fresh.with_fault(now, reason=reason, delay=delay)
 
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
-        return self._ended(
-            Status.COMPLETED, now, "run.completed", result=result, usage=usage, checks=checks, progress=None
-        )
+        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED)
+        return replace(ended, result=result, usage=usage, checks=checks, progress=None)
 
     def failed(self, now: datetime, *, error: Failure, checks: int | None = None) -> "Run":
-        return self._ended(
-            Status.FAILED,
-            now,
-            "run.failed",
-            detail={"code": error.code},
-            error=error,
-            checks=self.checks if checks is None else checks,
-        )
+        ended = self._ended(Status.FAILED, now, EventType.FAILED, code=error.code)
+        return replace(ended, error=error, checks=self.checks if checks is None else checks)
 
     def cancelled(self, now: datetime) -> "Run":
-        return self._ended(Status.CANCELLED, now, "run.cancelled")
+        return self._ended(Status.CANCELLED, now, EventType.CANCELLED)
 
     def with_late_result(self, now: datetime) -> "Run":
-        """What the LLM still delivered after the cancel; history, not status."""
-        return replace(self, updated_at=now, events=self._with_event("run.late_result", now))
+        """Records in the history that the LLM delivered after the cancel; status and result stay."""
+        return replace(self, updated_at=now, events=self._with_event(EventType.LATE_RESULT, now))
 
     def erased(self, now: datetime) -> "Run":
-        """What user and LLM wrote is gone; what happened, when, and what it cost stays."""
+        """Removes what user and LLM wrote; times, status and metrics stay."""
         return replace(
             self,
             input={},
@@ -242,12 +264,13 @@ class Run:
         )
 
     def postponed(self, due_at: datetime | None) -> "Run":
-        """None, for a complete run: it wants nothing more."""
+        """Sets when the sweeper looks at the run; None when a terminal run needs nothing more."""
         return replace(self, due_at=due_at)
 
-    def _ended(
-        self, status: Status, now: datetime, event: str, *, detail: Mapping[str, Any] | None = None, **changes: Any
-    ) -> "Run":
+    def _after_good_answer(self, now: datetime) -> "Run":
+        return replace(self, updated_at=now, faults=0, trouble=None, repeats=0, waiting_for=None)
+
+    def _ended(self, status: Status, now: datetime, event: EventType, **detail: Any) -> "Run":
         return replace(
             self,
             status=status,
@@ -255,20 +278,18 @@ class Run:
             updated_at=now,
             due_at=None,
             waiting_for=None,
-            events=self._with_event(event, now, **(detail or {})),
-            **changes,
+            events=self._with_event(event, now, **detail),
         )
 
-    def _with_event(self, kind: str, now: datetime, **detail: Any) -> tuple[Event, ...]:
+    def _with_event(self, kind: EventType, now: datetime, **detail: Any) -> tuple[Event, ...]:
         sequence = self.events[-1].sequence + 1 if self.events else 1
-        return _bounded((*self.events, Event(sequence=sequence, type=kind, at=now, detail=detail)))
+        event = Event(sequence=sequence, type=kind, at=now, detail=detail)
+        return _without_excess((*self.events, event))
 
 
-def _bounded(events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Keeps MAX_EVENTS: the oldest progress or retry goes first; beginning and end of the history stay."""
+def _without_excess(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Drops the oldest progress or retry above MAX_EVENTS, so that beginning and end of the history stay."""
     if len(events) <= MAX_EVENTS:
         return events
-    drop = next(
-        i for i, event in enumerate(events) if event.type in ("run.progress", "run.retrying", "run.late_result")
-    )
+    drop = next(i for i, event in enumerate(events) if event.type in _DROPPABLE_EVENTS)
     return events[:drop] + events[drop + 1 :]

@@ -10,13 +10,13 @@ from zlib import crc32
 from shared.domain.directory import JOBS, Model, Organization, Profile
 from shared.domain.fields import Fields, writable
 from shared.domain.notebook import flattened
-from shared.domain.run import SHARDS, Event, Kind, ModelRef, Run, Status
+from shared.domain.run import SHARDS, Event, EventType, Kind, ModelRef, Run, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
-LONGEST_TEXT = 1500
-LONGEST_NAME = 255
-MOST_REFERENCE_FILES = 20
-LONGEST_DEADLINE_SECONDS = 24 * 3600
+MAX_TEXT_LENGTH = 1500
+MAX_NAME_LENGTH = 255
+MAX_REFERENCE_FILES = 20
+MAX_DEADLINE_SECONDS = 24 * 3600
 JOB_TYPES = ("trainer_question_analysis", "review_colab", "general_llm_request")
 
 
@@ -42,7 +42,7 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class RunPolicy:
     """What the operator settled for every run: time limits and how long a run is kept."""
 
     deadlines: Mapping[str, timedelta]
@@ -62,14 +62,14 @@ def admin_run(body: Mapping[str, Any]) -> Submission:
     fields = Fields(body)
     submission = Submission(
         kind=Kind.ADMIN_RUN,
-        input={"text": fields.text("text", longest=LONGEST_TEXT)},
+        input={"text": fields.text("text", max_length=MAX_TEXT_LENGTH)},
         source_lang=fields.language("source_lang"),
         target_lang=fields.language("target_lang"),
         prior_run_id=fields.optional_uuid("prior_run_uuid"),
-        phrase_client_id=fields.optional_text("phrase_clients_id", longest=LONGEST_NAME),
-        style_guide=fields.optional_text("style_guide", longest=LONGEST_NAME),
-        reference_file_ids=fields.strings("reference_file_ids", most=MOST_REFERENCE_FILES),
-        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+        phrase_client_id=fields.optional_text("phrase_clients_id", max_length=MAX_NAME_LENGTH),
+        style_guide=fields.optional_text("style_guide", max_length=MAX_NAME_LENGTH),
+        reference_file_ids=fields.strings("reference_file_ids", maximum=MAX_REFERENCE_FILES),
+        channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
     fields.done()
     if submission.source_lang == submission.target_lang:
@@ -82,72 +82,72 @@ def user_run(body: Mapping[str, Any]) -> Submission:
     fields = Fields(body)
     submission = Submission(
         kind=Kind.USER_RUN,
-        input={"text": fields.text("input_text", longest=LONGEST_TEXT)},
+        input={"text": fields.text("input_text", max_length=MAX_TEXT_LENGTH)},
         prior_run_id=fields.optional_uuid("prior_run_uuid"),
-        end_client_id=fields.optional_text("end_client_id", longest=LONGEST_NAME),
-        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+        end_client_id=fields.optional_text("end_client_id", max_length=MAX_NAME_LENGTH),
+        channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
     fields.done()
     return submission
 
 
-def job(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
-    """POST /api/llm/jobs/submit/; `input_data` may be `most_input_bytes` of JSON at most."""
+def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
+    """POST /api/llm/jobs/submit/; `input_data` may be `max_input_bytes` of JSON at most."""
     fields = Fields(body)
     job_type = fields.choice("job_type", JOB_TYPES)
-    seconds = fields.optional_whole_number("deadline_seconds", least=1, most=LONGEST_DEADLINE_SECONDS)
+    seconds = fields.optional_whole_number("deadline_seconds", minimum=1, maximum=MAX_DEADLINE_SECONDS)
     submission = Submission(
         kind=Kind.JOB,
         job_type=job_type,
-        model_id=fields.text("model_id", longest=LONGEST_NAME),
-        input=_input_data(fields.mapping("input_data"), job_type, most_input_bytes),
-        question_id=fields.optional_text("question_id", longest=LONGEST_NAME),
-        channel=fields.optional_text("channel", longest=LONGEST_NAME),
+        model_id=fields.text("model_id", max_length=MAX_NAME_LENGTH),
+        input=_input_data(fields.mapping("input_data"), job_type, max_input_bytes),
+        question_id=fields.optional_text("question_id", max_length=MAX_NAME_LENGTH),
+        channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
         deadline=timedelta(seconds=seconds) if seconds else None,
     )
     fields.done()
     return submission
 
 
-def trainer_analysis(body: Mapping[str, Any], *, most_input_bytes: int) -> Submission:
+def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
     """POST /api/llm/trainer-analysis/."""
     fields = Fields(body)
     input_data = {name: fields.text(name) for name in ("system_message", "full_input")}
     submission = Submission(
         kind=Kind.JOB,
         job_type="trainer_question_analysis",
-        model_id=fields.text("model_id", longest=LONGEST_NAME),
-        question_id=fields.text("question_id", longest=LONGEST_NAME),
-        input=_input_data(input_data, "trainer_question_analysis", most_input_bytes),
+        model_id=fields.text("model_id", max_length=MAX_NAME_LENGTH),
+        question_id=fields.text("question_id", max_length=MAX_NAME_LENGTH),
+        input=_input_data(input_data, "trainer_question_analysis", max_input_bytes),
     )
     fields.done()
     return submission
 
 
-def _input_data(data: Mapping[str, Any], job_type: str, most_bytes: int) -> Mapping[str, Any]:
+def _input_data(data: Mapping[str, Any], job_type: str, max_bytes: int) -> Mapping[str, Any]:
     """The job's input with `full_input` in it; fields that are not ours are kept with the run as they came.
 
     The limit is on what is kept: of a notebook that is its text, without the images that it came with.
     """
-    kept = _to_review(data, most_bytes) if job_type == "review_colab" else data
-    if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > most_bytes:
-        raise InputTooLarge(f"input_data is larger than {most_bytes} bytes")
+    kept = _to_review(data, max_bytes) if job_type == "review_colab" else data
+    if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > max_bytes:
+        raise InputTooLarge(f"input_data is larger than {max_bytes} bytes")
     fields = Fields(kept)
-    fields.optional_text("system_message", longest=most_bytes)
-    fields.text("full_input", longest=most_bytes)
+    fields.optional_text("system_message", max_length=max_bytes)
+    fields.text("full_input", max_length=max_bytes)
     return kept
 
 
-def _to_review(data: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
+def _to_review(data: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
     """Instructions go before what is to be reviewed: a notebook, flattened, or a text as it came."""
     if ("full_input" in data) == ("notebook" in data):
         raise InvalidRequest("input_data takes either notebook or full_input", field="input_data")
     fields = Fields(data)
-    instructions = fields.optional_text("instructions", longest=most_bytes)
+    instructions = fields.optional_text("instructions", max_length=max_bytes)
     if "notebook" in data:
         text = writable("notebook", flattened(fields.mapping("notebook")))
     else:
-        text = fields.text("full_input", longest=most_bytes)
+        text = fields.text("full_input", max_length=max_bytes)
     kept = {name: value for name, value in data.items() if name != "notebook"}
     return {**kept, "full_input": f"{instructions}\n\n{text}" if instructions else text}
 
@@ -160,11 +160,11 @@ def new_run(
     organization: Organization,
     model: Model | None,
     prior: Run | None,
-    terms: Terms,
+    policy: RunPolicy,
     now: datetime,
 ) -> Run:
     """The run as it is recorded. A re-run without languages of its own takes those of the run before it."""
-    deadline_at = now + terms.deadline(submission)
+    deadline_at = now + policy.deadline(submission)
     return Run(
         id=run_id,
         kind=submission.kind,
@@ -177,8 +177,8 @@ def new_run(
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,
-        expires_at=deadline_at + terms.retention,
-        due_at=min(now + terms.pending_grace, deadline_at),
+        expires_at=deadline_at + policy.retention,
+        due_at=min(now + policy.pending_grace, deadline_at),
         shard=crc32(run_id.encode()) % SHARDS,
         root_run_id=prior.root_run_id if prior else run_id,
         prior_run_id=prior.id if prior else None,
@@ -193,7 +193,7 @@ def new_run(
         style_guide=submission.style_guide or (None if model else organization.style_guide),
         phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
-        events=(Event(sequence=1, type="run.queued", at=now),),
+        events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
 
 

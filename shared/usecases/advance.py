@@ -1,4 +1,4 @@
-"""Move a run one step on. process_run, recheck_run and sweep_runs are doors to this one use case."""
+"""Moves a run one step on. process_run and recheck_run both call this use case."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,27 +10,31 @@ from shared.domain.progress import (
     Check,
     CheckLater,
     Complete,
+    Consequence,
     Fail,
     Finished,
+    JobCreated,
+    NextStep,
     Nothing,
     Observation,
     Retry,
     Start,
-    Step,
-    decide,
+    consequence,
+    next_step,
 )
 from shared.domain.run import Failure, Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.conflicts import MAX_UPDATES
+from shared.usecases.save_final_run import SaveFinalRun
 
-SHORTEST_PAUSE = timedelta(seconds=1)
-LONGEST_PAUSE = timedelta(seconds=30)
+MIN_ROOM_PAUSE = timedelta(seconds=1)
+MAX_ROOM_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leases:
-    """How long a claimed run belongs to the worker that claimed it: a little longer than its call may take."""
+    """How long a claimed run belongs to the worker that claimed it: a little longer than its LLM call may take."""
 
     jobs: timedelta
     chat: timedelta
@@ -44,38 +48,46 @@ class AdvanceRun:
     store: RunStore
     provider: LlmProvider
     scheduler: RecheckScheduler
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
     leases: Leases
 
     async def __call__(self, run_id: str, *, checks: int = 0) -> None:
-        """`checks` counts how often the LLM was asked about this attempt before. Raises RunNotFound, TransientError."""
-        run = await self.store.get(run_id)
-        step = decide(run, None, self.clock.now())
-        observed: Observation = None
-        if isinstance(step, Start):
-            async with self.provider.slot(run) as has_room:
-                if not has_room:
-                    return await self._come_back(run)
-                try:
-                    run = await self.store.save(run.claimed(self.clock.now(), lease=self.leases.of(run)))
-                except StaleRun:
-                    log.info("run claimed by somebody else", run_id=run.id)
-                    return None
-                observed = await self._start(run)
-        elif isinstance(step, Check):
-            observed = await self._check(run)
-            checks += 1
-        return await self._settle(run, observed, checks)
+        """Does the run's next step. `checks` is how often the LLM was asked about this attempt before.
 
-    async def _come_back(self, run: Run) -> None:
-        """No room here and now: a function does not wait, and what was not learnt is not written."""
+        Raises RunNotFound, and a TransientError after which the call is to be repeated.
+        """
+        run, now = await self.store.get(run_id), self.clock.now()
+        step = next_step(run, now)
+        match step:
+            case Start():
+                await self._start(run)
+            case Check():
+                await self._settle(run, await self._check(run), checks=checks + 1)
+            case _:
+                await self._carry_out(run, step, now, checks=checks)
+
+    async def _start(self, run: Run) -> None:
+        """Claims the run and sends it to the LLM, when the LLM's thread pool has room."""
+        async with self.provider.slot(run) as has_room:
+            if not has_room:
+                return await self._wait_for_room(run)
+            try:
+                run = await self.store.save(run.claimed(self.clock.now(), lease=self.leases.of(run)))
+            except StaleRun:
+                log.info("run claimed by another worker", run_id=run.id)
+                return None
+            observed = await self._submit(run)
+        return await self._settle(run, observed, checks=0)
+
+    async def _wait_for_room(self, run: Run) -> None:
+        """Schedules another attempt: a function does not wait, and nothing was learnt that is worth a write."""
         now = self.clock.now()
-        pause = min(max((now - run.updated_at) / 4, SHORTEST_PAUSE), LONGEST_PAUSE)
+        pause = min(max((now - run.updated_at) / 4, MIN_ROOM_PAUSE), MAX_ROOM_PAUSE)
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=f"room-{round(now.timestamp() * 1000)}")
         await self.scheduler.schedule(recheck, at=now + pause)
 
-    async def _start(self, run: Run) -> Observation:
+    async def _submit(self, run: Run) -> Observation:
         within = run.deadline_at - self.clock.now()
         try:
             return await self.provider.start(run, await self.store.load_input(run), within=within)
@@ -88,62 +100,59 @@ class AdvanceRun:
         except (LlmUnavailable, LlmRefused) as error:
             return error
 
-    async def _settle(self, run: Run, observed: Observation, checks: int) -> None:
-        """Saves what follows from the observation; decides again if somebody else wrote to the run first."""
-        for _ in range(MOST_TRIES):
+    async def _settle(self, run: Run, observed: Observation, *, checks: int) -> None:
+        """Saves what follows from the observation; decides again when another writer saved the run first."""
+        for _ in range(MAX_UPDATES):
             now = self.clock.now()
-            step = decide(run, observed, now)
             try:
-                await self._carry_out(run, step, now, checks)
-                return
+                return await self._carry_out(run, consequence(run, observed, now), now, checks=checks)
             except StaleRun:
                 current = await self.store.get(run.id)
-                if not _still_mine(current, run):
-                    await self._too_late(current, run, observed)
-                    return
+                if not _is_same_claim(current, run):
+                    return await self._drop_observation(current, run, observed)
                 run = current
         raise StaleRun
 
-    async def _carry_out(self, run: Run, step: Step, now: datetime, checks: int) -> None:
+    async def _carry_out(self, run: Run, step: NextStep | Consequence, now: datetime, *, checks: int) -> None:
         match step:
             case CheckLater(delay=delay, changed=changed) | Retry(delay=delay, changed=changed):
                 saved = run if changed is None else await self.store.save(changed)
                 await self.scheduler.schedule(recheck_of(saved, now + delay, checks=checks), at=now + delay)
             case Complete(result=result, usage=usage):
-                try:
-                    await self._save_ended(run.completed(now, result=result, usage=usage, checks=checks))
-                except ResultTooLarge as error:
-                    await self._save_ended(run.failed(now, error=Failure(code=error.code, message=error.message)))
+                await self._complete(run.completed(now, result=result, usage=usage, checks=checks), before=run)
             case Fail(error=error):
                 if error == DEADLINE_EXCEEDED:
-                    await self._cancel_upstream(run)
-                await self._save_ended(run.failed(now, error=error, checks=checks))
-            case Nothing() | Start() | Check():
-                log.info("nothing to do", run_id=run.id, status=run.status)
-                if run.is_complete:  # a worker may have died between the result cache and the store
-                    await self.keep.agree(run.id)
+                    await cancel_provider_job(self.provider, run)
+                await self._save_final(run.failed(now, error=error, checks=checks))
+            case Nothing():
+                log.info("run has ended already", run_id=run.id, status=run.status)
+                await self.save_final.reconcile_cache(run.id)  # a worker may have died between cache and store
 
-    async def _save_ended(self, run: Run) -> None:
-        await self.keep(run)
+    async def _complete(self, completed: Run, *, before: Run) -> None:
+        try:
+            await self._save_final(completed)
+        except ResultTooLarge as error:
+            failure = Failure(code=error.code, message=error.message)
+            await self._save_final(before.failed(self.clock.now(), error=failure))
+
+    async def _save_final(self, run: Run) -> None:
+        await self.save_final(run)
         log.info(f"run {run.status}", run_id=run.id, attempt=run.attempt, code=run.error.code if run.error else None)
 
-    async def _too_late(self, current: Run, mine: Run, observed: Observation) -> None:
-        """The run went on without us: cancelled, complete, or claimed anew."""
+    async def _drop_observation(self, current: Run, mine: Run, observed: Observation) -> None:
+        """Handles an observation of an old claim: meanwhile the run has ended or was claimed again."""
         log.info("write of an old claim dropped", run_id=mine.id, status=current.status, fence=mine.fence)
-        if current.is_complete and not isinstance(observed, Finished):
-            await self._cancel_upstream(_with_job_of(mine, observed))
+        if current.is_terminal and not isinstance(observed, Finished):
+            await cancel_provider_job(self.provider, _with_observed_job(mine, observed))
         elif current.status is Status.CANCELLED:
             try:
                 await self.store.save(current.with_late_result(self.clock.now()))
             except StaleRun:
                 log.info("late result not recorded", run_id=mine.id)
 
-    async def _cancel_upstream(self, run: Run) -> None:
-        await cancel_upstream(self.provider, run)
 
-
-async def cancel_upstream(provider: LlmProvider, run: Run) -> None:
-    """Tries once; the run ends here whatever the LLM says."""
+async def cancel_provider_job(provider: LlmProvider, run: Run) -> None:
+    """Asks the LLM once to stop the run's provider job, if it has one; a refusal is logged only."""
     if run.provider_job_id is None:
         return
     try:
@@ -152,17 +161,19 @@ async def cancel_upstream(provider: LlmProvider, run: Run) -> None:
         log.warning("provider job not cancelled", run_id=run.id, code=error.code)
 
 
-def _still_mine(current: Run, mine: Run) -> bool:
-    return not current.is_complete and (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
+def _is_same_claim(current: Run, mine: Run) -> bool:
+    same_claim = (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
+    return same_claim and not current.is_terminal
 
 
-def _with_job_of(mine: Run, observed: Observation) -> Run:
-    provider_job_id = getattr(observed, "provider_job_id", None)
-    return mine.accepted(mine.updated_at, provider_job_id=provider_job_id) if provider_job_id else mine
+def _with_observed_job(mine: Run, observed: Observation) -> Run:
+    if not isinstance(observed, JobCreated):
+        return mine
+    return mine.with_provider_job(mine.updated_at, provider_job_id=observed.provider_job_id)
 
 
 def recheck_of(run: Run, at: datetime, *, checks: int) -> Recheck:
-    """The same moment of the same attempt is the same task, whoever asks for it."""
+    """Returns the re-check of that time; the same time of the same attempt has the same name, whoever asks for it."""
     if run.provider_job_id is not None and run.sent_at is not None:
         sequence = str(round((at - run.sent_at).total_seconds()))
     else:

@@ -1,16 +1,20 @@
-"""End a run whose message could not be handled however often it was tried, and keep the message for people to see."""
+"""Keeps a message that could not be handled however often it was delivered, and fails the run that it names."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared import log
 from shared.domain.run import Failure
-from shared.errors import RunNotFound, StaleRun
+from shared.error_codes import ErrorCode
+from shared.errors import RunNotFound
 from shared.ports import Clock, DeadLetters, RunStore
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.conflicts import retry_when_stale
+from shared.usecases.save_final_run import SaveFinalRun
 
 UNDELIVERABLE = Failure(
-    code="undeliverable", message="The run could not be processed, however often it was tried.", retriable=True
+    code=ErrorCode.UNDELIVERABLE,
+    message="The run could not be processed, however often it was tried.",
+    retryable=True,
 )
 
 
@@ -18,31 +22,25 @@ UNDELIVERABLE = Failure(
 class BuryRun:
     store: RunStore
     dead_letters: DeadLetters
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(
         self, *, run_id: str | None, message_id: str, source: str, data: str, attributes: Mapping[str, str]
     ) -> None:
-        """Fails the run, if the message names one that is still pending or waiting; keeps the message either way."""
+        """Keeps the message, and fails the run that it names unless the run has ended or has a provider job."""
         await self.dead_letters.keep(
-            message_id=message_id, source=source, reason="undeliverable", data=data, attributes=attributes
+            message_id=message_id, source=source, reason=ErrorCode.UNDELIVERABLE, data=data, attributes=attributes
         )
         log.error("dead letter kept", run_id=run_id, message_id=message_id)
         if run_id is not None:
-            await self._fail(run_id)
+            await retry_when_stale(lambda: self._fail(run_id))
 
     async def _fail(self, run_id: str) -> None:
-        """A run whose provider job is at work goes on: its re-checks need no message."""
-        for _ in range(MOST_TRIES):
-            try:
-                run = await self.store.get(run_id)
-                if run.is_complete or run.provider_job_id is not None:
-                    return
-                await self.keep(run.failed(self.clock.now(), error=UNDELIVERABLE))
-                return
-            except RunNotFound:
-                return
-            except StaleRun:
-                continue
-        raise StaleRun
+        """Fails the run. One with a provider job goes on: its re-checks need no message."""
+        try:
+            run = await self.store.get(run_id)
+        except RunNotFound:
+            return
+        if not run.is_terminal and run.provider_job_id is None:
+            await self.save_final(run.failed(self.clock.now(), error=UNDELIVERABLE))

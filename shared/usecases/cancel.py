@@ -1,35 +1,37 @@
-"""Stop a run: first here, where it counts, then at the LLM, as far as it listens."""
+"""Cancels a run: first in the store, where it counts, then at the LLM."""
 
 from dataclasses import dataclass
 
 from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
-from shared.errors import StaleRun
 from shared.ports import Clock, LlmProvider
-from shared.usecases.advance import cancel_upstream
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.advance import cancel_provider_job
+from shared.usecases.conflicts import retry_when_stale
 from shared.usecases.read import ReadRuns
+from shared.usecases.save_final_run import SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRun:
     reader: ReadRuns
     provider: LlmProvider
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
-        """(the run, whether this call cancelled it); a complete run stays as it is. Raises RunNotFound."""
-        for _ in range(MOST_TRIES):
-            run = await self.reader.get(caller, run_id)
-            if run.is_complete:
-                return run, False
-            try:
-                cancelled = await self.keep(run.cancelled(self.clock.now()))
-            except StaleRun:
-                continue
+        """Returns the run and whether this call cancelled it; a run that has ended stays as it is.
+
+        Raises RunNotFound.
+        """
+        run, cancelled = await retry_when_stale(lambda: self._cancel(caller, run_id))
+        if cancelled:
             log.info("run cancelled", run_id=run.id)
-            await cancel_upstream(self.provider, cancelled)
-            return cancelled, True
-        raise StaleRun
+            await cancel_provider_job(self.provider, run)
+        return run, cancelled
+
+    async def _cancel(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
+        run = await self.reader.get(caller, run_id)
+        if run.is_terminal:
+            return run, False
+        return await self.save_final(run.cancelled(self.clock.now())), True

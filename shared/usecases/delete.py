@@ -1,34 +1,33 @@
-"""Erase what a complete run holds of its user; that there was a run, when, and how it ended stays."""
+"""Deletes what a run holds of its user. Its id, times, status and metrics stay."""
 
 from dataclasses import dataclass
 
 from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
-from shared.errors import RunOpen, StaleRun
+from shared.errors import RunOpen
 from shared.ports import Clock
-from shared.usecases.keep_result import MOST_TRIES, KeepResult
+from shared.usecases.conflicts import retry_when_stale
 from shared.usecases.read import ReadRuns
+from shared.usecases.save_final_run import SaveFinalRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRun:
     reader: ReadRuns
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
 
     async def __call__(self, caller: Profile, run_id: str) -> Run:
-        """The run without its content; deleting it again changes nothing. Raises RunNotFound, RunOpen."""
-        for _ in range(MOST_TRIES):
-            run = await self.reader.get(caller, run_id)
-            if not run.is_complete:
-                raise RunOpen
-            if run.deleted_at is not None:
-                return run
-            try:
-                erased = await self.keep(run.erased(self.clock.now()))
-            except StaleRun:
-                continue
-            log.info("run deleted", run_id=run.id)
-            return erased
-        raise StaleRun
+        """Returns the run without its content; deleting it again changes nothing. Raises RunNotFound, RunOpen."""
+        return await retry_when_stale(lambda: self._delete(caller, run_id))
+
+    async def _delete(self, caller: Profile, run_id: str) -> Run:
+        run = await self.reader.get(caller, run_id)
+        if not run.is_terminal:
+            raise RunOpen
+        if run.deleted_at is not None:
+            return run
+        erased = await self.save_final(run.erased(self.clock.now()))
+        log.info("run deleted", run_id=run.id)
+        return erased

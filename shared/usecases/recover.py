@@ -1,4 +1,4 @@
-"""Free the runs that a worker had claimed when it died, where it is known that it did; elsewhere leases simply end."""
+"""Ends the leases of a worker that is known to have died. Elsewhere leases end by time."""
 
 from dataclasses import dataclass
 
@@ -17,17 +17,17 @@ class RecoverRuns:
     clock: Clock
 
     async def __call__(self) -> int:
-        """How many runs were free to be claimed again; their next submit carries the same idempotency key."""
-        freed = 0
+        """Makes claimed runs claimable at once and returns how many. Their idempotency keys stay the same."""
+        released = 0
         for shard in range(SHARDS):
             last: Run | None = None
             while runs := await self.store.due_runs(shard, after=last, limit=PAGE):
                 last = runs[-1]
                 for run in runs:
-                    freed += await self._free(run)
-        return freed
+                    released += await self._release(run)
+        return released
 
-    async def _free(self, run: Run) -> bool:
+    async def _release(self, run: Run) -> bool:
         if run.status is not Status.PROCESSING or run.provider_job_id is not None or run.waiting_for is not None:
             return False
         try:
@@ -35,5 +35,5 @@ class RecoverRuns:
         except StaleRun:
             return False
         await self.queue.publish(run.id)
-        log.info("run of a dead worker freed", run_id=run.id)
+        log.info("lease of a dead worker ended", run_id=run.id)
         return True

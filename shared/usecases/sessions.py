@@ -1,16 +1,17 @@
-"""Sessions of browsers: a fresh sign-in is traded for a cookie, which counts until its owner ends it or it expires."""
+"""Manages browser sessions: a recent sign-in is exchanged for a cookie that is valid until it expires or is ended."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from shared.error_codes import ErrorCode
 from shared.errors import Unauthenticated
 from shared.ports import CachedVerifier, Clock, EndedSessions, Identity, SessionIssuer, TokenVerifier
 
-LASTING = timedelta(days=5)
+SESSION_LIFETIME = timedelta(days=5)
 SIGNED_IN_WITHIN = timedelta(minutes=5)
 FORGET_AFTER = timedelta(minutes=1)
-"""Beyond its expiry, for clocks that differ."""
+"""The record of an ended session outlives the cookie by this time, because clocks differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class Session:
 
 
 class OpenSessions:
-    """Verifies cookies: signed by the issuer, whose user is still good, and not ended."""
+    """Verifies cookies: the issuer signed the cookie, its user is still enabled, and the session has not been ended."""
 
     def __init__(self, *, issuer: SessionIssuer, ended: EndedSessions) -> None:
         self._issuer = issuer
@@ -43,7 +44,7 @@ class Sessions:
         verifier: CachedVerifier,
         clock: Clock,
     ) -> None:
-        """`verifier` remembers, for a while, what OpenSessions says."""
+        """`verifier` caches the verdicts of OpenSessions."""
         self._tokens = tokens
         self._issuer = issuer
         self._ended = ended
@@ -51,13 +52,16 @@ class Sessions:
         self._clock = clock
 
     async def start(self, id_token: str) -> Session:
-        """Raises Unauthenticated, with the code recent_sign_in_required for a token of a sign-in long ago."""
+        """Returns a new session for a token of a recent sign-in.
+
+        Raises Unauthenticated, with the code recent_sign_in_required when the sign-in is older than five minutes.
+        """
         identity = await self._tokens.verify(id_token)
         now = self._clock.now()
         if identity.signed_in_at is None or now - identity.signed_in_at > SIGNED_IN_WITHIN:
-            raise Unauthenticated("Sign in again to start a session.", code="recent_sign_in_required")
-        cookie = await self._issuer.start(id_token, identity, lasting=LASTING)
-        return Session(cookie=cookie, expires_at=now + LASTING)
+            raise Unauthenticated("Sign in again to start a session.", code=ErrorCode.RECENT_SIGN_IN_REQUIRED)
+        cookie = await self._issuer.start(id_token, identity, lasting=SESSION_LIFETIME)
+        return Session(cookie=cookie, expires_at=now + SESSION_LIFETIME)
 
     async def verify(self, cookie: str) -> Identity:
         """Raises Unauthenticated. A session ended elsewhere is noticed as soon as the verifier's memory ends."""

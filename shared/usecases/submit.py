@@ -1,4 +1,4 @@
-"""Accept a run: check it against the directory, record it in one commit, then say so to the queue."""
+"""Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
 from shared.domain.run import Run
-from shared.domain.submission import Submission, Terms, new_run
+from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import (
     ConfigurationError,
     Forbidden,
@@ -20,12 +20,12 @@ from shared.errors import (
 )
 from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
 
-KEY_KEPT_FOR = timedelta(hours=24)
+IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """A client's key, with whom and what it is for, and the body that it came with; both hashed."""
+    """Holds hashes of a client's key (with user and route) and of the body that came with it."""
 
     key_hash: str
     body_hash: str
@@ -37,14 +37,14 @@ class SubmitRun:
     queue: RunQueue
     directory: Directory
     clock: Clock
-    terms: Terms
+    policy: RunPolicy
     limits: Limits
     new_id: Callable[[], str]
 
     async def __call__(
         self, caller: Profile, submission: Submission, *, key: IdempotencyKey | None = None
     ) -> tuple[Run, bool]:
-        """(the run, whether it is the answer to an earlier request with the same key).
+        """Returns the run, and whether it was recorded by an earlier request with the same key.
 
         Raises a CallerError, and then nothing was recorded.
         """
@@ -58,14 +58,14 @@ class SubmitRun:
             organization=await self._organization(caller, submission),
             model=await self._model(submission),
             prior=await self._prior(caller, submission, now),
-            terms=self.terms,
+            policy=self.policy,
             now=now,
         )
         earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)
-        await self._announce(run)
+        await self._publish(run)
         return run, False
 
     async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
@@ -73,8 +73,8 @@ class SubmitRun:
             raise IdempotencyConflict
         return await self.store.get(earlier.run_id)
 
-    async def _announce(self, run: Run) -> None:
-        """Only makes the run start sooner: the sweeper publishes what is still pending later."""
+    async def _publish(self, run: Run) -> None:
+        """Makes the run start at once. When this fails the sweeper publishes the run later."""
         try:
             await self.queue.publish(run.id)
         except QueueUnavailable as error:
@@ -101,11 +101,11 @@ class SubmitRun:
         return model
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
-        """Also a deleted one; not one past its retention, which is not there for anybody."""
+        """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
         if submission.prior_run_id is None:
             return None
         try:
-            prior = await self.store.get(submission.prior_run_id, whole=False)
+            prior = await self.store.get(submission.prior_run_id, with_result=False)
         except RunNotFound:
             prior = None
         if prior is None or prior.user_id != caller.user_id or now >= prior.expires_at:
@@ -115,7 +115,7 @@ class SubmitRun:
 
 def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     return IdempotencyRecord(
-        key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + KEY_KEPT_FOR
+        key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + IDEMPOTENCY_LIFETIME
     )
 
 

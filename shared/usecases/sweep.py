@@ -1,10 +1,15 @@
-"""Repair what lost messages and lost tasks leave behind, so that every accepted run ends.
+"""Repairs what lost messages and lost tasks leave behind, so that every accepted run ends.
 
-Three rounds. *Overdue* runs (their `due_at` has passed) are told of again, to the queue or the scheduler, and are then
-started, checked or expired. The *patrol* asks, for open runs whose provider job is at work, for the re-check that the
-plan holds next: its name tells whether it is there already, so a healthy run costs one read and no write. Each pass
-patrols one shard; all of them in turn. Last come complete runs that the result cache did not take when they ended: as
-many as there is time for, until it fails again. The sweeper never calls the LLM, so a slow LLM cannot slow it.
+A pass has three rounds:
+
+1. *Overdue* runs, whose `due_at` has passed, are published or scheduled again; a worker then starts, checks or
+   expires them.
+2. The *patrol* schedules the next planned re-check of open runs whose provider job is at work. The task's name tells
+   whether it exists already, so a healthy run costs one read and no write. Each pass patrols one shard.
+3. Terminal runs that the result cache did not take are written to it, until the time of the pass is over or the cache
+   fails again.
+
+The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -18,21 +23,21 @@ from shared.domain.run import SHARDS, Run, Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
-from shared.usecases.keep_result import KeepResult
+from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
-MOST_PAGES = 20
-MOST_KEPT = 500
-MOST_FORGOTTEN = 500
+MAX_PAGES = 20
+MAX_CACHED = 500
+MAX_FORGOTTEN = 500
 
 
 @dataclass(slots=True, kw_only=True)
 class Swept:
-    """What one pass did, in runs."""
+    """Counts the runs of one pass."""
 
     published: int = 0
     patrolled: int = 0
-    kept: int = 0
+    cached: int = 0
     failed: int = 0
     forgotten: int = 0
 
@@ -42,42 +47,43 @@ class SweepRuns:
     store: RunStore
     queue: RunQueue
     scheduler: RecheckScheduler
-    keep: KeepResult
+    save_final: SaveFinalRun
     clock: Clock
     interval: timedelta
-    """How often it is called; decides whose turn the patrol is."""
-    most_kept: int = MOST_KEPT
-    """Results that a pass puts into the cache."""
+    """The time between two calls; it decides which shard is patrolled."""
+    max_cached: int = MAX_CACHED
+    """Maximum results that one pass writes to the cache."""
 
     async def __call__(self) -> Swept:
+        """Does one pass. One run's error does not stop the pass."""
         now, swept = self.clock.now(), Swept()
         for shard in range(SHARDS):
             async for run in self._due_runs(shard, before=now):
                 await self._count(self._repair(run, now), swept, "published")
-        turn = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
-        async for run in self._due_runs(turn, before=None):
+        patrolled = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
+        async for run in self._due_runs(patrolled, before=None):
             if run.provider_job_id is not None and now < run.deadline_at:
                 await self._count(self._patrol(run, now), swept, "patrolled")
-        await self._keep_results(turn, now, swept)
-        swept.forgotten = await self.store.forget_expired(now, limit=MOST_FORGOTTEN)
+        await self._refresh_cache(patrolled, now, swept)
+        swept.forgotten = await self.store.forget_expired(now, limit=MAX_FORGOTTEN)
         if swept != Swept():
             log.info("swept", **asdict(swept))
         return swept
 
-    async def _keep_results(self, first_shard: int, now: datetime, swept: Swept) -> None:
-        """What is not reached now comes first in another pass; a run that fails is put off and lets others through."""
-        ends, left = self.clock.now() + self.interval / 2, self.most_kept
+    async def _refresh_cache(self, first_shard: int, now: datetime, swept: Swept) -> None:
+        """Starts with another shard in each pass, so that every shard is reached even when time is short."""
+        give_up_at, remaining = self.clock.now() + self.interval / 2, self.max_cached
         for number in range(SHARDS):
-            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, complete=True):
-                trouble = await self._count(self._keep(run), swept, "kept")
-                left -= 1
-                if isinstance(trouble, CacheUnavailable) or left == 0 or self.clock.now() > ends:
+            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, terminal=True):
+                error = await self._count(self._write_cache(run), swept, "cached")
+                remaining -= 1
+                if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
                     return
 
-    async def _due_runs(self, shard: int, *, before: datetime | None, complete: bool = False) -> AsyncIterator[Run]:
+    async def _due_runs(self, shard: int, *, before: datetime | None, terminal: bool = False) -> AsyncIterator[Run]:
         last: Run | None = None
-        for _ in range(MOST_PAGES):
-            runs = await self.store.due_runs(shard, complete=complete, before=before, after=last, limit=PAGE)
+        for _ in range(MAX_PAGES):
+            runs = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
             for run in runs:
                 yield run
             if len(runs) < PAGE:
@@ -85,12 +91,12 @@ class SweepRuns:
             last = runs[-1]
 
     async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> ServiceError | None:
-        """One run's trouble, which is returned, must not keep the others from their repair; it is found again."""
+        """Awaits one run's repair and counts it. Returns the error of a failed repair; the next pass repeats it."""
         try:
             await repair
             setattr(swept, counter, getattr(swept, counter) + 1)
         except StaleRun:
-            log.info("run seen to by somebody else")
+            log.info("run changed meanwhile")
         except ServiceError as error:
             swept.failed += 1
             log.warning("run not repaired", code=error.code)
@@ -98,17 +104,17 @@ class SweepRuns:
         return None
 
     async def _repair(self, run: Run, now: datetime) -> None:
-        """Less and less often for the same run, so that a backlog is not fed with ever more messages."""
+        """Publishes or schedules the run, at growing intervals, so that a backlog does not grow by its own repair."""
         if run.status is Status.PENDING and now < run.deadline_at:
             await self.store.save(run.postponed(min(now + (now - run.created_at), run.deadline_at)))
             await self._publish(run, now)
         else:
             await self._schedule_once(run, now)
 
-    async def _keep(self, run: Run) -> None:
-        """Looked at less and less often too, while the cache is down."""
-        whole = await self.store.get(run.id)
-        if whole.due_at is not None and (await self.keep(whole)).due_at is not None:
+    async def _write_cache(self, run: Run) -> None:
+        """Writes the cache; the run's next attempt is later each time while the cache is down."""
+        run_with_result = await self.store.get(run.id)
+        if run_with_result.due_at is not None and (await self.save_final(run_with_result)).due_at is not None:
             raise CacheUnavailable
 
     async def _publish(self, run: Run, now: datetime) -> None:
@@ -118,7 +124,7 @@ class SweepRuns:
             await self._schedule_once(run, now)
 
     async def _schedule_once(self, run: Run, now: datetime) -> None:
-        """A task whose name changes each time the run's delay has doubled."""
+        """Schedules a task whose name changes each time the run's delay has doubled."""
         assert run.due_at is not None
         doublings = int((now - run.due_at) / self.interval + 1).bit_length()
         sequence = f"sweep-{round(run.due_at.timestamp() * 1000)}-{doublings}"

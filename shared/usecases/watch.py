@@ -1,4 +1,4 @@
-"""Follow what is written: a run's history from any point of it until it is complete, or all news of a channel."""
+"""Follows what is written: the history of one run until it ends, or the events of all runs of a channel."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.domain.channel import OVERLAP, Channel, Place
-from shared.domain.run import Event, Run
+from shared.domain.channel import OVERLAP, Channel, ChannelCursor
+from shared.domain.run import Event, EventType, Run
 from shared.ports import Clock, RunWatcher
 
-SILENCE_SECONDS = 15.0
-UNTOLD = "run.late_result"
-"""Of the history, but no update."""
+HEARTBEAT_SECONDS = 15.0
+INTERNAL_EVENT = EventType.LATE_RESULT
+"""Stands in the history, and is not sent to clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,28 +20,32 @@ class WatchRun:
     watcher: RunWatcher
 
     async def __call__(self, run_id: str, *, after: int = 0) -> AsyncIterator[tuple[Event, Run] | None]:
-        """Each event behind sequence `after`, with the run as it was when read; None after 15 seconds of silence."""
+        """Yields each event whose sequence is above `after`, with the run as it was read, until the run has ended.
+
+        Yields None after 15 seconds without an event. Raises RunNotFound.
+        """
         async with self.watcher.watch(run_id) as feed:
             while True:
-                run = await feed.next(timeout=SILENCE_SECONDS)
+                run = await feed.next(timeout=HEARTBEAT_SECONDS)
                 if run is None:
                     yield None
                     continue
-                for event in updates(run, after=after):
+                for event in public_events(run, after=after):
                     after = event.sequence
                     yield event, run
-                if run.is_complete:
+                if run.is_terminal:
                     return
 
-    async def until_complete(self, run: Run, *, within: timedelta | None) -> Run:
-        """The run as soon as it is complete, else as it is after that time, or when the server closes."""
-        if run.is_complete or not within:
+    async def until_terminal(self, run: Run, *, within: timedelta | None) -> Run:
+        """Returns the run as soon as it has ended, or as it is when the time is over or the server closes."""
+        if run.is_terminal or not within:
             return run
-        ends = asyncio.get_running_loop().time() + within.total_seconds()
-        with suppress(asyncio.CancelledError):  # whoever waits still gets what there is
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + within.total_seconds()
+        with suppress(asyncio.CancelledError):  # the client still gets the run as it is
             async with self.watcher.watch(run.id) as feed:
-                while not run.is_complete and (left := ends - asyncio.get_running_loop().time()) > 0:
-                    run = await feed.next(timeout=left) or run
+                while not run.is_terminal and (remaining := give_up_at - clock()) > 0:
+                    run = await feed.next(timeout=remaining) or run
         return run
 
 
@@ -51,23 +55,26 @@ class WatchChannel:
     clock: Clock
 
     async def __call__(
-        self, channel: Channel, *, after: Place | None = None
-    ) -> AsyncIterator[tuple[Event, Run, Place] | None]:
-        """Each event behind `after`, else of the last seconds, and the place behind it; None after 15 s of silence."""
+        self, channel: Channel, *, after: ChannelCursor | None = None
+    ) -> AsyncIterator[tuple[Event, Run, ChannelCursor] | None]:
+        """Yields each event after the cursor with its run and the cursor behind it; without `after`, of the last 30 s.
+
+        Yields None after 15 seconds without an event. Raises StoreUnavailable.
+        """
         opened_at = self.clock.now()
-        place = after or Place(before=opened_at - OVERLAP)
-        async with self.watcher.watch_channel(channel, since=place.before) as feed:
+        cursor = after or ChannelCursor(before=opened_at - OVERLAP)
+        async with self.watcher.watch_channel(channel, since=cursor.before) as feed:
             while True:
-                run = await feed.next(timeout=SILENCE_SECONDS)
+                run = await feed.next(timeout=HEARTBEAT_SECONDS)
                 if run is None:
                     yield None
                     continue
-                for event in updates(run):
-                    if place.is_new(run, event):
-                        place = place.behind(run, event, opened_at=opened_at)
-                        yield event, run, place
+                for event in public_events(run):
+                    if cursor.is_new(run, event):
+                        cursor = cursor.advanced(run, event, opened_at=opened_at)
+                        yield event, run, cursor
 
 
-def updates(run: Run, *, after: int = 0) -> list[Event]:
-    """What of the run's history behind that sequence is told."""
-    return [event for event in run.events if event.sequence > after and event.type != UNTOLD]
+def public_events(run: Run, *, after: int = 0) -> list[Event]:
+    """Returns the events that clients see, whose sequence is above `after`."""
+    return [event for event in run.events if event.sequence > after and event.type != INTERNAL_EVENT]

@@ -1,4 +1,4 @@
-"""Who is calling: the bearer token or the session, then the profile, then the group that a route asks for."""
+"""Finds out who calls: the bearer token or the session cookie, then the profile, then the group that a route needs."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -6,48 +6,52 @@ from functools import partial
 from starlette.requests import Request
 
 from shared.domain.directory import Profile
+from shared.error_codes import ErrorCode
 from shared.errors import Forbidden, Unauthenticated
 from shared.ports import Identity
+from shared.services import Services
 from shared.web import csrf
-from shared.wiring import Services
 
 COOKIE = "__session"
-"""The only cookie that Firebase Hosting lets through."""
+"""The only cookie that Firebase Hosting forwards (https://firebase.google.com/docs/hosting/manage-cache)."""
 
 
 async def caller(request: Request, services: Services, *, group: str | None = None) -> Profile:
-    """Raises Unauthenticated or Forbidden; why a token was refused stays unsaid."""
+    """Returns the caller's profile.
+
+    Raises Unauthenticated, without the reason, Forbidden, or IdentityUnavailable.
+    """
     identity = await _identity(request, services)
     profile = await services.directory.profile(identity.user_id)
     if profile is None:
-        raise Forbidden("You have no profile yet; ask your administrator.", code="no_profile")
+        raise Forbidden("You have no profile yet; ask your administrator.", code=ErrorCode.NO_PROFILE)
     require_group(profile, group)
     return profile
 
 
-def again(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
-    """For requests that last: who is calling by then."""
+def reauthenticate(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
+    """Returns a function that authenticates the request again, for requests that last long."""
     return partial(caller, request, services)
 
 
 def require_group(profile: Profile, group: str | None) -> None:
-    """Raises Forbidden."""
+    """Raises Forbidden unless the caller is a member of the group; None means that any caller may."""
     if group is not None and group not in profile.groups:
         raise Forbidden(f"This needs membership of the group {group}.")
 
 
 async def _identity(request: Request, services: Services) -> Identity:
-    """An Authorization header decides alone, whatever it says: no page can make a browser send one by itself."""
+    """An Authorization header decides alone, since no page can make a browser send one by itself."""
     if "authorization" in request.headers:
         return await services.tokens.verify(bearer_token(request))
     cookie = session_cookie(request)
     identity = await services.sessions.verify(cookie)
-    csrf.check(request, cookie)
+    csrf.check(request, cookie, services.allowed_origins)
     return identity
 
 
 def bearer_token(request: Request) -> str:
-    """Raises Unauthenticated."""
+    """Returns the token of the Authorization header. Raises Unauthenticated."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
@@ -55,7 +59,7 @@ def bearer_token(request: Request) -> str:
 
 
 def session_cookie(request: Request) -> str:
-    """Raises Unauthenticated."""
+    """Returns the value of the session cookie. Raises Unauthenticated."""
     cookie = request.cookies.get(COOKIE)
     if not cookie:
         raise Unauthenticated

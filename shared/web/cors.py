@@ -1,18 +1,25 @@
-"""Which other origins' pages may call (https://fetch.spec.whatwg.org/#http-cors-protocol): those listed, exactly."""
+"""Lets pages of listed origins call (https://fetch.spec.whatwg.org/#http-cors-protocol), as Starlette implements it.
 
+A function has no place for a middleware around its app, so the middleware's methods are called here.
+"""
+
+from functools import cache
+
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from shared import wiring
-
-PREFLIGHT_SECONDS = 600
-METHODS = "GET, HEAD, POST, DELETE"
+MAX_AGE_SECONDS = 600
+METHODS = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS = (
-    "Authorization, Content-Type, Idempotency-Key, Prefer, X-CSRFToken, If-None-Match, Last-Event-ID, X-Request-Id"
-)
+    "Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
+    "X-Request-Id",
+)  # fmt: skip
 RESPONSE_HEADERS = (
-    "X-Request-Id, ETag, Retry-After, RateLimit, RateLimit-Policy, Idempotency-Status, Preference-Applied"
-)
+    "X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Status",
+    "Preference-Applied",
+)  # fmt: skip
 
 
 def is_preflight(request: Request) -> bool:
@@ -20,17 +27,33 @@ def is_preflight(request: Request) -> bool:
     return request.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
 
 
-def share(request: Request, response: Response) -> None:
-    """Lets the page that asks read the response, if its origin is listed; caches are told that this may differ."""
-    response.headers.add_vary_header("Origin")
-    origin = request.headers.get("origin")
-    if origin is None or origin not in wiring.settings().allowed_origins:
-        return
-    response.headers["Access-Control-Allow-Origin"] = origin
-    response.headers["Access-Control-Allow-Credentials"] = "true"
-    if is_preflight(request):
-        response.headers["Access-Control-Allow-Methods"] = METHODS
-        response.headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
-        response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+def preflight_response(request: Request, allowed_origins: frozenset[str]) -> Response:
+    """Answers a preflight: 200 for a listed origin, else 400."""
+    return _policy(allowed_origins).preflight_response(request_headers=request.headers)
+
+
+def share(request: Request, response: Response, allowed_origins: frozenset[str]) -> None:
+    """Lets a page of a listed origin read the response, and tells caches that the response depends on the origin."""
+    policy, origin = _policy(allowed_origins), request.headers.get("origin")
+    if origin is not None and policy.is_allowed_origin(origin):
+        response.headers.update(policy.simple_headers)
+        policy.allow_explicit_origin(response.headers, origin)
     else:
-        response.headers["Access-Control-Expose-Headers"] = RESPONSE_HEADERS
+        response.headers.add_vary_header("Origin")
+
+
+@cache
+def _policy(allowed_origins: frozenset[str]) -> CORSMiddleware:
+    return CORSMiddleware(
+        _no_app,
+        allow_origins=sorted(allowed_origins),
+        allow_methods=METHODS,
+        allow_headers=REQUEST_HEADERS,
+        allow_credentials=True,
+        expose_headers=RESPONSE_HEADERS,
+        max_age=MAX_AGE_SECONDS,
+    )
+
+
+async def _no_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stands for the app that the middleware would wrap; it is never called."""

@@ -1,4 +1,4 @@
-"""Whether a request that carries a session's cookie was meant by its owner, or sent by somebody else's page."""
+"""Protects requests with a session cookie from forgery by pages of other sites."""
 
 import hmac
 from hashlib import sha256
@@ -6,36 +6,39 @@ from ipaddress import ip_address
 
 from starlette.requests import Request
 
-from shared import wiring
+from shared.error_codes import ErrorCode
 from shared.errors import Forbidden
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def token_of(cookie: str) -> str:
-    """Bound to the session: whoever has not got the cookie, which pages cannot read, cannot make it."""
+    """Returns the CSRF token of a session: only a page that is given the token can send it, since no page reads the
+    cookie.
+    """
     return hmac.new(cookie.encode(errors="replace"), b"csrf", sha256).hexdigest()
 
 
-def check(request: Request, cookie: str) -> None:
-    """Raises Forbidden, with the code csrf_failed, when an unsafe request lacks the token or a good origin."""
+def check(request: Request, cookie: str, allowed_origins: frozenset[str]) -> None:
+    """Raises Forbidden with the code csrf_failed when an unsafe request lacks the token or a trusted origin."""
     if request.method in SAFE_METHODS:
         return
-    given = request.headers.get("x-csrftoken", "").encode()
-    if not hmac.compare_digest(given, token_of(cookie).encode()) or not _has_good_origin(request):
+    sent = request.headers.get("x-csrftoken", "").encode()
+    has_token = hmac.compare_digest(sent, token_of(cookie).encode())
+    if not has_token or not _has_trusted_origin(request, allowed_origins):
         raise Forbidden(
-            "Send X-CSRFToken as GET /api/auth/csrf/ tells it, from a page of this site or of a listed origin.",
-            code="csrf_failed",
+            "Send X-CSRFToken as GET /api/auth/csrf/ returns it, from a page of this site or of a listed origin.",
+            code=ErrorCode.CSRF_FAILED,
         )
 
 
-def _has_good_origin(request: Request) -> bool:
-    """By what browsers say and no page can change; one that says neither is refused."""
+def _has_trusted_origin(request: Request, allowed_origins: frozenset[str]) -> bool:
+    """Reads Origin and Sec-Fetch-Site, which browsers set and no page can change. Without either it returns False."""
     origin = request.headers.get("origin")
     if origin == "null":
         return False
-    listed = origin is not None and (origin == own_origin(request) or origin in wiring.settings().allowed_origins)
-    return listed or request.headers.get("sec-fetch-site") == "same-origin"
+    is_listed = origin is not None and (origin == own_origin(request) or origin in allowed_origins)
+    return is_listed or request.headers.get("sec-fetch-site") == "same-origin"
 
 
 def own_origin(request: Request) -> str:
@@ -43,14 +46,14 @@ def own_origin(request: Request) -> str:
 
 
 def is_plain_and_local(request: Request) -> bool:
-    """Over http to this very machine, where there is no certificate and nobody to listen in."""
+    """Returns whether the request came over http to this machine, where there is no certificate."""
     host = request.headers.get("host", "").lower()
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return _scheme(request) == "http" and (name == "localhost" or _is_loopback(name))
 
 
 def _scheme(request: Request) -> str:
-    """As the client sees it: Google ends TLS before us, and says so."""
+    """Returns the scheme that the client used: Google ends TLS before the function and sends X-Forwarded-Proto."""
     return request.headers.get("x-forwarded-proto") or str(request.scope["scheme"])
 
 

@@ -1,4 +1,4 @@
-"""Opaque cursors: a place in a list, tied to the filters that it came with, or in a channel."""
+"""Opaque cursors: a position in a list, tied to the filters that it came with, or in a channel."""
 
 import json
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
@@ -10,28 +10,29 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from shared.domain.channel import RESUMABLE_FOR, Channel, Given, Place
+from shared.domain.channel import RESUMABLE_FOR, Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
+from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
-from shared.ports import Position, RunFilter
+from shared.ports import ListCursor, RunFilter
 
-MOST_IN_AN_ID = 250
-FURTHER = Struct(">6sII")
+MAX_RUNS_PER_ID = 250
+AHEAD_ENTRY = Struct(">6sII")
 """Of a run: the end of its id, its last event's sequence, and that one's time in milliseconds."""
 MILLISECOND = timedelta(milliseconds=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, StructError, OverflowError, InvalidRequest)
 
 
-def make_cursor(position: Position, wanted: RunFilter) -> str:
+def encode_list_cursor(position: ListCursor, wanted: RunFilter) -> str:
     """It survives inserts, for it names a place and not a number."""
     return _encoded([position.created_at.isoformat(), position.run_id, _fingerprint(_of_list(wanted))])
 
 
-def read_cursor(cursor: str, wanted: RunFilter) -> Position:
+def decode_list_cursor(cursor: str, wanted: RunFilter) -> ListCursor:
     try:
         created_at, run_id, fingerprint = _decoded(cursor)
-        position = Position(created_at=_moment(created_at), run_id=read_uuid("cursor", run_id))
+        position = ListCursor(created_at=_moment(created_at), run_id=read_uuid("cursor", run_id))
     except _UNREADABLE:
         raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
     if fingerprint != _fingerprint(_of_list(wanted)):
@@ -39,24 +40,24 @@ def read_cursor(cursor: str, wanted: RunFilter) -> Position:
     return position
 
 
-def make_place(place: Place, channel: Channel) -> str:
+def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:
     """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
-    latest = list(place.further.items())[-MOST_IN_AN_ID:]
-    further = b"".join(
-        FURTHER.pack(bytes.fromhex(name), given.sequence, ceil((given.at - place.before) / MILLISECOND))
+    latest = list(cursor.ahead.items())[-MAX_RUNS_PER_ID:]
+    ahead = b"".join(
+        AHEAD_ENTRY.pack(bytes.fromhex(name), given.sequence, ceil((given.at - cursor.before) / MILLISECOND))
         for name, given in latest
     )
-    return _encoded([place.before.isoformat(), _fingerprint(_of_channel(channel)), b64encode(further).decode()])
+    return _encoded([cursor.before.isoformat(), _fingerprint(_of_channel(channel)), b64encode(ahead).decode()])
 
 
-def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
+def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> ChannelCursor:
     """Raises InvalidRequest, also for one of too long ago: a list tells more cheaply what has happened since."""
     try:
-        moment, fingerprint, further = _decoded(text)
+        moment, fingerprint, ahead = _decoded(text)
         before = _moment(moment)
         given = {
-            name.hex(): Given(sequence=sequence, at=before + later * MILLISECOND)
-            for name, sequence, later in FURTHER.iter_unpack(b64decode(further, validate=True))
+            name.hex(): LastDelivered(sequence=sequence, at=before + later * MILLISECOND)
+            for name, sequence, later in AHEAD_ENTRY.iter_unpack(b64decode(ahead, validate=True))
         }
     except _UNREADABLE:
         raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
@@ -66,9 +67,9 @@ def read_place(text: str, channel: Channel, *, now: datetime) -> Place:
         raise InvalidRequest(
             "this update is too long ago to go on from; list the runs and connect without it",
             field="starting_after",
-            code="update_too_old",
+            code=ErrorCode.UPDATE_TOO_OLD,
         )
-    return Place(before=before, further=given)
+    return ChannelCursor(before=before, ahead=given)
 
 
 def _encoded(values: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-"""What an error of ours is in HTTP: the one table of status codes, and the envelope that every client gets."""
+"""Maps errors to HTTP: the one table of status codes, and the error body that every client gets."""
 
 from http import HTTPStatus
 from math import ceil
@@ -7,18 +7,19 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from shared import errors, log
+from shared.error_codes import ErrorCode
 from shared.errors import CallerError, ServiceError
 
 RETRY_AFTER_SECONDS = 2
 
 
 class NoSuchRoute(CallerError):
-    code = "not_found"
+    code = ErrorCode.NOT_FOUND
     default_message = "There is nothing at this address."
 
 
 class MethodNotAllowed(CallerError):
-    code = "method_not_allowed"
+    code = ErrorCode.METHOD_NOT_ALLOWED
     default_message = "This method is not allowed here."
 
     def __init__(self, allowed: list[str]) -> None:
@@ -27,7 +28,7 @@ class MethodNotAllowed(CallerError):
 
 
 class NotJson(CallerError):
-    code = "not_json"
+    code = ErrorCode.NOT_JSON
     default_message = "Send the body as JSON, with Content-Type: application/json."
 
 
@@ -70,7 +71,7 @@ def error_body(error: ServiceError) -> dict[str, Any]:
         "code": error.code,
         "field": getattr(error, "field", None),
         "request_id": log.current("request_id"),
-        "retryable": error.retriable,
+        "retryable": error.retryable,
     }
     if isinstance(error, errors.RunFailed):
         body["error_message"] = error.message
@@ -92,11 +93,11 @@ def error_response(error: ServiceError) -> Response:
 
 
 def _limit_headers(error: errors.TooManyRuns) -> dict[str, str]:
-    """As https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/ has them."""
+    """Returns the headers of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/."""
     seconds = max(ceil(error.retry_after.total_seconds()), 1)
     window = f";w={round(error.window.total_seconds())}" if error.window else ""
     return {
         "Retry-After": str(seconds),
-        "RateLimit-Policy": f'"{error.limit}";q={error.most}{window}',
+        "RateLimit-Policy": f'"{error.limit}";q={error.maximum}{window}',
         "RateLimit": f'"{error.limit}";r=0;t={seconds}',
     }

@@ -1,4 +1,4 @@
-"""What Google's services post to us: Pub/Sub pushes, raw or as an Eventarc CloudEvent, and Cloud Tasks requests."""
+"""Reads and answers what Google's services post: Pub/Sub pushes (raw or as CloudEvents) and Cloud Tasks requests."""
 
 import json
 from base64 import b64decode
@@ -13,18 +13,23 @@ from starlette.responses import JSONResponse, Response
 
 from shared import log
 from shared.domain.fields import read_uuid
+from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
 from shared.ports import Recheck
+from shared.services import Services
+from shared.web import health
 from shared.web.auth import bearer_token
 from shared.web.errors import error_response
-from shared.wiring import Services
 
-MOST_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
+
+EventHandler = Callable[[Request, Services], Awaitable[None]]
+"""Handles one event; raises a ServiceError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A Pub/Sub message as it was pushed; `data` decoded, as far as it is text."""
+    """A Pub/Sub message; `data` is decoded as UTF-8, with a replacement character for each unreadable byte."""
 
     message_id: str
     source: str
@@ -33,7 +38,10 @@ class Push:
 
     @property
     def run_id(self) -> str:
-        """From data {"run_id": …}, data that is the bare id, or the attribute run_id. Raises MalformedMessage."""
+        """Returns the run's id from data {"run_id": …}, data that is the bare id, or the attribute run_id.
+
+        Raises MalformedMessage.
+        """
         try:
             body = json.loads(self.data)
         except (ValueError, RecursionError):
@@ -50,7 +58,10 @@ class Push:
 
 
 async def read_push(request: Request) -> Push:
-    """cloud.google.com/pubsub/docs/push#receive_push; Eventarc's CloudEvent has the same body. MalformedMessage."""
+    """Reads a push (https://cloud.google.com/pubsub/docs/push#receive_push); an Eventarc CloudEvent has the same body.
+
+    Raises MalformedMessage.
+    """
     body = await _object(request)
     message = body.get("message")
     if not isinstance(message, dict):
@@ -84,29 +95,43 @@ async def read_recheck(request: Request) -> Recheck:
 
 
 async def answer_event(
-    request: Request, services: Services, handle: Callable[[], Awaitable[None]], *, source: str
+    request: Request, services: Callable[[], Services], handle: EventHandler, *, source: str
 ) -> Response:
-    """204 acknowledges. What may work later is answered 5xx, to come again; what never can is kept and acknowledged."""
+    """Answers 204 when the event is handled or can never be handled, and 5xx when it is to be delivered again.
+
+    A message that can never be handled is kept with the dead letters, under the name `source`.
+    """
+    if health.is_check(request):
+        return await health.answer(request)
     trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
     with log.bound(trace=trace):
         try:
-            refusal = await _refuse_strangers(request, services)
-            if refusal is not None:
-                return refusal
-            await handle()
-        except (PermanentError, CallerError) as error:
-            return await _keep_poison(request, services, error, source)
+            return await _handled(request, services(), handle, source)
         except ServiceError as error:
-            log.warning("event not handled; it comes again", code=error.code)
-            return JSONResponse({"success": False, "code": error.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-        except Exception as error:  # noqa: BLE001 - the last line of defence: the message comes again, then is buried
+            log.warning("event not handled; it is delivered again", code=error.code)
+            return _failure(error.code, HTTPStatus.SERVICE_UNAVAILABLE)
+        except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
             log.failure("event failed", error)
-            return JSONResponse({"success": False, "code": "internal"}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _failure(ErrorCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+async def _handled(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
+    refusal = await _refuse_other_callers(request, services)
+    if refusal is not None:
+        return refusal
+    try:
+        await handle(request, services)
+    except (PermanentError, CallerError) as error:
+        await _keep_dead_letter(request, services, error, source)
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-async def _refuse_strangers(request: Request, services: Services) -> Response | None:
-    """In the cloud only the invoker is let in; of a stranger nothing is read, and nothing kept."""
+def _failure(code: str, status: int) -> Response:
+    return JSONResponse({"success": False, "code": code}, status_code=status)
+
+
+async def _refuse_other_callers(request: Request, services: Services) -> Response | None:
+    """Returns the refusal of a caller that is not the invoker; its body is neither read nor kept."""
     if services.invoker is None:
         return None
     try:
@@ -117,18 +142,13 @@ async def _refuse_strangers(request: Request, services: Services) -> Response | 
     return None
 
 
-async def _keep_poison(request: Request, services: Services, error: ServiceError, source: str) -> Response:
-    body = (await request.body())[:MOST_BODY_BYTES].decode(errors="replace")
+async def _keep_dead_letter(request: Request, services: Services, error: ServiceError, source: str) -> None:
+    """Raises StoreUnavailable; the event is then delivered again."""
+    body = (await request.body())[:MAX_BODY_BYTES].decode(errors="replace")
     headers = request.headers
     message_id = headers.get("x-cloudtasks-taskname") or headers.get("ce-id") or _message_id(body)
-    log.error("poison message kept", code=error.code, message_id=message_id)
-    try:
-        await services.dead_letters.keep(
-            message_id=message_id, source=source, reason=error.code, data=body, attributes={}
-        )
-    except ServiceError as failure:
-        return JSONResponse({"success": False, "code": failure.code}, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+    log.error("dead letter kept", code=error.code, message_id=message_id)
+    await services.dead_letters.keep(message_id=message_id, source=source, reason=error.code, data=body, attributes={})
 
 
 def _message_id(body: str) -> str:

@@ -1,28 +1,29 @@
-"""A function's routes, and the one wrapper around every HTTP request that clients send."""
+"""Finds the endpoint of a request, and wraps every request that clients send: errors, logs, CORS, caching."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from re import fullmatch
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from shared import log
 from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
-from shared.web import cors
+from shared.services import Services
+from shared.web import cors, health
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
 Endpoint = Callable[..., Awaitable[Response]]
+"""Takes (request, services) and the path's values by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` without a trailing slash; a part in braces is handed to the endpoint under that name."""
+    """`path` has no trailing slash; a part in braces is passed to the endpoint under that name."""
 
     method: str
     path: str
@@ -30,38 +31,52 @@ class Route:
 
 
 class Routes:
+    """The routes of one function."""
+
     def __init__(self, *routes: Route) -> None:
-        self.routes = (*routes, Route("GET", "/healthz", _healthz))
+        self.routes = (*routes, *(Route("GET", path, health.answer) for path in health.PATHS))
         self._by_parts = [(route, route.path.split("/")) for route in self.routes]
 
-    async def answer(self, request: Request) -> Response:
-        """Errors become the envelope of contract and status table; nothing about them but their code is logged."""
+    async def answer(self, request: Request, services: Callable[[], Services]) -> Response:
+        """Answers a request. `services` is called once, so that wrong settings are answered like any other error."""
         request_id = _request_id(request.headers.get("x-request-id"))
         trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
         with log.bound(request_id=request_id, trace=trace):
             try:
-                preflight = cors.is_preflight(request)
-                route, values = (PREFLIGHT, {}) if preflight else self._find(request.method, _path(request))
-                with log.bound(route=route.path):
-                    response = unless_known(request, await route.endpoint(request, **values))
-                    response = _head_of(response) if request.method == "HEAD" else response
+                provided = services()
             except ConfigurationError as error:
                 log.error("not set up", problem=error.message)
                 response = error_response(error)
-            except ServiceError as error:
-                log.info("request refused", code=error.code)
-                response = error_response(error)
-            except asyncio.CancelledError:
-                response = error_response(StoreUnavailable("The server is closing; try again."))
-            except Exception as error:  # noqa: BLE001 - the last line of defence: a client never sees a traceback
-                log.failure("request failed", error)
-                response = error_response(ServiceError())
-        cors.share(request, response)
+            else:
+                response = await self._answer(request, provided)
+                cors.share(request, response, provided.allowed_origins)
         response.headers["X-Request-Id"] = request_id
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
 
+    async def _answer(self, request: Request, services: Services) -> Response:
+        """Turns errors into the contract's envelope. Of an error only its code is logged, never its words."""
+        if cors.is_preflight(request):
+            return cors.preflight_response(request, services.allowed_origins)
+        try:
+            route, values = self._find(request.method, _path(request))
+            with log.bound(route=route.path):
+                response = unless_known(request, await route.endpoint(request, services, **values))
+                return _head_of(response) if request.method == "HEAD" else response
+        except ConfigurationError as error:
+            log.error("not set up", problem=error.message)
+            return error_response(error)
+        except ServiceError as error:
+            log.info("request refused", code=error.code)
+            return error_response(error)
+        except asyncio.CancelledError:
+            return error_response(StoreUnavailable("The server is closing; try again."))
+        except Exception as error:  # noqa: BLE001 - a client never sees a traceback
+            log.failure("request failed", error)
+            return error_response(ServiceError())
+
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Raises NoSuchRoute or MethodNotAllowed."""
         parts = [unquote(part) for part in path.rstrip("/").split("/")]
         wanted = "GET" if method == "HEAD" else method
         allowed = []
@@ -90,7 +105,7 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 
 
 def _head_of(response: Response) -> Response:
-    """A stream would go on for as long as its client listens, whatever of it is sent."""
+    """Returns a stream's headers alone: a stream lasts as long as its client listens, even when nothing is sent."""
     if not isinstance(response, StreamingResponse):
         return response
     head = Response(status_code=response.status_code)
@@ -99,21 +114,10 @@ def _head_of(response: Response) -> Response:
 
 
 def _path(request: Request) -> str:
-    """As it was sent: a slash inside a part is still escaped."""
+    """Returns the path as it was sent, in which a slash inside a part is still escaped."""
     raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
     return raw.decode("ascii", errors="replace").partition("?")[0]
 
 
-def _request_id(given: str | None) -> str:
-    return given if given and fullmatch(r"[\w.:-]{1,128}", given) else uuid4().hex
-
-
-async def _preflight(request: Request) -> Response:
-    return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-PREFLIGHT = Route("OPTIONS", "(preflight)", _preflight)
-
-
-async def _healthz(request: Request) -> Response:
-    return JSONResponse({"success": True, "status": "ok"}, status_code=HTTPStatus.OK)
+def _request_id(sent: str | None) -> str:
+    return sent if sent and fullmatch(r"[\w.:-]{1,128}", sent) else uuid4().hex

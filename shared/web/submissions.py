@@ -1,51 +1,47 @@
-"""Which submission each route takes, and which one a body without a route of its own is meant to be."""
+"""Defines the form of each kind of submission: how its body is parsed, and which group may submit it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from shared.domain import submission
-from shared.domain.run import Kind
 from shared.domain.submission import Submission
 from shared.errors import InvalidRequest
 
-Reader = Callable[[Mapping[str, Any], int], Submission]
-"""(body, the most bytes of input) to a valid submission. Raises InvalidRequest, InputTooLarge."""
-GROUP_FOR = {Kind.ADMIN_RUN: "users"}
-"""The group whose members only may submit that kind."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """`parse` takes (body, maximum bytes of input) and returns a valid submission.
+
+    It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None means anyone.
+    """
+
+    parse: Callable[[Mapping[str, Any], int], Submission]
+    group: str | None = None
 
 
-def admin_run(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
-    return submission.admin_run(body)
+ADMIN_RUN = Form(parse=lambda body, max_bytes: submission.admin_run(body), group="users")
+USER_RUN = Form(parse=lambda body, max_bytes: submission.user_run(body))
+JOB = Form(parse=lambda body, max_bytes: submission.job(body, max_input_bytes=max_bytes))
+TRAINER_ANALYSIS = Form(parse=lambda body, max_bytes: submission.trainer_analysis(body, max_input_bytes=max_bytes))
+
+FORM_BY_FIELD: Mapping[str, Form] = {
+    "text": ADMIN_RUN,
+    "input_text": USER_RUN,
+    "job_type": JOB,
+    "input_data": JOB,
+    "system_message": TRAINER_ANALYSIS,
+    "full_input": TRAINER_ANALYSIS,
+}
+"""Fields that no other form has, for calls at the function's root."""
 
 
-def user_run(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
-    return submission.user_run(body)
-
-
-def job(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
-    return submission.job(body, most_input_bytes=most_input_bytes)
-
-
-def trainer_analysis(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
-    return submission.trainer_analysis(body, most_input_bytes=most_input_bytes)
-
-
-def by_fields(body: Mapping[str, Any], most_input_bytes: int) -> Submission:
-    """Whichever of them the body's fields tell of: each has fields that no other has."""
-    meant = {_READER_TOLD_BY[name] for name, value in body.items() if name in _READER_TOLD_BY and value is not None}
-    if len(meant) != 1:
+def form_of(body: Mapping[str, Any]) -> Form:
+    """Returns the one form that the body's fields belong to. Raises InvalidRequest when they tell none or several."""
+    forms = [FORM_BY_FIELD[name] for name, value in body.items() if name in FORM_BY_FIELD and value is not None]
+    if not forms or any(form is not forms[0] for form in forms):
         raise InvalidRequest(
             "the fields do not tell what to submit: give either text, or input_text, or job_type and input_data, "
             "or system_message and full_input"
         )
-    return meant.pop()(body, most_input_bytes)
-
-
-_READER_TOLD_BY: Mapping[str, Reader] = {
-    "text": admin_run,
-    "input_text": user_run,
-    "job_type": job,
-    "input_data": job,
-    "system_message": trainer_analysis,
-    "full_input": trainer_analysis,
-}
+    return forms[0]

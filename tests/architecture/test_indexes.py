@@ -9,24 +9,24 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.permits import PERMITS, Permit, lapsed
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
 from shared.domain.run import USER_RUN_KINDS, Kind, Status
-from shared.ports import Position, RunFilter
+from shared.ports import ListCursor, RunFilter
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
-POSITION = Position(created_at=datetime.now(UTC), run_id=a_run().id)
+POSITION = ListCursor(created_at=datetime.now(UTC), run_id=a_run().id)
 
 
 class Recorder(FirestoreRunStore):
     """Keeps the queries that would be sent."""
 
     def __init__(self) -> None:
-        super().__init__(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
+        super().__init__(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
         self.sent: list[Any] = []
 
     async def _found(self, query: Any, **more: Any) -> list[Any]:
@@ -51,12 +51,12 @@ async def all_queries() -> list[Any]:
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted)
-    for complete, before, after in product((False, True), (None, NOW), (None, a_run())):
-        await store.due_runs(1, complete=complete, before=before, after=after, limit=10)
+    for terminal, before, after in product((False, True), (None, NOW), (None, a_run())):
+        await store.due_runs(1, terminal=terminal, before=before, after=after, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
-    permit = Permit(scope="s", most=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
+    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
     return [*store.sent, lapsed(permits, permit, NOW)._to_protobuf()]
 
 

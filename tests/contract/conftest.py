@@ -11,7 +11,7 @@ from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.recheck_scheduler import TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
-from tests.google import addresses
+from tests.google import endpoints
 
 UNUSED = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audience="", service_account=None)
 
@@ -20,7 +20,7 @@ UNUSED = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audien
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """Store, watcher, directory and ended sessions; queue and scheduler have tests of their own."""
     if request.param == "google":
-        clients = ClientsByLoop(addresses(request.getfixturevalue("google_emulators")))
+        clients = ClientsByLoop(endpoints(request.getfixturevalue("google_emulators")))
         yield GoogleBackend(clients, topic="projects/p/topics/unused", target=UNUSED)
         await clients().close()
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.adapters.sqlite.delivery import DEAD_LETTERS
 from shared.adapters.sqlite.run_queue import TOPIC
-from shared.adapters.task_name import task_name
+from shared.adapters.storage.task_name import task_name
 from shared.ports import Recheck
 
 RECHECK = Recheck(run_id="r", attempt=1, sequence="10")

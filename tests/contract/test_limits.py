@@ -11,7 +11,7 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from shared.adapters.gcp.run_store import MOST_TRIES
+from shared.adapters.gcp.run_store import MAX_TRIES
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
@@ -163,7 +163,7 @@ async def test_who_loses_every_race_for_a_place_is_not_told_that_the_key_is_busy
         proxy.hook = loses_every_race
         with pytest.raises(StoreUnavailable):
             await store.create(run, idempotency=record, limits=Limits(open_runs=5))
-        assert proxy.calls[COMMIT] == MOST_TRIES
+        assert proxy.calls[COMMIT] == MAX_TRIES
         proxy.hook = None
         assert await store.create(run, idempotency=record, limits=Limits(open_runs=5)) is None
 
@@ -220,7 +220,7 @@ async def test_all_tries_together_are_bounded(google_emulators: Any) -> None:
         proxy.hook = loses_slowly
         with pytest.raises(StoreUnavailable):
             await store.create(a_run())
-        assert proxy.calls[COMMIT] < MOST_TRIES
+        assert proxy.calls[COMMIT] < MAX_TRIES
 
 
 def loses_every_race(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:

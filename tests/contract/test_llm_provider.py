@@ -16,7 +16,7 @@ from shared.adapters.llm.http import LlmHttp
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain.directory import CHAT, JOBS, Model, Organization
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Kind, ModelRef, Run
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.llm_server import (
@@ -96,7 +96,7 @@ async def test_a_submit_carries_everything_that_the_contract_names(server: Nasty
         phrase_client_id="pc",
         reference_file_ids=("f",),
     )
-    assert await provider.start(run, run.input, within=MINUTE) == Accepted(provider_job_id="j-1")
+    assert await provider.start(run, run.input, within=MINUTE) == JobCreated(provider_job_id="j-1")
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /jobs HTTP/1.1") and f"Idempotency-Key: {run.id}-1".encode() in head
     assert json.loads(body) == {

@@ -22,7 +22,7 @@ from infra.local.broker import NO_FAULTS, Broker, Faults
 from infra.local.emulators import free_host
 from infra.local.tasks_emulator import TasksEmulator
 from shared.adapters.clock import SystemClock
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Task as SqliteTask
@@ -82,7 +82,7 @@ async def emulator(folder: Path, *, faults: Faults = NO_FAULTS) -> AsyncIterator
 
 @asynccontextmanager
 async def clients_of(host: str) -> AsyncIterator[ClientsByLoop]:
-    clients = ClientsByLoop(GoogleAddresses(project="p", tasks_emulator=host))
+    clients = ClientsByLoop(GoogleEndpoints(project="p", tasks_emulator=host))
     yield clients
     await clients().close()
 

@@ -53,7 +53,7 @@ async def test_it_goes_when_its_time_is_over(cache: ResultCache) -> None:
 
 
 async def test_memory_lets_go_of_the_oldest_when_it_holds_too_many_or_too_much() -> None:
-    cache = MemoryResultCache(SystemClock(), most_entries=3, most_bytes=100)
+    cache = MemoryResultCache(SystemClock(), max_entries=3, max_bytes=100)
     for number in range(5):
         await cache.put(str(number), "x", keep_for=DAY)
     assert [await cache.get(str(number)) for number in range(5)] == [None, None, "x", "x", "x"]

@@ -19,14 +19,14 @@ from infra.local.broker import Broker
 from infra.local.requests_of_google import push_body
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.bounds import bounded
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Message, Task
 from shared.errors import QueueUnavailable
 from shared.ports import RunQueue
 from tests.contract.test_recheck_scheduler import Receiver
-from tests.google import addresses
+from tests.google import endpoints
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def receiver() -> Any:
 @pytest.fixture(params=["sqlite", "pubsub"])
 async def queue(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> AsyncIterator[RunQueue]:
     if request.param == "pubsub":
-        google = addresses(request.getfixturevalue("google_emulators"))
+        google = endpoints(request.getfixturevalue("google_emulators"))
         clients = ClientsByLoop(google)
         topic = f"projects/{google.project}/topics/llm-runs"
         await subscribe(clients, google, topic, receiver.url)
@@ -65,7 +65,7 @@ async def queue(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiv
     sqlite.close()
 
 
-async def subscribe(clients: ClientsByLoop, google: GoogleAddresses, topic: str, url: str) -> None:
+async def subscribe(clients: ClientsByLoop, google: GoogleEndpoints, topic: str, url: str) -> None:
     await clients().publisher.create_topic(request=Topic(name=topic), **bounded())
     async with grpc.aio.insecure_channel(google.pubsub_emulator) as channel:
         subscription = Subscription(
@@ -98,7 +98,7 @@ async def test_what_is_not_acknowledged_comes_again(queue: RunQueue, receiver: R
 
 
 async def test_nobody_listening_is_said_soon() -> None:
-    clients = ClientsByLoop(GoogleAddresses(project="p", pubsub_emulator="127.0.0.1:1"))
+    clients = ClientsByLoop(GoogleEndpoints(project="p", pubsub_emulator="127.0.0.1:1"))
     began = time.monotonic()
     with pytest.raises(QueueUnavailable):
         await PubSubRunQueue(clients, topic="projects/p/topics/llm-runs").publish("run-1")
@@ -107,7 +107,7 @@ async def test_nobody_listening_is_said_soon() -> None:
 
 
 async def test_a_topic_that_is_not_there_is_said(google_emulators: Any) -> None:
-    clients = ClientsByLoop(addresses(google_emulators))
+    clients = ClientsByLoop(endpoints(google_emulators))
     with pytest.raises(QueueUnavailable):
         await PubSubRunQueue(clients, topic="projects/p/topics/nothing").publish("run-1")
     await clients().close()

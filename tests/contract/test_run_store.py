@@ -17,9 +17,9 @@ from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Kind, ModelRef, Run, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 from tests.contract.runs import NOW, a_run
-from tests.google import addresses, store_behind_a_proxy
+from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
@@ -156,9 +156,9 @@ async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoeve
     large = Result(text="x" * 300_000)
     done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(done.postponed(NOW))
-    [due] = await backend.store.due_runs(0, complete=True, limit=10)
+    [due] = await backend.store.due_runs(0, terminal=True, limit=10)
     assert due.result is None and due.lacks_result
-    assert (await backend.store.get(run.id, whole=False)).lacks_result
+    assert (await backend.store.get(run.id, with_result=False)).lacks_result
     await backend.store.save(due.postponed(None))
     assert (await backend.store.get(run.id)).result == large
     [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
@@ -232,7 +232,7 @@ async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> No
 
 async def test_parts_outlive_their_run(google_emulators: Any) -> None:
     """Firestore deletes what has expired within a day or so, each document by itself."""
-    clients = ClientsByLoop(addresses(google_emulators))
+    clients = ClientsByLoop(endpoints(google_emulators))
     store = FirestoreRunStore(clients)
     await store.create(run := a_run(input={"full_input": "x" * 20_000}))
     done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
@@ -287,7 +287,7 @@ async def test_lists_are_newest_first_and_pages_neither_skip_nor_repeat_while_ru
     after = None
     while page := await backend.store.list_runs(JOBS, limit=3, after=after):
         seen += [run.id for run in page]
-        after = Position(created_at=page[-1].created_at, run_id=page[-1].id)
+        after = ListCursor(created_at=page[-1].created_at, run_id=page[-1].id)
         await backend.store.create(a_run(created_at=NOW + timedelta(days=1)))
     expected = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
     assert seen == [run.id for run in expected]
@@ -328,28 +328,28 @@ async def test_a_complete_run_is_due_only_while_it_wants_something(backend: Any)
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = await backend.store.due_runs(0, complete=True, before=NOW + timedelta(minutes=1), limit=10)
-    assert due == waiting and due.is_complete
-    assert await backend.store.due_runs(0, complete=True, before=NOW, limit=10) == []
+    [due] = await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)
+    assert due == waiting and due.is_terminal
+    assert await backend.store.due_runs(0, terminal=True, before=NOW, limit=10) == []
     await backend.store.save(due.postponed(None))
-    assert await backend.store.due_runs(0, complete=True, limit=10) == []
+    assert await backend.store.due_runs(0, terminal=True, limit=10) == []
 
 
 async def test_open_and_complete_runs_are_due_in_lines_of_their_own(backend: Any) -> None:
     runs = {status: a_run(status=status, due_at=NOW + timedelta(seconds=n)) for n, status in enumerate(Status)}
     for run in runs.values():
         await backend.store.create(run)
-    for complete, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
-        first = await backend.store.due_runs(0, complete=complete, limit=1)
-        others = await backend.store.due_runs(0, complete=complete, after=first[0], limit=10)
+    for terminal, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
+        first = await backend.store.due_runs(0, terminal=terminal, limit=1)
+        others = await backend.store.due_runs(0, terminal=terminal, after=first[0], limit=10)
         assert [run.id for run in [*first, *others]] == [run.id for run in due]
 
 
 async def test_due_runs_are_found_by_an_index_without_a_look_at_others(sqlite: SqliteBackend) -> None:
     statements: list[str] = []
     await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
-    for complete in (False, True):
-        await sqlite.store.due_runs(0, complete=complete, before=NOW, after=a_run(), limit=10)
+    for terminal in (False, True):
+        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=a_run(), limit=10)
     plans = [
         await sqlite.database.read(
             lambda connection, asked=asked: connection.execute(f"EXPLAIN QUERY PLAN {asked}").fetchall()

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from google.cloud.firestore_v1.types import ListenResponse, TargetChange
 
-from shared.adapters.channel_news import MOST_WAITING, ChannelNews
 from shared.adapters.clock import SystemClock
-from shared.adapters.gcp.clients import ClientsByLoop, GoogleAddresses
-from shared.adapters.gcp.feeds import Feed, FirestoreChannelFeed
+from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
+from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
+from shared.adapters.storage.pending_changes import MAX_WAITING, PendingChanges
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
 from tests.contract.runs import NOW, a_run
-from tests.google import addresses
+from tests.google import endpoints
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
 
 
@@ -48,7 +48,7 @@ async def test_many_watch_one_run_and_one_watches_many(backend: Any) -> None:
 
     async def follow(run_id: str) -> str:
         async with backend.watcher.watch(run_id) as feed:
-            while not (run := await feed.next(timeout=5)).is_complete:
+            while not (run := await feed.next(timeout=5)).is_terminal:
                 pass
             return str(run.id)
 
@@ -95,7 +95,7 @@ async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
         assert read is not None
         await there.store.save((await there.store.get(run.id)).cancelled(NOW))
         changed = await feed.next(timeout=5)
-        assert changed is not None and changed.is_complete
+        assert changed is not None and changed.is_terminal
     here.close()
     there.close()
 
@@ -112,7 +112,7 @@ async def test_a_channel_gives_each_change_of_its_runs_once(backend: Any) -> Non
         assert await feed.next(timeout=5) == new
         await backend.store.save((await backend.store.get(before.id)).cancelled(NOW + timedelta(seconds=2)))
         changed = await feed.next(timeout=5)
-        assert changed is not None and (changed.id, changed.is_complete) == (before.id, True)
+        assert changed is not None and (changed.id, changed.is_terminal) == (before.id, True)
         assert await feed.next(timeout=0.2) is None
 
 
@@ -129,26 +129,26 @@ async def test_a_burst_larger_than_a_page_comes_whole_and_what_follows_too(backe
 
 
 async def test_a_firestore_watcher_that_does_not_read_is_let_go_and_not_waited_for() -> None:
-    async def listen(feed: Feed) -> None:
+    async def listen(feed: ListenTarget) -> None:
         raise AssertionError
 
-    store = FirestoreRunStore(ClientsByLoop(GoogleAddresses(project="p", firestore_emulator="127.0.0.1:1")))
-    feed = FirestoreChannelFeed(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
-    for _ in range(MOST_WAITING + 1):
-        feed.tell(replace(a_run(), revision=1))
+    store = FirestoreRunStore(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
+    feed = ChannelListenTarget(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
+    for _ in range(MAX_WAITING + 1):
+        feed.on_change(replace(a_run(), revision=1))
     with pytest.raises(StoreUnavailable):
-        for _ in range(MOST_WAITING + 2):
+        for _ in range(MAX_WAITING + 2):
             assert await feed.next(timeout=5)
 
 
 def test_many_news_that_nobody_takes_are_refused_and_each_state_enters_once() -> None:
-    news = ChannelNews()
+    news = PendingChanges()
     first = replace(a_run(), revision=1)
     assert news.add([first]) and not news.add([first])
     assert news.add([replace(first, revision=2)]) and news.take() == first and news.take() is None
     assert not news.add([replace(first, revision=2)])
     with pytest.raises(StoreUnavailable):
-        news.add([replace(a_run(), revision=1) for _ in range(MOST_WAITING + 1)])
+        news.add([replace(a_run(), revision=1) for _ in range(MAX_WAITING + 1)])
 
 
 async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> None:
@@ -157,7 +157,7 @@ async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> N
 
     async def follow(run_id: str) -> None:
         async with backend.watcher.watch(run_id) as feed:
-            while not (await feed.next(timeout=10)).is_complete:
+            while not (await feed.next(timeout=10)).is_terminal:
                 pass
 
     watching = [asyncio.create_task(follow(run.id)) for run in runs]
@@ -169,7 +169,7 @@ async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> N
 
 async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(google_emulators: Any) -> None:
     """Through a proxy that first breaks each stream after an answer, and later swallows all answers."""
-    google = addresses(google_emulators)
+    google = endpoints(google_emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
@@ -217,7 +217,7 @@ async def test_a_large_result_reaches_a_watcher_whole(backend: Any) -> None:
 async def behind_a_proxy(
     google_emulators: Any,
 ) -> AsyncIterator[tuple[GrpcProxy, FirestoreRunStore, FirestoreRunWatcher]]:
-    google = addresses(google_emulators)
+    google = endpoints(google_emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)

@@ -133,7 +133,7 @@ def faulty_system(folder: Path, firestore_emulator: str) -> Iterator[FaultySyste
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.head(f"{url}/healthz", trust_env=False).status_code > 0
+        return httpx.head(f"{url}/health", trust_env=False).status_code > 0
     except httpx.TransportError:
         return False
 

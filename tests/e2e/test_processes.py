@@ -38,7 +38,7 @@ def served(target: str, data_dir: Path) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", trust_env=False).status_code < 500
+        return httpx.get(f"{url}/health", trust_env=False).status_code < 500
     except httpx.TransportError:
         return False
 

@@ -71,7 +71,7 @@ async def guarded(
         oidc_emails=(ROBOT,),
         allowed_origins=frozenset({"https://app.example.com"}),
     )
-    wiring.use(settings, addresses=authority.addresses)
+    wiring.use(settings, endpoints=authority.endpoints)
     settings, written = wiring.settings(), io.StringIO()
     log.configure(stream=written)
     await put_fixtures(wiring.sqlite().directory, settings)

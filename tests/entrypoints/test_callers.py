@@ -28,7 +28,7 @@ BODIES = {
     "unauthenticated": (401, "Authentication is required."),
     "csrf_failed": (
         403,
-        "Send X-CSRFToken as GET /api/auth/csrf/ tells it, from a page of this site or of a listed origin.",
+        "Send X-CSRFToken as GET /api/auth/csrf/ returns it, from a page of this site or of a listed origin.",
     ),
     "no_profile": (403, "You have no profile yet; ask your administrator."),
     "identity_unavailable": (503, "Your credentials cannot be checked at the moment; try again."),

@@ -279,21 +279,13 @@ async def test_wrong_methods_and_paths(functions: Functions) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_health_needs_no_back_end_and_no_credentials(functions: Functions) -> None:
-    wiring.close()
-    for name in ("submit_run", "read_runs"):
-        async with functions.client(name, user=None) as client:
-            assert (await client.get("/healthz")).json() == {"success": True, "status": "ok"}
-    assert wiring.sqlite.cache_info().currsize == 0
-
-
 async def test_every_answer_names_its_request_and_is_kept_by_no_cache(functions: Functions) -> None:
     async with functions.client("read_runs") as client:
-        for path in ("/api/llm/jobs/", "/nothing", "/healthz"):
+        for path in ("/api/llm/jobs/", "/nothing", "/health"):
             answer = await client.get(path, headers={"X-Request-Id": "trace-7"})
             assert answer.headers["x-request-id"] == "trace-7"
             assert answer.headers["cache-control"] == "private, no-store"
-        odd = await client.get("/healthz", headers={"X-Request-Id": "a b<script>"})
+        odd = await client.get("/health", headers={"X-Request-Id": "a b<script>"})
         assert odd.headers["x-request-id"] != "a b<script>"
 
 

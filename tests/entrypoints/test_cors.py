@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from starlette.middleware.cors import SAFELISTED_HEADERS
 
 from shared import wiring
 from tests.entrypoints.conftest import Functions
@@ -39,20 +40,20 @@ async def test_a_preflight_is_answered_before_anybody_signs_in(shared_with: Func
     asked = {"Origin": LISTED, "Access-Control-Request-Method": "DELETE"}
     async with shared_with.client(name, user=None) as client:
         answer = await client.options(JOBS, headers=asked)
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (answer.status_code, answer.text) == (200, "OK")
     assert answer.headers["access-control-allow-origin"] == LISTED
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert "DELETE" in answer.headers["access-control-allow-methods"].split(", ")
-    assert set(answer.headers["access-control-allow-headers"].split(", ")) == {
-        "Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
+    assert set(answer.headers["access-control-allow-headers"].split(", ")) - SAFELISTED_HEADERS == {
+        "Authorization", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
         "X-Request-Id",
     }  # fmt: skip
-    assert answer.headers["vary"] == "Origin" and answer.headers["x-request-id"]
+    assert "Origin" in answer.headers["vary"].split(", ") and answer.headers["x-request-id"]
 
 
 async def test_a_listed_page_may_read_answers_and_errors(shared_with: Functions) -> None:
     async with shared_with.client("read_runs") as client:
-        for path, status in [(JOBS, 200), ("/nothing", 404), ("/healthz", 200)]:
+        for path, status in [(JOBS, 200), ("/nothing", 404), ("/health", 200)]:
             answer = await client.get(path, headers={"Origin": LISTED})
             assert answer.status_code == status
             assert answer.headers["access-control-allow-origin"] == LISTED
@@ -68,9 +69,9 @@ async def test_a_page_that_is_not_listed_is_told_nothing(shared_with: Functions,
     async with shared_with.client("read_runs") as client:
         preflight = await client.options(JOBS, headers={"Origin": origin, "Access-Control-Request-Method": "GET"})
         answer = await client.get(JOBS, headers={"Origin": origin})
-    assert (preflight.status_code, answer.status_code) == (204, 200)
-    for one in (preflight, answer):
-        assert allowed(one) == set() and one.headers["vary"] == "Origin"
+    assert (preflight.status_code, answer.status_code) == (400, 200)
+    assert allowed(answer) == set() and answer.headers["vary"] == "Origin"
+    assert "access-control-allow-origin" not in preflight.headers
 
 
 async def test_without_a_list_no_page_is_listed(functions: Functions) -> None:

@@ -17,7 +17,7 @@ from tests.authority import AUDIENCE, GCLOUD, PROJECT, ROBOT, Authority, Reply, 
 from tests.entrypoints.conftest import Functions, push
 from tests.entrypoints.test_callers import Token, assert_refused, stripped, with_header
 from tests.entrypoints.test_client_functions import UNKNOWN
-from tests.google import addresses
+from tests.google import endpoints
 
 INTERNAL = ("process_run", "recheck_run", "sweep_runs", "bury_run")
 BODY = {**push("canary-7f3a"), "run_id": "canary-7f3a"}
@@ -31,7 +31,7 @@ def in_the_cloud(tmp_path: Path, **changes: Any) -> Settings:
 @pytest.fixture
 def cloud(tmp_path: Path, authority: Authority) -> Any:
     """A function of the cloud whose store is not there: whatever asked it would fail."""
-    wiring.use(in_the_cloud(tmp_path, firestore_emulator="127.0.0.1:9"), addresses=authority.addresses)
+    wiring.use(in_the_cloud(tmp_path, firestore_emulator="127.0.0.1:9"), endpoints=authority.endpoints)
     wiring.settings()
     written = io.StringIO()
     log.configure(stream=written)
@@ -83,11 +83,18 @@ async def test_who_shows_nothing_is_refused(cloud: Functions, name: str) -> None
             assert_refused(await client.post("/", content=b"{", headers=headers), "unauthenticated")
 
 
+@pytest.mark.parametrize("name", INTERNAL)
+async def test_a_health_check_of_anybody_is_answered_in_the_cloud_too(cloud: Functions, name: str) -> None:
+    async with cloud.client(name, user=None) as client:
+        assert [(await client.request(method, "/health")).status_code for method in ("GET", "HEAD")] == [200, 200]
+    assert cloud.log.getvalue() == ""
+
+
 async def test_an_invoker_who_was_never_named_lets_nobody_in(
     cloud: Functions, tmp_path: Path, authority: Authority
 ) -> None:
     settings = in_the_cloud(tmp_path, invoker_service_account=None, firestore_emulator="127.0.0.1:9")
-    wiring.use(settings, addresses=authority.addresses)
+    wiring.use(settings, endpoints=authority.endpoints)
     async with cloud.client("sweep_runs", user=None) as client:
         for email in (ROBOT, ""):
             headers = {"Authorization": f"Bearer {authority.oidc_token(email)}"}
@@ -122,9 +129,9 @@ async def test_a_check_of_callers_that_breaks_is_a_fault_of_ours_that_quotes_not
 @pytest.fixture
 async def cloud_with_store(tmp_path: Path, authority: Authority, google_emulators: Any) -> AsyncIterator[Functions]:
     """Only the store is emulated: for who may call, this is the cloud."""
-    store = addresses(google_emulators)
+    store = endpoints(google_emulators)
     settings = in_the_cloud(tmp_path, project=store.project, firestore_emulator=store.firestore_emulator)
-    wiring.use(settings, addresses=authority.addresses)
+    wiring.use(settings, endpoints=authority.endpoints)
     wiring.settings()
     log.configure(stream=io.StringIO())
     yield Functions(io.StringIO(), tmp_path)

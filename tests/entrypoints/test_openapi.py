@@ -19,15 +19,15 @@ from tests.openapi import Operation, check_response, operations
 OPERATION = {operation.name: operation for operation in operations()}
 BY_TROUBLE = {409, 429, 500, 503}
 """Answers that no request alone brings about."""
-ENDLESS = {("streamChannel", 200)}
+ENDLESS = {("stream_channel", 200)}
 """tests/e2e looks at it, over a connection that can be hung up."""
 BODIES: dict[str, Any] = {
-    "submitAdminRun": ADMIN_RUN,
-    "submitUserRun": {"input_text": "hello"},
-    "submitJob": {**JOB, "question_id": "question-123"},
-    "submitTrainerAnalysis": TRAINER,
-    "submitByFields": {"input_text": "hello"},
-    "readByFields": {"kind": "user_run"},
+    "submit_admin_run": ADMIN_RUN,
+    "submit_user_run": {"input_text": "hello"},
+    "submit_job": {**JOB, "question_id": "question-123"},
+    "submit_trainer_analysis": TRAINER,
+    "submit_run": {"input_text": "hello"},
+    "read_runs": {"kind": "user_run"},
 }
 WRONG_QUERY = {"limit": "0", "starting_after": "x"}
 
@@ -70,13 +70,13 @@ async def plain(functions: Functions, operation: Operation, runs: dict[str, str]
     """A request that does what the operation is for."""
     call = Call(operation=operation, run_id=runs["done"], body=BODIES.get(operation.name))
     match operation.name:
-        case "startSession":
+        case "start_session":
             return replace(call, user=None, body={"id_token": wiring.embedded_tokens().mint("demo")})
-        case "endSession" | "getCsrfToken":
+        case "end_session" | "get_csrf_token":
             return replace(call, user=None, headers=await session(functions))
-        case "listOverdue":
+        case "list_overdue_runs":
             return replace(call, user="admin")
-        case "submitAdminRun":
+        case "submit_admin_run":
             return replace(call, headers={"Accept": "application/json"})
     return call
 
@@ -116,7 +116,7 @@ async def not_allowed(call: Call, functions: Functions, runs: dict[str, str]) ->
 
 
 async def nowhere(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
-    if call.operation.name == "readByFields":
+    if call.operation.name == "read_runs":
         return replace(call, body={"job_id": UNKNOWN})
     body = {**call.body, "channel": "user:other"} if call.body else None
     return replace(call, run_id=UNKNOWN, channel="user:other", body=body)
@@ -174,12 +174,12 @@ async def test_every_answer_is_as_described(functions: Functions, runs: dict[str
 @pytest.mark.parametrize(
     ("name", "body"),
     [
-        ("submitAdminRun", ADMIN_RUN),
-        ("submitUserRun", {"input_text": "hello"}),
-        ("submitJob", JOB),
-        ("submitTrainerAnalysis", TRAINER),
-        ("submitByFields", TRAINER),
-        ("submitByFields", ADMIN_RUN),
+        ("submit_admin_run", ADMIN_RUN),
+        ("submit_user_run", {"input_text": "hello"}),
+        ("submit_job", JOB),
+        ("submit_trainer_analysis", TRAINER),
+        ("submit_run", TRAINER),
+        ("submit_run", ADMIN_RUN),
     ],
 )
 async def test_a_submit_that_waits_shows_the_whole_run_as_described(functions: Functions, name: str, body: Any) -> None:
@@ -193,7 +193,9 @@ async def test_a_submit_that_waits_shows_the_whole_run_as_described(functions: F
         await complete(answer.json()["job_id"])
 
 
-@pytest.mark.parametrize(("name", "body"), [("submitAdminRun", ADMIN_RUN), ("submitUserRun", {"input_text": "hello"})])
+@pytest.mark.parametrize(
+    ("name", "body"), [("submit_admin_run", ADMIN_RUN), ("submit_user_run", {"input_text": "hello"})]
+)
 async def test_a_submit_that_streams_does_so_as_described(functions: Functions, name: str, body: Any) -> None:
     """Of a run that is complete already, by its key."""
     headers = {"Idempotency-Key": "k", "Prefer": "respond-async"}
@@ -206,7 +208,7 @@ async def test_a_submit_that_streams_does_so_as_described(functions: Functions, 
 
 
 @pytest.mark.parametrize("kept", ["done", "pending"])
-@pytest.mark.parametrize("name", ["getUserRun", "getJobStatus", "cancelJob", "listJobs", "listUserRuns"])
+@pytest.mark.parametrize("name", ["get_user_run", "get_job_status", "cancel_job", "list_jobs", "list_user_runs"])
 async def test_runs_of_every_family_and_state_are_shown_as_described(
     functions: Functions, runs: dict[str, str], name: str, kept: str
 ) -> None:
@@ -219,7 +221,7 @@ async def test_runs_of_every_family_and_state_are_shown_as_described(
         assert answer.status_code == 200, answer.text
         check_response(call.operation, answer)
     if kept == "done":
-        erasing = Call(operation=OPERATION["deleteUserRun"], run_id=other)
+        erasing = Call(operation=OPERATION["delete_user_run"], run_id=other)
         for call in (erasing, Call(operation=OPERATION[name], run_id=other)):
             check_response(call.operation, await call.answer(functions))
 
@@ -228,7 +230,7 @@ async def test_a_failed_run_is_shown_as_described(functions: Functions, runs: di
     store = wiring.sqlite().store
     run = await store.get(runs["pending"])
     await store.save(run.failed(run.created_at, error=UNDELIVERABLE))
-    for name, status in {"getUserRun": 200, "getJobStatus": 200, "getJobResult": 400, "streamJob": 200}.items():
+    for name, status in {"get_user_run": 200, "get_job_status": 200, "get_job_result": 400, "stream_job": 200}.items():
         answer = await Call(operation=OPERATION[name], run_id=run.id).answer(functions)
         assert answer.status_code == status
         check_response(OPERATION[name], answer)
@@ -242,7 +244,7 @@ async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: p
         for name, value in limits.items():
             monkeypatch.setenv(name, value)
         wiring.close()
-        call = Call(operation=OPERATION["submitUserRun"], run_id=UNKNOWN, body={"input_text": "hello"})
+        call = Call(operation=OPERATION["submit_user_run"], run_id=UNKNOWN, body={"input_text": "hello"})
         answers = [await call.answer(functions) for _ in range(3)]
         refused = [answer for answer in answers if answer.status_code == 429]
         assert refused, "two minutes at most are touched"
@@ -250,14 +252,14 @@ async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: p
 
 
 async def test_trouble_of_ours_is_told_as_described(functions: Functions) -> None:
-    call = Call(operation=OPERATION["submitUserRun"], run_id=UNKNOWN, body={"input_text": "hello"})
+    call = Call(operation=OPERATION["submit_user_run"], run_id=UNKNOWN, body={"input_text": "hello"})
     await wiring.sqlite().directory.put("users", "lost", {"organization_id": "nowhere", "groups": []})
     astray = await replace(call, user="lost").answer(functions)
     assert (astray.status_code, astray.json()["code"]) == (500, "configuration")
     check_response(call.operation, astray)
     wiring.sqlite().close()
     for operation in operations():
-        if operation.name not in ("getHealth", "startSession", "endSession", "getCsrfToken"):
+        if operation.name not in ("get_health", "get_healthz", "start_session", "end_session", "get_csrf_token"):
             body = BODIES.get(operation.name)
             answer = await Call(operation=operation, run_id=UNKNOWN, user="admin", body=body).answer(functions)
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable"), operation.name

@@ -72,7 +72,7 @@ async def test_an_ended_session_stays_ended_in_every_process(
     async with guarded.client("read_runs", user=None) as client:
         page = await page_of(client, (await started(client, id_token)).value)
         await client.delete(SESSION, headers=page)
-    wiring.use(wiring.settings(), addresses=authority.addresses)
+    wiring.use(wiring.settings(), endpoints=authority.endpoints)
     async with guarded.client("read_runs", user=None) as client:
         assert (await client.get(JOBS, headers=page)).status_code == 401
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.domain.directory import Profile
 from shared.errors import Unauthenticated
-from shared.web.sse import while_let_in
+from shared.web.sse import with_periodic_auth
 from tests.unit.world import DEMO
 
 
@@ -18,7 +18,7 @@ async def parts() -> AsyncIterator[str]:
 async def test_a_listener_who_is_no_longer_let_in_hears_no_more() -> None:
     asked = 0
 
-    async def who() -> Profile:
+    async def authenticate() -> Profile:
         nonlocal asked
         asked += 1
         if asked > 3:
@@ -27,13 +27,13 @@ async def test_a_listener_who_is_no_longer_let_in_hears_no_more() -> None:
 
     heard = []
     with pytest.raises(Unauthenticated):
-        async for part in while_let_in(parts(), who, every=0):
+        async for part in with_periodic_auth(parts(), authenticate, every=0):
             heard.append(part)
     assert heard == ["0", "1", "2"]
 
 
 async def test_nobody_is_asked_all_the_time() -> None:
-    async def who() -> Profile:
+    async def authenticate() -> Profile:
         raise AssertionError
 
-    assert [part async for part in while_let_in(parts(), who)] == list("01234")
+    assert [part async for part in with_periodic_auth(parts(), authenticate)] == list("01234")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from infra.local.broker import MOST_DELIVERIES
+from infra.local.broker import MAX_DELIVERIES
 from shared.domain.run import Run, Status
 from shared.errors import LlmRefused, LlmUnavailable, StoreUnavailable
 from shared.settings import Settings
@@ -342,11 +342,11 @@ async def test_a_job_of_a_run_that_failed_meanwhile_is_cancelled() -> None:
 async def test_a_message_that_is_given_up_ends_in_a_burial() -> None:
     async with World() as world:
         run = await world.submit()
-        world.store.fail_reads(MOST_DELIVERIES)
+        world.store.fail_reads(MAX_DELIVERIES)
         await world.run_for(1000)
         done = await world.get(run)
     assert done.error is not None and done.error.code == "undeliverable"
-    assert world.answers == [("process_run", 503)] * MOST_DELIVERIES + [("bury_run", 204)]
+    assert world.answers == [("process_run", 503)] * MAX_DELIVERIES + [("bury_run", 204)]
 
 
 async def test_runs_of_a_dead_worker_are_freed_and_no_others() -> None:

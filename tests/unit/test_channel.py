@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import submission
-from shared.domain.channel import OVERLAP, RESUMABLE_FOR, Channel, Place, channel_for
+from shared.domain.channel import OVERLAP, RESUMABLE_FOR, Channel, ChannelCursor, channel_for
 from shared.domain.run import Event, Run
 from shared.errors import ChannelNotFound, InvalidRequest
-from shared.web.cursor import make_place, read_place
+from shared.web.cursor import decode_channel_cursor, encode_channel_cursor
 from tests.contract.runs import NOW, a_run
 from tests.unit.world import DEMO, OTHER, World
 
@@ -68,32 +68,32 @@ def histories(draw: Any) -> list[Step]:
     return steps
 
 
-def heard(place: Place, run: Run, opened_at: datetime) -> tuple[Place, list[tuple[str, int]]]:
+def heard(cursor: ChannelCursor, run: Run, opened_at: datetime) -> tuple[ChannelCursor, list[tuple[str, int]]]:
     """What a stream, opened then, does with a run that is given to it."""
     told = []
     for event in run.events:
-        if place.is_new(run, event):
-            place = place.behind(run, event, opened_at=opened_at)
+        if cursor.is_new(run, event):
+            cursor = cursor.advanced(run, event, opened_at=opened_at)
             told.append((run.id, event.sequence))
-    return place, told
+    return cursor, told
 
 
 @settings(max_examples=500)
 @given(histories(), st.integers(0, 25), st.integers(0, 25))
-def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, further: int) -> None:
-    place, told = Place(before=NOW - OVERLAP), []
+def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, more_steps: int) -> None:
+    cursor, told = ChannelCursor(before=NOW - OVERLAP), []
     for run, _ in steps[:cut]:
-        place, more = heard(place, run, NOW)
+        cursor, more = heard(cursor, run, NOW)
         told += more
-    opened_at = steps[: cut + further][-1][1].at if steps[: cut + further] else NOW
-    place = read_place(make_place(place, DESK), DESK, now=opened_at)
-    newest = {run.id: run for run, _ in steps[: cut + further]}
+    opened_at = steps[: cut + more_steps][-1][1].at if steps[: cut + more_steps] else NOW
+    cursor = decode_channel_cursor(encode_channel_cursor(cursor, DESK), DESK, now=opened_at)
+    newest = {run.id: run for run, _ in steps[: cut + more_steps]}
     for run in sorted(newest.values(), key=lambda run: run.updated_at):
-        if run.updated_at >= place.before:
-            place, more = heard(place, run, opened_at)
+        if run.updated_at >= cursor.before:
+            cursor, more = heard(cursor, run, opened_at)
             told += more
-    for run, _ in steps[cut + further :]:
-        place, more = heard(place, run, opened_at)
+    for run, _ in steps[cut + more_steps :]:
+        cursor, more = heard(cursor, run, opened_at)
         told += more
     assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
 
@@ -101,17 +101,17 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=60).map(lambda raw: raw.hex())))
 def test_any_text_as_an_id_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        read_place(text, DESK, now=NOW)
+        decode_channel_cursor(text, DESK, now=NOW)
 
 
 def test_an_id_belongs_to_its_channel() -> None:
-    text = make_place(Place(before=NOW), DESK)
+    text = encode_channel_cursor(ChannelCursor(before=NOW), DESK)
     with pytest.raises(InvalidRequest):
-        read_place(text, Channel(name="desk", tenant_id="globex"), now=NOW)
+        decode_channel_cursor(text, Channel(name="desk", tenant_id="globex"), now=NOW)
 
 
 def test_an_id_of_long_ago_is_refused_with_what_to_do() -> None:
-    text = make_place(Place(before=NOW), DESK)
-    assert read_place(text, DESK, now=NOW + RESUMABLE_FOR) == Place(before=NOW)
+    text = encode_channel_cursor(ChannelCursor(before=NOW), DESK)
+    assert decode_channel_cursor(text, DESK, now=NOW + RESUMABLE_FOR) == ChannelCursor(before=NOW)
     with pytest.raises(InvalidRequest, match="list the runs and connect without it"):
-        read_place(text, DESK, now=NOW + RESUMABLE_FOR + timedelta(seconds=1))
+        decode_channel_cursor(text, DESK, now=NOW + RESUMABLE_FOR + timedelta(seconds=1))

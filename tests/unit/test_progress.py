@@ -6,20 +6,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.document import from_document, to_document
+from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.progress import (
-    Accepted,
     Check,
     CheckLater,
     Complete,
     Fail,
     Finished,
+    JobCreated,
     Nothing,
     Observation,
     Retry,
     Running,
     Start,
-    decide,
+    consequence,
+    next_step,
 )
 from shared.domain.recheck_plan import next_offset, offsets
 from shared.domain.result import Result
@@ -61,27 +62,27 @@ def test_whatever_happens_the_run_stays_sound(happenings: list[tuple[timedelta, 
     for waited, seen, is_cancelled in happenings:
         now += waited
         before = run
-        if is_cancelled and not run.is_complete and waited.total_seconds() > 1900:
+        if is_cancelled and not run.is_terminal and waited.total_seconds() > 1900:
             run = run.cancelled(now)
-        step = decide(run, None, now)
+        step = next_step(run, now)
         if isinstance(step, Start):
             assert run.provider_job_id is None, "a provider job, once known, is only ever checked"
             run = run.claimed(now, lease=LEASE)
             assert run.fence == before.fence + 1
-            observed: Observation = Accepted(provider_job_id="j") if isinstance(seen, Running) else seen
-            run = carried_out(run, decide(run, observed, now), now)
+            observed: Observation = JobCreated(provider_job_id="j") if isinstance(seen, Running) else seen
+            run = carried_out(run, consequence(run, observed, now), now)
         elif isinstance(step, Check):
-            run = carried_out(run, decide(run, seen, now), now)
+            run = carried_out(run, consequence(run, seen, now), now)
         else:
             run = carried_out(run, step, now)
         check_soundness(before, run, now)
 
 
 def check_soundness(before: Run, run: Run, now: Any) -> None:
-    if before.is_complete:
-        assert run == before and isinstance(decide(run, Finished(result=Result(text="late")), now), Nothing)
-    assert (run.due_at is None) == run.is_complete, "every open run has a time at which the sweeper looks"
-    assert run.is_complete or run.due_at is None or run.due_at <= max(run.deadline_at, now + LEASE)
+    if before.is_terminal:
+        assert run == before and isinstance(consequence(run, Finished(result=Result(text="late")), now), Nothing)
+    assert (run.due_at is None) == run.is_terminal, "every open run has a time at which the sweeper looks"
+    assert run.is_terminal or run.due_at is None or run.due_at <= max(run.deadline_at, now + LEASE)
     sequences = [event.sequence for event in run.events]
     assert sequences == sorted(set(sequences)) and len(sequences) <= MAX_EVENTS
     assert run.attempt >= before.attempt and run.fence >= before.fence
@@ -92,8 +93,8 @@ def check_soundness(before: Run, run: Run, now: Any) -> None:
 
 @given(observations, seconds)
 def test_past_the_deadline_only_a_result_saves_a_run(seen: Observation, late: timedelta) -> None:
-    run = new_run().claimed(NOW, lease=LEASE).accepted(NOW, provider_job_id="j")
-    step = decide(run, seen, run.deadline_at + late)
+    run = new_run().claimed(NOW, lease=LEASE).with_provider_job(NOW, provider_job_id="j")
+    step = consequence(run, seen, run.deadline_at + late)
     assert isinstance(step, Complete if isinstance(seen, Finished) else Fail)
 
 
@@ -108,7 +109,7 @@ def test_a_document_of_another_release_is_read_all_the_same() -> None:
 
 
 def test_many_events_are_cut_in_the_middle() -> None:
-    run = new_run().claimed(NOW, lease=LEASE).accepted(NOW, provider_job_id="j")
+    run = new_run().claimed(NOW, lease=LEASE).with_provider_job(NOW, provider_job_id="j")
     for number in range(300):
         run = run.progressed(NOW, progress=number / 300)
     assert len(run.events) == MAX_EVENTS

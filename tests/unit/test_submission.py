@@ -25,11 +25,11 @@ JSON = st.recursive(
 
 
 def job(body: dict[str, Any]) -> Submission:
-    return submission.job(body, most_input_bytes=1000)
+    return submission.job(body, max_input_bytes=1000)
 
 
 def trainer(body: dict[str, Any]) -> Submission:
-    return submission.trainer_analysis(body, most_input_bytes=1000)
+    return submission.trainer_analysis(body, max_input_bytes=1000)
 
 
 READERS = {submission.admin_run: ADMIN_RUN, submission.user_run: {"input_text": "hello"}, job: JOB, trainer: TRAINER}
@@ -131,9 +131,9 @@ def test_fields_of_the_input_that_are_not_ours_are_kept() -> None:
     ]
 
 
-def colab(notebook: Any, *, most_input_bytes: int = 1000, **more: Any) -> Submission:
+def colab(notebook: Any, *, max_input_bytes: int = 1000, **more: Any) -> Submission:
     whole = {**JOB, "job_type": "review_colab", "input_data": {"notebook": notebook, **more}}
-    return submission.job(whole, most_input_bytes=most_input_bytes)
+    return submission.job(whole, max_input_bytes=max_input_bytes)
 
 
 def test_a_notebook_becomes_text_with_its_instructions_first() -> None:
@@ -187,7 +187,7 @@ def test_normalising_twice_is_normalising_once(tag: str) -> None:
 @pytest.mark.parametrize("reviewed", [{"full_input": "the text"}, {"notebook": NOTEBOOK}])
 def test_instructions_go_before_what_is_reviewed(reviewed: dict[str, Any]) -> None:
     body = {"job_type": "review_colab", "model_id": "m", "input_data": {**reviewed, "instructions": "Be kind."}}
-    text = submission.job(body, most_input_bytes=1 << 20).input["full_input"]
+    text = submission.job(body, max_input_bytes=1 << 20).input["full_input"]
     assert text.startswith("Be kind.\n\n") and len(text) > len("Be kind.\n\n")
 
 
@@ -195,4 +195,4 @@ def test_instructions_go_before_what_is_reviewed(reviewed: dict[str, Any]) -> No
 def test_a_review_needs_a_notebook_or_a_text_and_not_both(data: dict[str, Any]) -> None:
     body = {"job_type": "review_colab", "model_id": "m", "input_data": data}
     with pytest.raises(InvalidRequest, match="either notebook or full_input"):
-        submission.job(body, most_input_bytes=1 << 20)
+        submission.job(body, max_input_bytes=1 << 20)

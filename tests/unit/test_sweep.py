@@ -161,7 +161,7 @@ async def test_no_shard_waits_for_ever_while_others_have_more_results_than_a_pas
     async with World() as world:
         ended = await ended_without_the_cache(world, 24)
         world.cache.is_down = False
-        sweep = replace(world.services.sweep, most_kept=1)
+        sweep = replace(world.services.sweep, max_cached=1)
         for _ in range(SHARDS):
             tries = world.cache.calls
             await sweep()

@@ -18,12 +18,13 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.domain import submission
 from shared.domain.directory import CHAT, Profile
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
+from shared.services import Services
 from shared.settings import Settings
-from shared.wiring import Backend, Services, assemble
+from shared.wiring.assembly import Backend, assemble
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 DEMO = Profile(user_id="demo", organization_id="acme", groups=frozenset({"users"}))
@@ -66,7 +67,7 @@ class FakeLlm:
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         return nullcontext(self.clock.now() >= self.busy_until)
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         self.submits[run.idempotency_key] += 1
         self.within = within
         if self.during_start is not None:
@@ -76,7 +77,7 @@ class FakeLlm:
         if run.api == CHAT:
             return Finished(result=Result(text="answered"))
         self.jobs.setdefault(f"job-{run.idempotency_key}", self.clock.now() + self.takes)
-        return Accepted(provider_job_id=f"job-{run.idempotency_key}")
+        return JobCreated(provider_job_id=f"job-{run.idempotency_key}")
 
     async def check(self, run: Run) -> Running | Finished:
         self.checks += 1
@@ -159,7 +160,7 @@ class World:
         self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
         self.services: Services = assemble(self.settings, self._backend(), self.llm)
-        self.keep = self.services.cancel.keep
+        self.save_final = self.services.cancel.save_final
         numbers = count(1)
         object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
         self.broker = Broker(
@@ -224,7 +225,7 @@ class World:
             "input_data": {"full_input": "hi"},
             **body,
         }
-        run, _ = await self.services.submit(DEMO, submission.job(whole, most_input_bytes=1 << 20))
+        run, _ = await self.services.submit(DEMO, submission.job(whole, max_input_bytes=1 << 20))
         return run
 
     async def deliver(self) -> None:

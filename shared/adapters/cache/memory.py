@@ -5,26 +5,26 @@ from datetime import datetime, timedelta
 from shared.errors import CacheUnavailable
 from shared.ports import Clock
 
-MOST_ENTRIES = 1000
-MOST_BYTES = 16 * 1024 * 1024
+MAX_ENTRIES = 1000
+MAX_BYTES = 16 * 1024 * 1024
 
 
 class MemoryResultCache:
-    def __init__(self, clock: Clock, *, most_entries: int = MOST_ENTRIES, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, clock: Clock, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
         self._clock = clock
-        self._most_entries = most_entries
-        self._most_bytes = most_bytes
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
         self._entries: dict[str, tuple[datetime, bytes]] = {}
         self._bytes = 0
 
     async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
         content = text.encode()
-        if len(content) > self._most_bytes:
+        if len(content) > self._max_bytes:
             raise CacheUnavailable
         self._drop(key)
         self._entries[key] = (self._clock.now() + keep_for, content)
         self._bytes += len(content)
-        while len(self._entries) > self._most_entries or self._bytes > self._most_bytes:
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
     async def get(self, key: str) -> str | None:

@@ -20,7 +20,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoogleAddresses:
+class GoogleEndpoints:
     """Whose services to speak to. An emulator's address is host:port; None means Google itself."""
 
     project: str
@@ -33,16 +33,16 @@ class GoogleAddresses:
 class Clients:
     """The clients of one event loop. With an emulator's address they speak to it, without credentials."""
 
-    def __init__(self, addresses: GoogleAddresses) -> None:
-        self._addresses = addresses
+    def __init__(self, endpoints: GoogleEndpoints) -> None:
+        self._endpoints = endpoints
 
     @cached_property
     def firestore(self) -> AsyncClient:
         """The library takes an emulator's address from the environment only; here it is given what settings say."""
-        host = self._addresses.firestore_emulator
+        host = self._endpoints.firestore_emulator
         credentials = AnonymousCredentials() if host else None  # type: ignore[no-untyped-call]
         client = AsyncClient(
-            project=self._addresses.project, database=self._addresses.database, credentials=credentials
+            project=self._endpoints.project, database=self._endpoints.database, credentials=credentials
         )
         client._emulator_host = host
         return client
@@ -50,14 +50,14 @@ class Clients:
     @cached_property
     def publisher(self) -> PublisherAsyncClient:
         """One RPC a message, no batching thread: nothing is left to flush when the response is out."""
-        host = self._addresses.pubsub_emulator
+        host = self._endpoints.pubsub_emulator
         if host is None:
             return PublisherAsyncClient()
         return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(host)))
 
     @cached_property
     def tasks(self) -> CloudTasksAsyncClient:
-        host = self._addresses.tasks_emulator
+        host = self._endpoints.tasks_emulator
         if host is None:
             return CloudTasksAsyncClient()
         return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(host)))
@@ -74,13 +74,13 @@ class Clients:
 class ClientsByLoop:
     """Called, it gives the running loop's clients."""
 
-    def __init__(self, addresses: GoogleAddresses) -> None:
-        self._addresses = addresses
+    def __init__(self, endpoints: GoogleEndpoints) -> None:
+        self._endpoints = endpoints
         self._clients: WeakKeyDictionary[Any, Clients] = WeakKeyDictionary()
 
     def __call__(self) -> Clients:
         loop = asyncio.get_running_loop()
         clients = self._clients.get(loop)
         if clients is None:
-            clients = self._clients[loop] = Clients(self._addresses)
+            clients = self._clients[loop] = Clients(self._endpoints)
         return clients

@@ -10,7 +10,7 @@ from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.errors import StoreUnavailable
 
-MOST_CHARACTERS = 200_000
+MAX_CHARACTERS = 200_000
 
 
 class FirestoreDeadLetters:
@@ -24,8 +24,8 @@ class FirestoreDeadLetters:
             "message_id": message_id,
             "source": source,
             "reason": reason,
-            "data": data[:MOST_CHARACTERS],
-            "attributes": json.dumps(dict(attributes))[:MOST_CHARACTERS],
+            "data": data[:MAX_CHARACTERS],
+            "attributes": json.dumps(dict(attributes))[:MAX_CHARACTERS],
             "kept_at": SERVER_TIMESTAMP,
         }
         name = sha256(f"{source} {message_id}".encode()).hexdigest()

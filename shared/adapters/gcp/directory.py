@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.adapters.document_directory import DocumentDirectory
 from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.errors import StoreUnavailable
 
-LONGEST_ID_BYTES = 1500
+MAX_ID_BYTES = 1500
 
 
 class FirestoreDirectory(DocumentDirectory):
@@ -34,4 +34,4 @@ class FirestoreDirectory(DocumentDirectory):
 def _is_document_id(name: str) -> bool:
     """https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields"""
     reserved = name in ("", ".", "..") or re.fullmatch(r"__.*__", name, re.DOTALL)
-    return not reserved and "/" not in name and len(name.encode()) <= LONGEST_ID_BYTES
+    return not reserved and "/" not in name and len(name.encode()) <= MAX_ID_BYTES

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.adapters.parts import take_large_result
-from shared.domain.document import from_document, to_document
+from shared.adapters.storage.parts import take_large_result
+from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.run import Run
 
 PLAIN_INPUT = frozenset({"text", "system_message", "full_input", "instructions"})

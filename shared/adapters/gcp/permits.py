@@ -26,15 +26,15 @@ from shared.errors import StoreUnavailable, TooManyRuns
 PERMITS = "permits"
 LOOKED_AT = (8, 32, 128)
 """How many permits are looked at together, first and then, before all of them are listed."""
-MOST_LAPSED = 32
+MAX_LAPSED = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """One of `most` permits of a scope: a user's minute, or a tenant's open runs."""
+    """One of `maximum` permits of a scope: a user's minute, or a tenant's open runs."""
 
     scope: str
-    most: int
+    maximum: int
     number: int
     expires_at: datetime
     refusal: TooManyRuns
@@ -83,7 +83,7 @@ class Permits:
         """Free a moment ago. Where few are, more and more are looked at, and only then all."""
         wanted, looked_at = {permit.number}, set[int]()
         for count in LOOKED_AT:
-            others = [number for number in range(permit.most) if number not in looked_at]
+            others = [number for number in range(permit.maximum) if number not in looked_at]
             wanted.update(sample(others, min(count, len(others))))
             free = await self._free_of(permit, wanted)
             if not free and not looked_at:
@@ -92,7 +92,7 @@ class Permits:
                 return next((one for one in free if one.number == permit.number), choice(free))
             looked_at |= wanted
             wanted = set()
-            if len(looked_at) == permit.most:
+            if len(looked_at) == permit.maximum:
                 raise permit.refusal
         return await self._free_of_all(permit)
 
@@ -106,11 +106,11 @@ class Permits:
         """None of them when there is room; raises the refusal when there is neither."""
         async with calling(StoreUnavailable):
             [[total]] = await all_of(self._permits, permit).count().get(**bounded())
-            if total.value < permit.most:
+            if total.value < permit.maximum:
                 return []
-            query = lapsed(self._permits, permit, self._now).limit(MOST_LAPSED)
+            query = lapsed(self._permits, permit, self._now).limit(MAX_LAPSED)
             found = [_drawn(permit, document) async for document in query.stream(**bounded())]
-        free = [one for one in found if one.number < permit.most]
+        free = [one for one in found if one.number < permit.maximum]
         if not free:
             raise permit.refusal
         return free
@@ -119,7 +119,7 @@ class Permits:
         async with calling(StoreUnavailable):
             query = all_of(self._permits, permit).select([])
             taken = {document.id async for document in query.stream(**bounded())}
-        free = [number for number in range(permit.most) if _name(permit.scope, number) not in taken]
+        free = [number for number in range(permit.maximum) if _name(permit.scope, number) not in taken]
         if not free:
             raise permit.refusal
         return replace(permit, number=choice(free), lapsed_at=None)
@@ -135,7 +135,7 @@ class Permits:
 
 def all_of(permits: Any, permit: Permit) -> Any:
     """The query of those that are there, of the numbers below the limit only."""
-    first, behind = (permits.document(_name(permit.scope, number)) for number in (0, permit.most))
+    first, behind = (permits.document(_name(permit.scope, number)) for number in (0, permit.maximum))
     return permits.where(filter=FieldFilter("__name__", ">=", first)).where(filter=FieldFilter("__name__", "<", behind))
 
 
@@ -151,28 +151,28 @@ def give_back(batch: AsyncWriteBatch, firestore: AsyncClient, run: Run) -> None:
         batch.delete(firestore.collection(PERMITS).document(_name(_open_runs(run), run.permit)))
 
 
-def _of_minute(run: Run, most: int | None) -> Permit | None:
-    if most is None:
+def _of_minute(run: Run, maximum: int | None) -> Permit | None:
+    if maximum is None:
         return None
     minute = minute_of(run.created_at)
     return Permit(
         scope=_hashed(f"submits {minute.isoformat()} {run.user_id}"),
-        most=most,
-        number=randrange(most),
+        maximum=maximum,
+        number=randrange(maximum),
         expires_at=minute + 2 * WINDOW + timedelta(hours=1),
-        refusal=too_many_submits(most, run.created_at),
+        refusal=too_many_submits(maximum, run.created_at),
     )
 
 
-def _of_open_run(run: Run, most: int | None) -> Permit | None:
-    if most is None:
+def _of_open_run(run: Run, maximum: int | None) -> Permit | None:
+    if maximum is None:
         return None
     return Permit(
         scope=_open_runs(run),
-        most=most,
-        number=randrange(most),
+        maximum=maximum,
+        number=randrange(maximum),
         expires_at=run.expires_at,
-        refusal=too_many_open_runs(most),
+        refusal=too_many_open_runs(maximum),
     )
 
 

@@ -9,7 +9,7 @@ from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 
 from shared.adapters.gcp.bounds import bounded, calling
 from shared.adapters.gcp.clients import ClientsByLoop
-from shared.adapters.task_name import task_name
+from shared.adapters.storage.task_name import task_name
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck
 

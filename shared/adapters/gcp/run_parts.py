@@ -7,7 +7,7 @@ from google.cloud.firestore import AsyncClient
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
 from shared.adapters.gcp.bounds import bounded, calling
-from shared.adapters.parts import OUTLIVE
+from shared.adapters.storage.parts import OUTLIVE
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 

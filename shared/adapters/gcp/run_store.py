@@ -20,20 +20,20 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.permits import Permits, give_back
 from shared.adapters.gcp.run_parts import PARTS, add_parts, part_texts
-from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
-from shared.adapters.readable import readable
+from shared.adapters.storage.parts import INPUT, RESULT, joined, parts_wanted, without_large_input
+from shared.adapters.storage.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import TERMINAL, Run, Status
 from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 RUNS = "llm_runs"
 KEYS = "idempotency_keys"
-MOST_TRIES = 8
+MAX_TRIES = 8
 CREATE_SECONDS = 20.0
 """All tries together."""
-LONGEST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 0.5
 EPOCH = datetime.fromtimestamp(0, UTC)
 _IN_DOUBT = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
 """Conflict is AlreadyExists too."""
@@ -59,7 +59,7 @@ class FirestoreRunStore:
         """Whether the key, a permit or the store was in the way of a commit, is read afterwards: errors do not tell."""
         taken_at: Any = None
         key_is_busy = False
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             if await self._try_to_create(run, permits, idempotency, taken_at):
                 return None
             if idempotency is not None:
@@ -71,12 +71,12 @@ class FirestoreRunStore:
             await permits.draw_again()
         raise IdempotencyKeyBusy if key_is_busy else StoreUnavailable
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
         async with calling(StoreUnavailable):
             snapshot = await self._run(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        texts = await self._result_texts(snapshot) if whole else ()
+        texts = await self._result_texts(snapshot) if with_result else ()
         with parts_wanted():
             return _run(snapshot, texts)
 
@@ -102,10 +102,10 @@ class FirestoreRunStore:
 
     async def _save(self, run: Run, *, without_parts: Sequence[Any]) -> Run:
         batch, reference = self._firestore.batch(), self._run(run.id)
-        kept = replace(run, permit=None) if run.is_complete else run
+        kept = replace(run, permit=None) if run.is_terminal else run
         document, parts = to_firestore(kept)
         batch.update(reference, document, option=self._if_unchanged_since(run.revision))
-        if run.is_complete:
+        if run.is_terminal:
             give_back(batch, self._firestore, run)
         add_parts(batch, reference, run, RESULT, parts)
         for part in without_parts:
@@ -117,7 +117,7 @@ class FirestoreRunStore:
             return await self._saved_after_all(kept, or_else=StoreUnavailable())
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
         query = (
             self._matching(wanted)
@@ -135,12 +135,12 @@ class FirestoreRunStore:
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
-        statuses = [status.value for status in Status if (status in TERMINAL) is complete]
+        statuses = [status.value for status in Status if (status in TERMINAL) is terminal]
         query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
         query = query.where(filter=FieldFilter("status", "in", statuses))
         if before is not None:
@@ -158,7 +158,7 @@ class FirestoreRunStore:
         query = self.changes(channel, since=since).order_by("__name__")
         if after is not None:
             query = query.start_after({"updated_at": after.updated_at, "__name__": self._run(after.id)})
-        return await self._found(query.limit(limit), whole=True)
+        return await self._found(query.limit(limit), with_result=True)
 
     def changes(self, channel: Channel, *, since: datetime) -> Any:
         """The query of a channel's runs; the watcher listens to it."""
@@ -177,12 +177,12 @@ class FirestoreRunStore:
     def _if_unchanged_since(self, update_time: Any) -> Any:
         return self._firestore.write_option(last_update_time=update_time)
 
-    async def _found(self, query: Any, *, whole: bool = False) -> list[Run]:
-        """Large results are left out unless they are wanted `whole`."""
+    async def _found(self, query: Any, *, with_result: bool = False) -> list[Run]:
+        """Large results are left out unless they are wanted."""
         async with calling(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
         texts: Sequence[Sequence[str | None]] = [()] * len(snapshots)
-        if whole:
+        if with_result:
             texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
         return list(readable(zip(snapshots, texts, strict=True), lambda found: _run(*found)))
 
@@ -224,7 +224,7 @@ class FirestoreRunStore:
                 except _IN_DOUBT:
                     return await self._exists(run.id)
         except StoreUnavailable:  # a crowd that wants the same places can look like this
-            await asyncio.sleep(uniform(0, LONGEST_PAUSE_SECONDS))
+            await asyncio.sleep(uniform(0, MAX_PAUSE_SECONDS))
             return await self._exists(run.id)
         return True
 
@@ -246,14 +246,14 @@ class FirestoreRunStore:
         if record.expires_at <= now:
             return None, snapshot.update_time
         try:
-            failed = (await self.get(record.run_id, whole=False)).status is Status.FAILED
+            failed = (await self.get(record.run_id, with_result=False)).status is Status.FAILED
         except RunNotFound:
             failed = True
         return (None, snapshot.update_time) if failed else (record, None)
 
     async def _exists(self, run_id: str) -> bool:
         try:
-            await self.get(run_id, whole=False)
+            await self.get(run_id, with_result=False)
         except RunNotFound:
             return False
         return True

@@ -18,18 +18,18 @@ from google.cloud.firestore_v1.types import ListenRequest, TargetChange
 from shared import log
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore
-from shared.adapters.gcp.feeds import Feed, FirestoreChannelFeed, FirestoreRunFeed
+from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget, RunListenTarget
 from shared.adapters.gcp.run_store import FirestoreRunStore
-from shared.adapters.readable import readable
+from shared.adapters.storage.readable import readable
 from shared.domain.channel import Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
-MOST_TARGETS = 100
+MAX_TARGETS = 100
 SILENCE_SECONDS = 60.0
 """A healthy stream is not silent for longer: Firestore sends its read time now and then."""
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 10.0
+MAX_PAUSE_SECONDS = 10.0
 
 
 class FirestoreRunWatcher:
@@ -42,22 +42,22 @@ class FirestoreRunWatcher:
         self._streams: list[_Stream] = []
 
     @asynccontextmanager
-    async def watch(self, run_id: str) -> AsyncIterator[FirestoreRunFeed]:
-        feed = FirestoreRunFeed(self._store, run_id)
+    async def watch(self, run_id: str) -> AsyncIterator[RunListenTarget]:
+        feed = RunListenTarget(self._store, run_id)
         async with self._on_a_stream(feed):
             yield feed
 
     @asynccontextmanager
-    async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[FirestoreChannelFeed]:
+    async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[ChannelListenTarget]:
         async with AsyncExitStack() as stack:
 
-            async def listen(feed: Feed) -> None:
+            async def listen(feed: ListenTarget) -> None:
                 await stack.enter_async_context(self._on_a_stream(feed))
 
-            yield FirestoreChannelFeed(self._store, channel, since, listen)
+            yield ChannelListenTarget(self._store, channel, since, listen)
 
     @asynccontextmanager
-    async def _on_a_stream(self, feed: Feed) -> AsyncIterator[None]:
+    async def _on_a_stream(self, feed: ListenTarget) -> AsyncIterator[None]:
         stream = self._stream_with_room()
         stream.add(feed)
         try:
@@ -71,7 +71,7 @@ class FirestoreRunWatcher:
         """A stream is of the loop it was opened in."""
         loop = asyncio.get_running_loop()
         for stream in self._streams:
-            if len(stream.feeds) < MOST_TARGETS and stream.loop is loop and not stream.closed:
+            if len(stream.feeds) < MAX_TARGETS and stream.loop is loop and not stream.closed:
                 return stream
         stream = _Stream(self._clients, self._silence_seconds)
         self._streams.append(stream)
@@ -83,7 +83,7 @@ class _Stream:
 
     def __init__(self, clients: ClientsByLoop, silence_seconds: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self.feeds: dict[int, Feed] = {}
+        self.feeds: dict[int, ListenTarget] = {}
         self._client = clients().firestore
         self._silence_seconds = silence_seconds
         self._requests: asyncio.Queue[ListenRequest | None] = asyncio.Queue()
@@ -96,19 +96,19 @@ class _Stream:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.failure("listen stream failed", error)
             for feed in self.feeds.values():
-                feed.tell_broken()
+                feed.on_broken()
 
     @property
     def closed(self) -> bool:
         return self._task.done()
 
-    def add(self, feed: Feed) -> None:
+    def add(self, feed: ListenTarget) -> None:
         self._last_target_id += 1
         feed.target_id = self._last_target_id
         self.feeds[feed.target_id] = feed
         self._ask_for(feed)
 
-    def remove(self, feed: Feed) -> None:
+    def remove(self, feed: ListenTarget) -> None:
         del self.feeds[feed.target_id]
         self._send(remove_target=feed.target_id)
         if not self.feeds:
@@ -127,7 +127,7 @@ class _Stream:
                 if isinstance(error, InvalidArgument):
                     self._forget_tokens()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
             await self._read_anew()
             self._requests = asyncio.Queue()
             for feed in self.feeds.values():
@@ -166,13 +166,13 @@ class _Stream:
             [*runs] = readable([response.document_change.document], self._read)
             for feed in self._feeds(response.document_change.target_ids):
                 for run in runs:
-                    feed.tell(run)
+                    feed.on_change(run)
         elif "document_delete" in response:
             for feed in self._feeds(response.document_delete.removed_target_ids):
-                feed.tell_missing()
+                feed.on_missing()
         elif "document_remove" in response:
             for feed in self._feeds(response.document_remove.removed_target_ids):
-                feed.tell_missing()
+                feed.on_missing()
         elif "target_change" in response:
             return self._take_target_change(response.target_change)
         return False
@@ -183,7 +183,7 @@ class _Stream:
         is_removed = change.target_change_type == TargetChange.TargetChangeType.REMOVE
         for feed in self._feeds(change.target_ids or list(self.feeds)):
             if is_current:
-                feed.tell_current()
+                feed.on_current()
             if is_removed:
                 feed.resume_token = b""
             elif change.resume_token and feed.is_current:
@@ -192,7 +192,7 @@ class _Stream:
             raise ServiceUnavailable(f"target removed, code {change.cause.code}")  # type: ignore[no-untyped-call]
         return bool(is_current)
 
-    def _feeds(self, target_ids: Any) -> list[Feed]:
+    def _feeds(self, target_ids: Any) -> list[ListenTarget]:
         return [self.feeds[target_id] for target_id in target_ids if target_id in self.feeds]
 
     def _read(self, document: Any) -> Run:
@@ -206,7 +206,7 @@ class _Stream:
             except StoreUnavailable:
                 return
 
-    def _ask_for(self, feed: Feed) -> None:
+    def _ask_for(self, feed: ListenTarget) -> None:
         target = feed.target(self._client)
         target.target_id = feed.target_id
         if feed.resume_token:

@@ -7,7 +7,7 @@ from shared.adapters.identity.single_flight import SingleFlight
 from shared.ports import Clock, Identity, TokenVerifier
 
 KEPT_FOR = timedelta(minutes=1)
-MOST_TOKENS = 10_000
+MAX_TOKENS = 10_000
 
 
 class CachedTokens:
@@ -30,7 +30,7 @@ class CachedTokens:
     async def _check(self, token: str, key: bytes) -> Identity:
         now, forgotten = self._clock.now(), self._forgotten
         identity = await self._verifier.verify(token)
-        if len(self._known) >= MOST_TOKENS:
+        if len(self._known) >= MAX_TOKENS:
             self._known.clear()
         if forgotten == self._forgotten:
             self._known[key] = (min(now + KEPT_FOR, identity.expires_at), identity)

@@ -12,8 +12,8 @@ from shared.adapters.identity.keys import RemoteKeys
 from shared.errors import Unauthenticated
 
 SKEW = timedelta(seconds=10)
-MOST_CHARACTERS = 16 * 1024
-LONGEST_SUBJECT = 128
+MAX_CHARACTERS = 16 * 1024
+MAX_SUBJECT_LENGTH = 128
 
 
 async def verified_claims(
@@ -36,7 +36,7 @@ async def verified_claims(
         )
     except jwt.PyJWTError:
         raise Unauthenticated from None
-    if claims["aud"] not in audiences or not 0 < len(claims["sub"]) <= LONGEST_SUBJECT:
+    if claims["aud"] not in audiences or not 0 < len(claims["sub"]) <= MAX_SUBJECT_LENGTH:
         raise Unauthenticated
     return claims
 
@@ -44,7 +44,7 @@ async def verified_claims(
 def unverified(token: str, *, part: int) -> dict[str, Any]:
     """Header (0) or claims (1) as they stand: good for choosing a verifier only. Raises Unauthenticated."""
     parts = token.split(".")
-    if len(token) > MOST_CHARACTERS or len(parts) != 3:
+    if len(token) > MAX_CHARACTERS or len(parts) != 3:
         raise Unauthenticated
     try:
         value = json.loads(urlsafe_b64decode(parts[part] + "=" * (-len(parts[part]) % 4)))

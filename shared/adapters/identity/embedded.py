@@ -66,7 +66,7 @@ class EmbeddedSessions:
 
 
 def _read_or_make(path: Path) -> bytes:
-    """Written aside and linked into place, so that of several processes the first one's key stands, and whole."""
+    """Written aside and linked into cursor, so that of several processes the first one's key stands, and whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     if not path.exists():

@@ -19,7 +19,7 @@ from shared.errors import IdentityUnavailable
 
 CONNECT_SECONDS = 2.0
 CALL_SECONDS = 5.0
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 CHUNK_BYTES = 16 * 1024
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def _read(response: requests.Response, ends: float) -> bytes:
     content = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
-        if len(content) > MOST_BYTES or time.monotonic() > ends:
+        if len(content) > MAX_BYTES or time.monotonic() > ends:
             raise requests.Timeout
     return bytes(content)
 

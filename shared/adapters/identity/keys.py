@@ -11,8 +11,8 @@ from shared.adapters.identity.single_flight import SingleFlight
 from shared.errors import IdentityUnavailable, Unauthenticated
 from shared.ports import Clock
 
-SHORTEST_FRESH = timedelta(minutes=5)
-LONGEST_FRESH = timedelta(hours=24)
+MIN_FRESH = timedelta(minutes=5)
+MAX_FRESH = timedelta(hours=24)
 STALE_FOR = timedelta(hours=24)
 FAILURE_PAUSE = timedelta(minutes=1)
 """After a failed fetch, while the keys there are can still be used."""
@@ -24,7 +24,7 @@ UNKNOWN_AT_ONCE = 3
 
 Made-up ones drive no more, and keep a new key out for no longer than a pause: what is fetched for them brings it too.
 """
-LEAST_KEY_BITS = 2048
+MIN_KEY_BITS = 2048
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -74,7 +74,7 @@ class RemoteKeys:
         self._keys = keys
         self._next_fetch_at = now
         self._spent_until = max(self._spent_until, now) + UNKNOWN_PAUSE
-        self._fresh_until = now + min(max(max_age or SHORTEST_FRESH, SHORTEST_FRESH), LONGEST_FRESH)
+        self._fresh_until = now + min(max(max_age or MIN_FRESH, MIN_FRESH), MAX_FRESH)
         self._usable_until = self._fresh_until + STALE_FOR
 
     async def _fetched(self) -> tuple[dict[str, jwt.PyJWK], timedelta | None]:
@@ -105,4 +105,4 @@ def _read_key(entry: Any) -> jwt.PyJWK | None:
         key = jwt.PyJWK(entry, algorithm="RS256")
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
-    return key if key.key.key_size >= LEAST_KEY_BITS else None
+    return key if key.key.key_size >= MIN_KEY_BITS else None

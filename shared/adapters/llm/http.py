@@ -22,11 +22,11 @@ from shared.errors import LlmRefused, LlmUnavailable
 CONNECT_SECONDS = 3.05
 GRACE_SECONDS = 0.5
 """`requests` bounds each read: a server that drips its headers holds a thread for longer, but not the run."""
-MOST_BYTES = 8 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 SLOT_SECONDS = 1.0
 HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
-LONGEST_RETRY_AFTER = timedelta(hours=1)
+MAX_RETRY_AFTER = timedelta(hours=1)
 _QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_limit_reached"})
 
 
@@ -125,7 +125,7 @@ def _read(response: requests.Response, ends: float) -> bytes:
     content = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
-        if len(content) > MOST_BYTES:
+        if len(content) > MAX_BYTES:
             raise LlmUnavailable("The LLM answered with more than we take.", code="llm_unreadable")
         if time.monotonic() > ends:
             raise requests.Timeout
@@ -156,7 +156,7 @@ def _retry_after(header: str | None) -> timedelta | None:
         wait = timedelta(seconds=float(header)) if header.strip().isdigit() else _until(header)
     except (ValueError, OverflowError):
         return None
-    return min(max(wait, timedelta(0)), LONGEST_RETRY_AFTER)
+    return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
 
 
 def _until(date: str) -> timedelta:

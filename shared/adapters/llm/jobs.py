@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttp, error_code
 from shared.domain.directory import Organization
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
 from shared.domain.run import Kind, Run
 from shared.errors import LlmRefused, LlmUnavailable
@@ -16,8 +16,8 @@ from shared.errors import LlmRefused, LlmUnavailable
 SUBMIT_SECONDS = 10.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
-LONGEST_JOB_ID = 255
-_RETRIABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
+MAX_JOB_ID_LENGTH = 255
+_RETRYABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
 
 
 class JobsProtocol:
@@ -29,7 +29,7 @@ class JobsProtocol:
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
-    ) -> Accepted:
+    ) -> JobCreated:
         answer = await self._http.call(
             "POST",
             f"{base_url}/jobs",
@@ -38,9 +38,9 @@ class JobsProtocol:
             body=_order(run, content, organization),
         )
         job_id = answer.body.get("job_id")
-        if not isinstance(job_id, str) or not 0 < len(job_id) <= LONGEST_JOB_ID:
+        if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
             raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
-        return Accepted(provider_job_id=job_id)
+        return JobCreated(provider_job_id=job_id)
 
     async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
         answer = await self._http.call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
@@ -103,7 +103,7 @@ def _number(value: Any) -> TypeGuard[float]:
 def _failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
     """The provider's own words stay out: they may quote the user's text."""
     code = error_code(body)
-    if code in _RETRIABLE_FAILURES:
+    if code in _RETRYABLE_FAILURES:
         return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")
     if code in ("refused", "content_filter"):
         return LlmRefused()

@@ -8,7 +8,7 @@ from typing import Any
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.domain.directory import CHAT, Model
-from shared.domain.progress import Accepted, Finished, Running
+from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
 from shared.errors import LlmRefused
 from shared.ports import Directory
@@ -27,7 +27,7 @@ class DirectoryLlmProvider:
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         return self._chat.slot() if run.api == CHAT else self._jobs.slot()
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> Accepted | Finished:
+    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         model, seconds = await self._model(run), within.total_seconds()
         if model is not None and model.api == CHAT:
             return await self._chat.start(self._base_url(run, model), run, content, model=model, seconds=seconds)

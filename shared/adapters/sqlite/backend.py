@@ -18,7 +18,7 @@ from shared.ports import Clock
 class SqliteBackend:
     def __init__(self, path: Path | str, clock: Clock) -> None:
         self.database = Database(path)
-        self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.tell(run_id))
+        self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
         self.watcher = SqliteRunWatcher(self.database, self.store)
         self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())

@@ -20,7 +20,7 @@ from shared.errors import ServiceError, StoreUnavailable
 
 T = TypeVar("T")
 
-MOST_IN_ONE_COMMIT = 256
+MAX_PER_COMMIT = 256
 BUSY_SECONDS = 10.0
 WAL_PAUSE_SECONDS = 0.01
 
@@ -103,7 +103,7 @@ class Database:
         """(what waits by now, whether the database was closed behind it)."""
         batch = [first]
         with suppress(Empty):
-            while len(batch) < MOST_IN_ONE_COMMIT:
+            while len(batch) < MAX_PER_COMMIT:
                 task = self._tasks.get_nowait()
                 if task is None:
                     return batch, True

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from shared.adapters.document_directory import DocumentDirectory
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.document_directory import DocumentDirectory
 
 
 class SqliteDirectory(DocumentDirectory):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from shared.adapters.sqlite.database import Database
-from shared.adapters.task_name import task_name
+from shared.adapters.storage.task_name import task_name
 from shared.errors import SchedulerUnavailable, StoreUnavailable
 from shared.ports import Recheck
 

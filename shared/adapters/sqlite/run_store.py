@@ -7,19 +7,19 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from shared.adapters.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
-from shared.adapters.readable import readable
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
+from shared.adapters.storage.readable import readable
+from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
-from shared.domain.document import from_document, to_document
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, Position, RunFilter
+from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
 _LATEST = "9999"
 _OPEN = "('pending', 'processing')"
-_COMPLETE = "('completed', 'failed', 'cancelled')"
+_TERMINAL = "('completed', 'failed', 'cancelled')"
 """Word for word as in the partial indexes, which are not used otherwise."""
 Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
 """How a run is read from its row: (document, revision)."""
@@ -53,8 +53,8 @@ class SqliteRunStore:
         self._on_change(run.id)
         return taken
 
-    async def get(self, run_id: str, *, whole: bool = True) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if whole else _without_large_result)
+    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if with_result else _without_large_result)
         if not found:
             raise RunNotFound
         return found[0]
@@ -110,7 +110,7 @@ class SqliteRunStore:
         return replace(run, revision=revision)
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: Position | None = None
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
     ) -> Sequence[Run]:
         where, values = _where(wanted)
         if after is not None:
@@ -130,14 +130,14 @@ class SqliteRunStore:
         self,
         shard: int,
         *,
-        complete: bool = False,
+        terminal: bool = False,
         before: datetime | None = None,
         after: Run | None = None,
         limit: int,
     ) -> Sequence[Run]:
         latest = before.isoformat() if before else _LATEST
         behind = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
-        where = f"WHERE status IN {_COMPLETE if complete else _OPEN} AND shard = ? AND due_at <= ?"
+        where = f"WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
         where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
         return await self._runs(where, [shard, latest, *behind, limit])
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
-from shared.adapters.channel_news import ChannelNews
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
@@ -57,14 +57,14 @@ class SqliteChannelFeed:
         self._since = since
         self._last: Run | None = None
         """Of the page before, while a look goes on."""
-        self._news = ChannelNews()
+        self._changed = PendingChanges()
         self.changed = asyncio.Event()
         self.changed.set()
 
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while (run := self._news.take()) is None:
+                while (run := self._changed.take()) is None:
                     if self._last is None:
                         await self.changed.wait()
                         self.changed.clear()
@@ -78,7 +78,7 @@ class SqliteChannelFeed:
         except BaseException:
             self.changed.set()
             raise
-        self._news.add(runs)
+        self._changed.add(runs)
         self._last = runs[-1] if len(runs) == PAGE else None
         if runs and self._last is None:
             self._since = max(self._since, runs[-1].updated_at - OVERLAP)
@@ -94,7 +94,7 @@ class SqliteRunWatcher:
         self._channel_feeds: set[SqliteChannelFeed] = set()
         self._looking: asyncio.Task[None] | None = None
 
-    def tell(self, run_id: str) -> None:
+    def on_change(self, run_id: str) -> None:
         for feed in (*self._feeds.get(run_id, ()), *self._channel_feeds):
             feed.changed.set()
 
@@ -133,7 +133,7 @@ class SqliteRunWatcher:
             if version != seen:
                 seen = version
                 for run_id in list(self._feeds):
-                    self.tell(run_id)
+                    self.on_change(run_id)
                 for feed in self._channel_feeds:
                     feed.changed.set()
             await asyncio.sleep(LOOK_EVERY_SECONDS)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from shared import log
+from shared.domain import views
 from shared.domain.result import Result, Usage
-from shared.domain.run import Run, Status
+from shared.domain.run import ModelRef, Run, Status
 from shared.errors import LlmRefused, StaleRun
-from shared.usecases import keep_result
-from shared.web import render
+from shared.usecases import save_final_run
 from tests.unit.world import DEMO, FOREVER, World
 
 DAY = timedelta(days=1)
@@ -26,7 +26,7 @@ async def cached(world: World, run: Run) -> Any:
 
 
 async def stored(world: World, run: Run) -> Any:
-    return json.loads(render.status_text(await world.get(run)))
+    return json.loads(views.status_text(await world.get(run)))
 
 
 async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweeper() -> None:
@@ -36,7 +36,7 @@ async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweepe
             world.clock.now(), result=Result(text="x" * 500_000), usage=Usage(), checks=1
         )
         world.cache.is_down = True
-        await world.keep(done)
+        await world.save_final(done)
         world.cache.is_down = False
         await world.run_for(300, sweeping=True)
         assert (await world.get(run)).due_at is None
@@ -179,7 +179,7 @@ async def test_a_loser_that_cannot_correct_the_cache_leaves_it_to_the_sweeper() 
 
         world.cache.during_put = goes_down
         with pytest.raises(StaleRun):
-            await world.keep(mine)
+            await world.save_final(mine)
         assert (await cached(world, run))["status"] == "cancelled", "or there is nothing to correct"
         world.cache.during_put, world.cache.is_down = None, False
         await world.run_for(120, sweeping=True)
@@ -196,10 +196,10 @@ async def test_a_run_that_changes_while_it_is_shown_is_shown_again() -> None:
         async def changed_meanwhile() -> None:
             world.cache.during_put = None
             await world.store.save(replace(done, result=Result(text="another")))
-            await world.keep.agree(run.id)
+            await world.save_final.reconcile_cache(run.id)
 
         world.cache.during_put = changed_meanwhile
-        await world.keep.agree(run.id)
+        await world.save_final.reconcile_cache(run.id)
         assert (await cached(world, run))["result_data"]["result"] == "another"
 
 
@@ -209,7 +209,7 @@ async def test_an_end_that_lost_against_a_run_that_goes_on_is_not_shown() -> Non
         mine = (await world.get(run)).cancelled(world.clock.now())
         await world.services.advance(run.id)
         with pytest.raises(StaleRun):
-            await world.keep(mine)
+            await world.save_final(mine)
         assert await cached(world, run) is None
 
 
@@ -243,7 +243,7 @@ async def test_a_result_too_large_for_the_cache_is_left_out_with_a_line_in_the_l
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        object.__setattr__(world.keep, "show", lambda run: "x" * (keep_result.MOST_BYTES + 1))
+        world.llm.says = "x" * (save_final_run.MAX_BYTES + 1)
         log.configure(stream=(written := io.StringIO()))
         await world.run_for(30)
         log.configure()
@@ -255,12 +255,10 @@ async def test_a_result_too_large_for_the_cache_is_left_out_with_a_line_in_the_l
 
 async def test_text_that_has_no_bytes_keeps_no_run_from_ending() -> None:
     async with World() as world:
-        run = await world.submit()
-        await world.deliver()
-        object.__setattr__(world.keep, "show", lambda run: '"\ud800"')
-        await world.run_for(30)
-        assert (await world.get(run)).status is Status.COMPLETED
-        assert await cached(world, run) == "?"
+        run = await world.submit_job()
+        named = replace(run, model=ModelRef(id="m", name="\ud800", provider="p"))
+        await world.save_final(replace(named.cancelled(world.clock.now()), revision=(await world.get(run)).revision))
+        assert (await cached(world, run))["model"]["name"] == "?"
 
 
 async def test_a_deleted_run_is_gone_from_the_cache_too() -> None:

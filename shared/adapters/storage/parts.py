@@ -13,7 +13,7 @@ from shared.errors import ResultTooLarge, StoreUnavailable
 INPUT, RESULT = "input", "result"
 """Whose parts they are."""
 INLINE_RESULT_BYTES = 256 * 1024
-MOST_RESULT_BYTES = 9 * 1024 * 1024
+MAX_RESULT_BYTES = 9 * 1024 * 1024
 """As JSON. A commit to Firestore is 10 MiB at most, and an LLM's answer may grow when it is read."""
 PART_CHARACTERS = 200_000
 """At most four bytes each: below Firestore's 1 MiB a document."""
@@ -39,7 +39,7 @@ def take_large_result(document: dict[str, Any]) -> list[str]:
     if document["result"] is None:
         return []
     parts = parts_of(document["result"], inline_bytes=INLINE_RESULT_BYTES)
-    if sum(len(part.encode()) for part in parts) > MOST_RESULT_BYTES:
+    if sum(len(part.encode()) for part in parts) > MAX_RESULT_BYTES:
         raise ResultTooLarge
     document["result_parts"] = len(parts)
     if parts:

@@ -9,8 +9,8 @@ from typing import Any
 
 from google.cloud.firestore_v1.types import Target
 
-from shared.adapters.channel_news import ChannelNews
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
+from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StoreUnavailable
@@ -18,7 +18,7 @@ from shared.errors import RunNotFound, StoreUnavailable
 PAGE = 200
 
 
-class Feed(ABC):
+class ListenTarget(ABC):
     """A target of a stream, which tells it what it hears."""
 
     def __init__(self, store: FirestoreRunStore) -> None:
@@ -27,7 +27,7 @@ class Feed(ABC):
         self.resume_token = b""
         self.is_current = False
         self._is_broken = False
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
@@ -36,8 +36,8 @@ class Feed(ABC):
                     if self._is_broken:
                         raise StoreUnavailable
                     if not await self._catch_up():
-                        await self._news.wait()
-                        self._news.clear()
+                        await self._changed.wait()
+                        self._changed.clear()
         return run if run is None else await self._whole(run)
 
     async def _whole(self, run: Run) -> Run:
@@ -54,24 +54,24 @@ class Feed(ABC):
         """Whether it had to be read what has happened before the stream says anything."""
         return False
 
-    def tell_broken(self) -> None:
+    def on_broken(self) -> None:
         """Nothing will come any more."""
         self._is_broken = True
-        self._news.set()
+        self._changed.set()
 
     @abstractmethod
     def target(self, client: Any) -> Target:
         """Which documents are watched."""
 
     @abstractmethod
-    def tell(self, run: Run) -> None:
+    def on_change(self, run: Run) -> None:
         """A run that is watched is like this now."""
 
-    def tell_missing(self) -> None:
+    def on_missing(self) -> None:
         """A document is gone, or no longer among those that are watched."""
         return
 
-    def tell_current(self) -> None:
+    def on_current(self) -> None:
         """All there was has been sent."""
         self.is_current = True
 
@@ -88,7 +88,7 @@ class Feed(ABC):
         """It could not be given after all."""
 
 
-class FirestoreRunFeed(Feed):
+class RunListenTarget(ListenTarget):
     """One document; keeps its newest state only."""
 
     def __init__(self, store: FirestoreRunStore, run_id: str) -> None:
@@ -102,27 +102,27 @@ class FirestoreRunFeed(Feed):
         path = client.collection(RUNS).document(self._run_id)._document_path
         return Target(documents=Target.DocumentsTarget(documents=[path]))
 
-    def tell(self, run: Run) -> None:
+    def on_change(self, run: Run) -> None:
         """States that come out of order, after a re-read, are dropped."""
         if self._latest is None or run.revision >= self._latest.revision:
             self._latest, self._missing = run, False
-            self._news.set()
+            self._changed.set()
 
-    def tell_missing(self) -> None:
+    def on_missing(self) -> None:
         self._missing = True
-        self._news.set()
+        self._changed.set()
 
-    def tell_current(self) -> None:
+    def on_current(self) -> None:
         """A document that has not come by now is not there."""
-        super().tell_current()
+        super().on_current()
         if self._latest is None:
-            self.tell_missing()
+            self.on_missing()
 
     async def read_anew(self) -> None:
         try:
-            self.tell(await self._store.get(self._run_id))
+            self.on_change(await self._store.get(self._run_id))
         except RunNotFound:
-            self.tell_missing()
+            self.on_missing()
 
     def _take(self) -> Run | None:
         if self._missing:
@@ -134,17 +134,21 @@ class FirestoreRunFeed(Feed):
 
     def _put_back(self, run: Run) -> None:
         self._given = None
-        self._news.set()
+        self._changed.set()
 
 
-class FirestoreChannelFeed(Feed):
+class ChannelListenTarget(ListenTarget):
     """The runs of a channel that have changed since a moment: first those by now, page by page, then as they change.
 
     The stream is asked only for what came after, or it would send all of it at once.
     """
 
     def __init__(
-        self, store: FirestoreRunStore, channel: Channel, since: datetime, listen: Callable[[Feed], Awaitable[None]]
+        self,
+        store: FirestoreRunStore,
+        channel: Channel,
+        since: datetime,
+        listen: Callable[[ListenTarget], Awaitable[None]],
     ) -> None:
         """`listen` puts this feed on a stream."""
         super().__init__(store)
@@ -153,7 +157,7 @@ class FirestoreChannelFeed(Feed):
         self._listen = listen
         self._is_caught_up = False
         self._last: Run | None = None
-        self._changes = ChannelNews()
+        self._changes = PendingChanges()
 
     def target(self, client: Any) -> Target:
         """The same query for as long as its resume token is used."""
@@ -163,19 +167,19 @@ class FirestoreChannelFeed(Feed):
         parent, _ = client.collection(RUNS)._parent_info()
         return Target(query=Target.QueryTarget(parent=parent, structured_query=query._to_protobuf()))
 
-    def tell(self, run: Run) -> None:
+    def on_change(self, run: Run) -> None:
         self._since = max(self._since, run.updated_at - OVERLAP)
         try:
             if self._changes.add([run]):
-                self._news.set()
+                self._changed.set()
         except StoreUnavailable:
-            self.tell_broken()
+            self.on_broken()
 
     async def read_anew(self) -> None:
         last, since = None, self._since
         while runs := await self._store.changed_runs(self._channel, since=since, after=last, limit=PAGE):
             for run in runs:
-                self.tell(run)
+                self.on_change(run)
             last = runs[-1]
             if len(runs) < PAGE or self._is_broken:
                 return
@@ -198,4 +202,4 @@ class FirestoreChannelFeed(Feed):
 
     def _put_back(self, run: Run) -> None:
         self._changes.put_back(run)
-        self._news.set()
+        self._changed.set()

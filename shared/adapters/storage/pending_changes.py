@@ -6,11 +6,11 @@ from typing import Any
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
-MOST_REMEMBERED = 1000
-MOST_WAITING = 1000
+MAX_REMEMBERED = 1000
+MAX_WAITING = 1000
 
 
-class ChannelNews:
+class PendingChanges:
     """A queue of runs to give; the same state of a run enters once, and a newer one takes an older one's place."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class ChannelNews:
             if known is None or known < run.revision:
                 self._waiting[run.id] = run
                 is_new = True
-        if len(self._waiting) > MOST_WAITING:
+        if len(self._waiting) > MAX_WAITING:
             raise StoreUnavailable("Updates come faster than they are read; connect again.")
         return is_new
 
@@ -37,7 +37,7 @@ class ChannelNews:
         run = self._waiting.pop(next(iter(self._waiting)))
         self._given.pop(run.id, None)
         self._given[run.id] = run.revision
-        if len(self._given) > MOST_REMEMBERED:
+        if len(self._given) > MAX_REMEMBERED:
             del self._given[next(iter(self._given))]
         return run
 

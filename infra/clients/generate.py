@@ -1,0 +1,82 @@
+"""Generates clients of the API from infra/openapi.yaml: in Python, and in TypeScript where Node.js is installed.
+
+python -m infra.clients.generate .data/clients
+
+The Python client is a package in the folder `python`, the TypeScript client one in `typescript`, compiled to `dist`.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "openapi.yaml"
+NPM_CI = ("npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
+NODE_IS_MISSING = "The TypeScript client needs Node.js 18 or newer and npm; on Debian: apt-get install nodejs npm"
+
+
+class GenerationFailed(Exception):
+    """A tool failed or warned; the message is what it printed."""
+
+
+def generate_python(folder: Path) -> None:
+    """Writes the package `llm_runs_client` and its pyproject.toml to the folder, in place of what was there.
+
+    Raises GenerationFailed, also when the generator would leave something out.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    generator = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
+    options = [f"--path={DOCUMENT}", f"--config={HERE / 'python.yaml'}", f"--output-path={folder}", "--meta=pdm"]
+    _run([*generator, *options])
+    _run([sys.executable, "-m", "ruff", "check", "--quiet", "--no-cache", "--fix-only", str(folder)])
+    _run([sys.executable, "-m", "ruff", "format", "--quiet", "--no-cache", str(folder)])
+
+
+def generate_typescript(folder: Path) -> None:
+    """Writes an npm package to the folder and compiles it. Installs the tools there when they are missing or changed.
+
+    Raises GenerationFailed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(HERE / "typescript", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
+    lock, installed = (folder / "package-lock.json").read_bytes(), folder / "node_modules" / ".installed"
+    if not installed.exists() or installed.read_bytes() != lock:
+        _run([*NPM_CI], folder)
+        installed.write_bytes(lock)
+    _run(["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "src/api.ts"], folder)
+    _run(["node_modules/.bin/tsc"], folder)
+
+
+def node_is_missing() -> bool:
+    return shutil.which("node") is None or shutil.which("npm") is None
+
+
+def _run(command: list[str], folder: Path | None = None) -> None:
+    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise GenerationFailed(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Generates clients of the API.")
+    parser.add_argument("folder", type=Path, help="where to put them")
+    folder = parser.parse_args().folder.resolve()
+    try:
+        generate_python(folder / "python")
+        print(f"Python client: {folder / 'python'}")
+        if node_is_missing():
+            print(NODE_IS_MISSING, file=sys.stderr)
+        else:
+            generate_typescript(folder / "typescript")
+            print(f"TypeScript client: {folder / 'typescript'}")
+    except GenerationFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Builds the JSON objects that clients see of a run: pure functions, for responses, streams and the result cache."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.domain.progress import until_next_check
+from shared.domain.run import Event, EventType, Failure, Kind, Run, Status
+
+MAX_RETRY_AFTER = 120
+_STATUS_AT = {
+    EventType.QUEUED: Status.PENDING,
+    EventType.COMPLETED: Status.COMPLETED,
+    EventType.FAILED: Status.FAILED,
+    EventType.CANCELLED: Status.CANCELLED,
+}
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """Returns RFC 3339 in UTC with milliseconds, such as 2026-01-31T12:00:00.000Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+
+
+def urls(run: Run) -> dict[str, str]:
+    """Returns the paths of the run: {self, stream, result, cancel}."""
+    job = f"/api/llm/jobs/{run.id}"
+    own = {"self": f"{job}/status/", "stream": f"{job}/stream/"}
+    if run.kind is not Kind.JOB:
+        own = {"self": f"/llm_user_runs/{run.id}", "stream": f"/llm_user_runs/{run.id}/stream"}
+    return {**own, "result": f"{job}/result/", "cancel": f"{job}/cancel/"}
+
+
+def run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the run as its own family of routes shows it; `content` is its input."""
+    return job_object(run) if run.kind is Kind.JOB else user_run_object(run, content)
+
+
+def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the object of families A and B; `content` is the run's input."""
+    return {
+        "run_uuid": run.id,
+        "kind": run.kind,
+        "status": run.status,
+        "is_complete": run.is_terminal,
+        "created_at": timestamp(run.created_at),
+        "started_at": timestamp(run.started_at),
+        "completed_at": timestamp(run.completed_at),
+        "processing_time": _processing_time(run),
+        "input_text": content.get("full_input" if run.kind is Kind.JOB else "text"),
+        "source_lang": run.source_lang,
+        "target_lang": run.target_lang,
+        "prior_run_uuid": run.prior_run_id,
+        "root_run_uuid": run.root_run_id,
+        "organization_id": run.organization_id,
+        "deployment": run.deployment,
+        "channel": run.channel,
+        "result": _result(run),
+        "metrics": _metrics(run),
+        "error": _error(run.error) if run.error else None,
+        **_deletion(run),
+    }
+
+
+def job_object(run: Run) -> dict[str, Any]:
+    """Returns the status object of family C; times, result and error are there once the run has ended."""
+    body: dict[str, Any] = {
+        "job_id": run.id,
+        "job_type": run.job_type or run.kind,
+        "status": run.status,
+        "is_complete": run.is_terminal,
+        "created_at": timestamp(run.created_at),
+        "model": asdict(run.model) if run.model else None,
+    }
+    if not run.is_terminal:
+        return body
+    body.update(
+        _deletion(run),
+        started_at=timestamp(run.started_at),
+        completed_at=timestamp(run.completed_at),
+        processing_time=_processing_time(run),
+    )
+    if run.result is not None:
+        body["result_data"] = _result_data(run)
+    elif run.lacks_result:
+        body["result_data"] = {"success": True, "result": None, **_elsewhere(urls(run)["result"])}
+    elif run.error is not None:
+        body["error_message"] = run.error.message
+    return body
+
+
+def job_result_object(run: Run) -> dict[str, Any]:
+    """Returns the answer to a request for the result of a completed run."""
+    names = ("job_id", "job_type", "status", "result_data", "processing_time", "model")
+    shown = job_object(run)
+    return {"success": True, **{name: shown[name] for name in names}, "question_id": run.question_id}
+
+
+def status_text(run: Run) -> str:
+    """Returns the answer to a status request as JSON text, as the result cache keeps it."""
+    return json.dumps({"success": True, **job_object(run)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def event_object(event: Event, run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the data of one update in a stream."""
+    return {
+        "sequence": event.sequence,
+        "type": event.type,
+        "at": timestamp(event.at),
+        "run_uuid": run.id,
+        "status": _STATUS_AT.get(EventType(event.type), Status.PROCESSING),
+        "detail": dict(event.detail),
+        "run": run_object(run, content),
+    }
+
+
+def overdue_object(run: Run) -> dict[str, Any]:
+    """Returns what operators see of an overdue run: nothing that the user wrote."""
+    return {
+        "run_uuid": run.id,
+        "kind": run.kind,
+        "status": run.status,
+        "organization_id": run.organization_id,
+        "due_at": timestamp(run.due_at),
+        "waiting_for": run.waiting_for,
+    }
+
+
+def retry_after(run: Run, now: datetime) -> int:
+    """Returns the seconds until the next re-check, or 1 while the LLM is not at work, within 1 to 120."""
+    seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
+    return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
+
+
+def _error(error: Failure) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "retryable": error.retryable}
+
+
+def _deletion(run: Run) -> dict[str, Any]:
+    return {"deleted_at": timestamp(run.deleted_at)} if run.deleted_at else {}
+
+
+def _processing_time(run: Run) -> float | None:
+    return run.processing_time.total_seconds() if run.processing_time is not None else None
+
+
+def _result(run: Run) -> dict[str, Any] | None:
+    if run.lacks_result:
+        return {"text": None, "memory_flags": [], "term_pairs": [], **_elsewhere(urls(run)["self"])}
+    if run.result is None:
+        return None
+    lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
+    raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
+    return {"text": run.result.text, **lists, **raw}
+
+
+def _elsewhere(url: str) -> dict[str, Any]:
+    """Replaces a large result in a list: a page of a hundred of them would be too large."""
+    return {"too_large_for_lists": True, "url": url}
+
+
+def _result_data(run: Run) -> dict[str, Any]:
+    shown = _result(run) or {}
+    text = shown.pop("text")
+    return {"success": True, "result": text, **{name: value for name, value in shown.items() if value}}
+
+
+def _metrics(run: Run) -> dict[str, Any]:
+    return {
+        "checks": run.checks,
+        "queue_seconds": _seconds(run.created_at, run.started_at),
+        "llm_seconds": _seconds(run.sent_at or run.started_at, run.completed_at),
+        "input_tokens": run.usage.input_tokens,
+        "output_tokens": run.usage.output_tokens,
+        "cost_usd": run.usage.cost_usd,
+    }
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return round((end - start).total_seconds(), 3) if start and end else None

@@ -1,0 +1,71 @@
+"""Reads which runs a list is to show, from a query's text or from the JSON of a call at the function's root."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.domain.directory import Profile
+from shared.domain.fields import Fields
+from shared.domain.run import USER_RUN_KINDS, Kind, Status
+from shared.domain.submission import JOB_TYPES
+from shared.ports import ListCursor, RunFilter
+from shared.web.cursor import decode_list_cursor
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+MAX_OFFSET = 1000
+MAX_DIGITS = 9
+NUMBERS = ("limit", "offset")
+PAGE_FIELDS = ("status", *NUMBERS, "cursor")
+JOB_FIELDS = ("job_type", "question_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """One page of a list: at most `limit` runs, behind `offset` runs or behind the cursor `after`."""
+
+    wanted: RunFilter
+    limit: int
+    offset: int
+    after: ListCursor | None
+
+
+def from_query(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the list's parameters of a URL query with JSON types; unknown and empty ones are left out."""
+    known = {name: parameters.get(name) for name in (*PAGE_FIELDS, *JOB_FIELDS)}
+    return {name: _number(text) if name in NUMBERS else text for name, text in known.items() if text}
+
+
+def user_run_query(given: Mapping[str, Any], caller: Profile) -> ListQuery:
+    """Reads {status?, limit?, offset?, cursor?}. Raises InvalidRequest."""
+    return _list_query(Fields(given), kinds=USER_RUN_KINDS, caller=caller)
+
+
+def job_query(given: Mapping[str, Any], caller: Profile) -> ListQuery:
+    """Reads the same and {job_type?, question_id?}. Raises InvalidRequest."""
+    fields = Fields(given)
+    return _list_query(
+        fields,
+        kinds=(Kind.JOB,),
+        caller=caller,
+        job_type=fields.optional_choice("job_type", JOB_TYPES),
+        question_id=fields.optional_text("question_id"),
+    )
+
+
+def _list_query(fields: Fields, *, kinds: tuple[Kind, ...], caller: Profile, **filters: str | None) -> ListQuery:
+    status = fields.optional_choice("status", tuple(Status))
+    wanted = RunFilter(user_id=caller.user_id, kinds=kinds, status=Status(status) if status else None, **filters)
+    limit = fields.optional_whole_number("limit", minimum=1)
+    cursor = fields.optional_text("cursor")
+    return ListQuery(
+        wanted=wanted,
+        limit=min(limit or DEFAULT_LIMIT, MAX_LIMIT),
+        offset=fields.optional_whole_number("offset", minimum=0, maximum=MAX_OFFSET) or 0,
+        after=decode_list_cursor(cursor, wanted) if cursor else None,
+    )
+
+
+def _number(text: str) -> int | str:
+    """Returns the number, or the text when it is none; whoever reads the field then refuses it."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else text

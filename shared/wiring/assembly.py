@@ -1,0 +1,113 @@
+"""Builds the use cases over one adapter for each port. Tests give their own adapters."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+from shared.domain.submission import RunPolicy
+from shared.ports import (
+    Clock,
+    DeadLetters,
+    Directory,
+    LlmProvider,
+    RecheckScheduler,
+    ResultCache,
+    RunQueue,
+    RunStore,
+    RunWatcher,
+    TokenVerifier,
+)
+from shared.services import Services
+from shared.settings import Settings
+from shared.usecases.advance import AdvanceRun, Leases
+from shared.usecases.bury import BuryRun
+from shared.usecases.cancel import CancelRun
+from shared.usecases.delete import DeleteRun
+from shared.usecases.read import ReadRuns
+from shared.usecases.recover import RecoverRuns
+from shared.usecases.save_final_run import SaveFinalRun
+from shared.usecases.sessions import Sessions
+from shared.usecases.submit import SubmitRun
+from shared.usecases.sweep import SweepRuns
+from shared.usecases.watch import WatchChannel, WatchRun
+
+LEASE_MARGIN = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One adapter for each port."""
+
+    store: RunStore
+    queue: RunQueue
+    scheduler: RecheckScheduler
+    watcher: RunWatcher
+    directory: Directory
+    dead_letters: DeadLetters
+    cache: ResultCache
+    tokens: TokenVerifier
+    sessions: Sessions
+    clock: Clock
+    invoker: TokenVerifier | None = None
+
+
+def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
+    """Returns the use cases over these adapters."""
+    store, clock = backend.store, backend.clock
+    read = ReadRuns(store=store, clock=clock)
+    save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
+    return Services(
+        tokens=backend.tokens,
+        sessions=backend.sessions,
+        invoker=backend.invoker,
+        directory=backend.directory,
+        dead_letters=backend.dead_letters,
+        allowed_origins=settings.allowed_origins,
+        max_input_bytes=settings.max_input_bytes,
+        read=read,
+        submit=_submit(settings, backend),
+        advance=AdvanceRun(
+            store=store,
+            provider=provider,
+            scheduler=backend.scheduler,
+            save_final=save_final,
+            clock=clock,
+            leases=_leases(settings),
+        ),
+        cancel=CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock),
+        delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
+        watch=WatchRun(watcher=backend.watcher),
+        watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
+        recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
+        sweep=SweepRuns(
+            store=store,
+            queue=backend.queue,
+            scheduler=backend.scheduler,
+            save_final=save_final,
+            clock=clock,
+            interval=settings.sweep_interval,
+        ),
+        bury=BuryRun(store=store, dead_letters=backend.dead_letters, save_final=save_final, clock=clock),
+    )
+
+
+def _submit(settings: Settings, backend: Backend) -> SubmitRun:
+    policy = RunPolicy(deadlines=settings.deadlines, retention=settings.retention, pending_grace=settings.pending_grace)
+    return SubmitRun(
+        store=backend.store,
+        queue=backend.queue,
+        directory=backend.directory,
+        clock=backend.clock,
+        policy=policy,
+        limits=settings.limits,
+        new_id=lambda: str(uuid4()),
+    )
+
+
+def _leases(settings: Settings) -> Leases:
+    from shared.adapters.llm.jobs import SUBMIT_SECONDS
+
+    return Leases(
+        jobs=timedelta(seconds=SUBMIT_SECONDS) + LEASE_MARGIN,
+        chat=timedelta(seconds=settings.chat_seconds) + LEASE_MARGIN,
+    )

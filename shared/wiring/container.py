@@ -1,0 +1,126 @@
+"""Makes each part once, on first use, from one set of settings, and closes what was made."""
+
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from shared.adapters.cache.memory import MemoryResultCache
+from shared.adapters.clock import SystemClock
+from shared.adapters.directory_cache import CachedDirectory
+from shared.ports import Clock, Directory, LlmProvider, ResultCache
+from shared.services import Services
+from shared.settings import Settings, secret
+from shared.wiring.assembly import Backend, assemble
+from shared.wiring.identity import Endpoints, assemble_authentication
+
+if TYPE_CHECKING:
+    from shared.adapters.gcp.backend import GoogleBackend
+    from shared.adapters.gcp.clients import ClientsByLoop
+    from shared.adapters.identity.embedded import EmbeddedTokens
+    from shared.adapters.sqlite.backend import SqliteBackend
+
+
+class Container:
+    """The parts of one process. Nothing connects before its first call."""
+
+    def __init__(self, settings: Settings, *, endpoints: Endpoints | None = None) -> None:
+        self.settings = settings
+        self._endpoints = endpoints or Endpoints()
+        self._closing = ExitStack()
+
+    @cached_property
+    def services(self) -> Services:
+        backend = self._backend()
+        return assemble(self.settings, backend, self._provider(backend.directory))
+
+    @cached_property
+    def sqlite(self) -> "SqliteBackend":
+        from shared.adapters.sqlite.backend import SqliteBackend
+
+        backend = SqliteBackend(self.settings.data_dir / "runs.db", SystemClock())
+        self._closing.callback(backend.close)
+        return backend
+
+    @cached_property
+    def embedded_tokens(self) -> "EmbeddedTokens":
+        from shared.adapters.identity.embedded import EmbeddedTokens
+
+        return EmbeddedTokens(self.settings.data_dir)
+
+    @cached_property
+    def google_clients(self) -> "ClientsByLoop":
+        from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
+
+        settings = self.settings
+        return ClientsByLoop(
+            GoogleEndpoints(
+                project=settings.project or "",
+                database=settings.firestore_database,
+                firestore_emulator=settings.firestore_emulator,
+                pubsub_emulator=settings.pubsub_emulator,
+                tasks_emulator=settings.tasks_emulator,
+            )
+        )
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def _backend(self) -> Backend:
+        clock, adapters = SystemClock(), self._google() if self.settings.backend == "gcp" else self.sqlite
+        authentication = assemble_authentication(
+            self.settings, adapters.ended_sessions, clock, endpoints=self._endpoints
+        )
+        self._closing.callback(authentication.pools.close)
+        return Backend(
+            store=adapters.store,
+            queue=adapters.queue,
+            scheduler=adapters.scheduler,
+            watcher=adapters.watcher,
+            directory=CachedDirectory(adapters.directory, clock),
+            dead_letters=adapters.dead_letters,
+            cache=self._result_cache(clock),
+            tokens=authentication.tokens,
+            sessions=authentication.sessions,
+            invoker=authentication.invoker,
+            clock=clock,
+        )
+
+    def _google(self) -> "GoogleBackend":
+        from shared.adapters.gcp.backend import GoogleBackend
+        from shared.adapters.gcp.recheck_scheduler import TaskTarget
+
+        settings = self.settings
+        target = TaskTarget(
+            queue=f"projects/{settings.project}/locations/{settings.tasks_location}/queues/{settings.tasks_queue}",
+            url=settings.recheck_url or "",
+            audience=settings.internal_audience or settings.recheck_url or "",
+            service_account=settings.invoker_service_account,
+        )
+        topic = f"projects/{settings.project}/topics/{settings.runs_topic}"
+        return GoogleBackend(self.google_clients, topic=topic, target=target)
+
+    def _result_cache(self, clock: Clock) -> ResultCache:
+        if self.settings.redis_url is None:
+            return MemoryResultCache(clock)
+        from shared.adapters.cache.redis import RedisResultCache
+
+        return RedisResultCache(self.settings.redis_url)
+
+    def _provider(self, directory: Directory) -> LlmProvider:
+        """Makes two thread pools, so that long synchronous calls do not hold up the short ones."""
+        from shared.adapters.llm.chat import ChatProtocol
+        from shared.adapters.llm.http import LlmHttp
+        from shared.adapters.llm.jobs import JobsProtocol
+        from shared.adapters.llm.provider import DirectoryLlmProvider
+
+        settings = self.settings
+        jobs_http = LlmHttp(threads=settings.llm_threads, name="llm-jobs")
+        chat_http = LlmHttp(threads=settings.llm_threads, name="llm-chat")
+        for http in (jobs_http, chat_http):
+            self._closing.callback(http.close)
+        return DirectoryLlmProvider(
+            directory,
+            deployments=settings.deployments,
+            jobs=JobsProtocol(jobs_http),
+            chat=ChatProtocol(chat_http, seconds=settings.chat_seconds, secret=secret),
+        )
