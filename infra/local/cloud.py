@@ -26,6 +26,7 @@ from infra.local import docs, emulators
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, run_until_signal
 from infra.local.emulators import Emulator, free_host, kill_all
+from infra.local.env_file import read_env_file
 from infra.local.front_door import FrontDoor
 from infra.local.google_setup import PushUrls, set_up
 from infra.local.routing import DOCS
@@ -133,7 +134,9 @@ def start_functions(settings: Settings, ports: Mapping[str, int], processes: Pro
     framework = str(Path(sys.executable).with_name("functions-framework"))
     given = settings.as_environment()
     return {
-        name: processes.start(name, framework, "--target", name, "--port", str(port), settings=given)
+        name: processes.start(
+            name, framework, "--target", name, "--host", "127.0.0.1", "--port", str(port), settings=given
+        )
         for name, port in ports.items()
     }
 
@@ -201,6 +204,7 @@ def main() -> int:
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
     options = parser.parse_args()
     try:
+        read_env_file()
         return run_until_signal(serve(wiring.settings(), options)) or 0
     except ConfigurationError as error:
         print(error, file=sys.stderr)

@@ -26,6 +26,7 @@ from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, leave, print_any_character, run_until_signal
+from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
 from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
@@ -178,6 +179,7 @@ def main() -> int:
     options = parser.parse_args()
     print_any_character()
     try:
+        read_env_file()
         settings, sockets = prepare()
     except (ConfigurationError, OSError) as error:
         print(error, file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "shared/README.md", "infra/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "shared/README.md", "infra/README.md"]
 
 
 def read(name: str) -> str:
@@ -43,7 +43,7 @@ def test_every_file_that_the_map_names_exists() -> None:
 
 def test_what_is_deployed_holds_neither_tests_nor_tools() -> None:
     ignored = read(".gcloudignore").split()
-    assert {"tests/", "infra/", ".venv/", ".data/", "pyproject.toml", "requirements-dev.txt"} <= set(ignored)
+    assert {"tests/", "infra/", ".venv/", ".data/", ".env", "pyproject.toml", "requirements-dev.txt"} <= set(ignored)
 
 
 def test_commands_of_later_releases_say_so_and_fail() -> None:

@@ -20,7 +20,8 @@ PRODUCT = sorted(
 MAX_FILE_LINES = 300
 MAX_BODY_LINES = 50
 TOP_LEVEL = {
-    ".ci", ".gcloudignore", ".gitignore", "CHANGELOG.md", "Makefile", "README.md", "functions", "infra", "main.py",
+    ".ci", ".env.example", ".gcloudignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
     "pyproject.toml", "requirements-dev.txt", "requirements.txt", "shared", "tests",
 }  # fmt: skip
 

@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     ours = {"DATA_DIR": str(data_dir), "PORT": "0", "LLM_SIM_PORT": "0", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **ours, "SUBMITS_PER_MINUTE": "0", **settings}
+    own_env_file = {"PYTHON_DOTENV_DISABLED": "1"}  # a developer's .env changes no test
+    return {**kept, **ours, **own_env_file, "SUBMITS_PER_MINUTE": "0", **settings}
 
 
 class System:
