@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "openapi.yaml"
-NPM_CI = ("npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
+NPM_CI = ("ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
 NODE_IS_MISSING = "The TypeScript client needs Node.js 18 or newer and npm; on Debian: apt-get install nodejs npm"
 
 
@@ -44,18 +44,26 @@ def generate_typescript(folder: Path) -> None:
     shutil.copytree(HERE / "typescript", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     lock, installed = (folder / "package-lock.json").read_bytes(), folder / "node_modules" / ".installed"
     if not installed.exists() or installed.read_bytes() != lock:
-        _run([*NPM_CI], folder)
+        _run([_found("npm"), *NPM_CI], folder)
         installed.write_bytes(lock)
-    _run(["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "src/api.ts"], folder)
-    _run(["node_modules/.bin/tsc"], folder)
+    node = _found("node")
+    _run([node, "node_modules/openapi-typescript/bin/cli.js", str(DOCUMENT), "--output", "src/api.ts"], folder)
+    _run([node, "node_modules/typescript/bin/tsc"], folder)
 
 
 def node_is_missing() -> bool:
     return shutil.which("node") is None or shutil.which("npm") is None
 
 
+def _found(program: str) -> str:
+    """Returns the path of a program; Windows starts npm.cmd by its whole name only."""
+    return shutil.which(program) or program
+
+
 def _run(command: list[str], folder: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode != 0:
         raise GenerationFailed(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
