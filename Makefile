@@ -28,8 +28,8 @@ run: $(VENV)/run  ## the whole system on this machine, with one sample translati
 demo: $(VENV)/run  ## one translation from start to end (TEXT="…" gives your own); exit 0 only if it completed
 	@exec $(BIN)/python -m infra.local.host --once $(TEXT_OPTION)
 
-test: $(VENV)/dev  ## every test that this machine has the parts for
-	@$(BIN)/python -m pytest $(PYTEST)
+test: $(VENV)/dev  ## every test that this machine has the parts for (FAST=1: those of a minute; PYTEST="-k …")
+	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast) $(PYTEST)
 
 check: $(VENV)/dev  ## format, lint, types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

@@ -8,11 +8,12 @@ Ctrl-C ends everything, Java included. Google's emulators hold their data in mem
 
 import argparse
 import asyncio
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -25,10 +26,12 @@ from starlette.routing import Mount
 from infra.local import docs, emulators
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, run_until_signal
-from infra.local.emulators import Emulator, free_host, kill_all
+from infra.local.emulators import Emulator, kill_all
 from infra.local.env_file import read_env_file
 from infra.local.front_door import FrontDoor
 from infra.local.google_setup import PushUrls, set_up
+from infra.local.host import bind
+from infra.local.ports import reserved_port
 from infra.local.routing import DOCS
 from infra.local.simulator import Simulator
 from shared import wiring
@@ -43,10 +46,14 @@ LOOK_EVERY_SECONDS = 0.05
 
 
 class Processes:
-    """Child processes, each with a log and a process group of its own; the end of the `with` block ends them all."""
+    """Child processes, each with a log and a process group of its own, and the ports that are reserved for them.
+
+    The end of the `with` block ends all of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._stack = ExitStack()
         self._started: list[Emulator] = []
 
     def __enter__(self) -> Self:
@@ -54,8 +61,9 @@ class Processes:
 
     def __exit__(self, *_: object) -> None:
         kill_all(self._started)
+        self._stack.close()
 
-    def start(self, name: str, *command: str, settings: Mapping[str, str] | None = None) -> Emulator:
+    def start(self, name: str, *command: str, host: str = "", settings: Mapping[str, str] | None = None) -> Emulator:
         log = self.folder / f"{name}.log"
         with log.open("wb") as output:
             given = [f"{key}={value}" for key, value in (settings or {}).items()]
@@ -67,11 +75,17 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self.keep(Emulator(name, "", process, log))
+        return self.keep(Emulator(name, host, process, log))
 
     def keep(self, started: Emulator) -> Emulator:
         self._started.append(started)
         return started
+
+    def reserve_port(self) -> int:
+        return self._stack.enter_context(reserved_port())
+
+    def reserve_host(self) -> str:
+        return f"127.0.0.1:{self.reserve_port()}"
 
 
 async def serve(settings: Settings, options: argparse.Namespace) -> int:
@@ -80,10 +94,11 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with Processes(folder) as processes:
         settings = await start_emulators(settings, processes)
-        simulator, simulator_port = start_simulator(settings, folder)
+        simulator_socket = bind(0)
+        simulator_port: int = simulator_socket.getsockname()[1]
         if not settings.own_llm:
             settings = replace(settings, deployments={name: f"{url_of(simulator_port)}/{name}" for name in REGIONS})
-        ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
+        ports = {name: processes.reserve_port() for name in FUNCTIONS}
         settings = replace(settings, recheck_url=url_of(ports["recheck_run"]))
         urls = PushUrls(process_run=url_of(ports["process_run"]), bury_run=url_of(ports["bury_run"]))
         start_functions(settings, ports, processes)
@@ -95,7 +110,8 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
         )
         try:
-            return await show(simulator, door.sockets[0].getsockname()[1], settings, options)
+            simulator = make_simulator(settings, folder)
+            return await show(simulator, simulator_socket, door.sockets[0].getsockname()[1], settings, options)
         finally:
             sweeping.cancel()
             door.close()
@@ -103,12 +119,14 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
 
 async def start_emulators(settings: Settings, processes: Processes) -> Settings:
     """The settings with which functions reach them. Raises ConfigurationError."""
-    project = settings.project or PROJECT
-    firestore = processes.keep(emulators.start_firestore(processes.folder, host=settings.firestore_emulator))
-    pubsub = processes.keep(emulators.start_pubsub(processes.folder, host=settings.pubsub_emulator, project=project))
-    tasks = settings.tasks_emulator or free_host()
-    module = ("-m", "infra.local.tasks_emulator", "--host", tasks, "--folder", str(processes.folder))
-    tasks_emulator = replace(processes.start("tasks-emulator", sys.executable, *module), host=tasks)
+    project, folder = settings.project or PROJECT, processes.folder
+    firestore_host = settings.firestore_emulator or processes.reserve_host()
+    pubsub_host = settings.pubsub_emulator or processes.reserve_host()
+    firestore = processes.keep(emulators.start_firestore(folder, host=firestore_host))
+    pubsub = processes.keep(emulators.start_pubsub(folder, host=pubsub_host, project=project))
+    tasks = settings.tasks_emulator or processes.reserve_host()
+    module = ("-m", "infra.local.tasks_emulator", "--host", tasks, "--folder", str(folder))
+    tasks_emulator = processes.start("tasks-emulator", sys.executable, *module, host=tasks)
     for emulator in (firestore, pubsub, tasks_emulator):
         await asyncio.to_thread(emulators.wait_until_ready, emulator)
     return replace(
@@ -121,13 +139,11 @@ async def start_emulators(settings: Settings, processes: Processes) -> Settings:
     )
 
 
-def start_simulator(settings: Settings, folder: Path) -> tuple[Server, int]:
-    """Returns a server that is still to be served, and its port; it has the API's documentation too."""
+def make_simulator(settings: Settings, folder: Path) -> Server:
+    """Returns a server that is still to be served; it has the API's documentation too."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
-    port = int(free_host().partition(":")[2])
     app = Starlette(routes=[*docs.routes(), Mount("/", simulator.app())])
-    config = uvicorn.Config(app, port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    return Server(config), port
+    return Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
 
 
 def start_functions(settings: Settings, ports: Mapping[str, int], processes: Processes) -> dict[str, Emulator]:
@@ -148,8 +164,10 @@ async def open_door(port: int, ports: Mapping[str, int]) -> asyncio.Server:
         raise ConfigurationError(f"Port {port} is taken; choose another: PORT=8081 make emulators") from None
 
 
-async def show(simulator: Server, port: int, settings: Settings, options: argparse.Namespace) -> int:
-    serving = asyncio.create_task(simulator.serve())
+async def show(
+    simulator: Server, listening: socket.socket, port: int, settings: Settings, options: argparse.Namespace
+) -> int:
+    serving = asyncio.create_task(simulator.serve(sockets=[listening]))
     print(f"GOOGLE_CLOUD_PROJECT={settings.project}")
     print(f"FIRESTORE_EMULATOR_HOST={settings.firestore_emulator}")
     print(f"PUBSUB_EMULATOR_HOST={settings.pubsub_emulator}")

@@ -30,21 +30,35 @@ class Emulator:
     host: str
     process: "subprocess.Popen[bytes]"
     log: Path
+    is_ended: bool = False
 
     def kill(self) -> None:
         kill_all([self])
 
+    def is_listening(self) -> bool:
+        host, _, port = self.host.partition(":")
+        try:
+            socket.create_connection((host, int(port or 0)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
 
 def kill_all(started: Sequence[Emulator]) -> None:
     """Ends all of them within GRACE_SECONDS: SIGTERM to their groups first, then SIGKILL to what is left."""
+    running = [emulator for emulator in started if not emulator.is_ended]
     for how in (signal.SIGTERM, signal.SIGKILL):
-        for emulator in started:
+        for emulator in running:
             with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group that has ended
                 os.killpg(emulator.process.pid, how)
         ends = time.monotonic() + GRACE_SECONDS
-        for emulator in started:
+        for emulator in running:
             with suppress(subprocess.TimeoutExpired):
                 emulator.process.wait(timeout=max(ends - time.monotonic(), 0))
+            while emulator.is_listening() and time.monotonic() < ends:
+                time.sleep(0.01)
+    for emulator in running:
+        emulator.is_ended = True
 
 
 def missing() -> str | None:
@@ -52,42 +66,31 @@ def missing() -> str | None:
     return None if shutil.which("gcloud") and shutil.which("java") else HOW_TO_INSTALL
 
 
-def start_firestore(folder: Path, *, host: str | None = None, rules: Path | None = None) -> Emulator:
-    options = [f"--rules={rules}"] if rules else []
-    return _start("firestore", ["gcloud", "emulators", "firestore", "start", *options], folder, host)
+def start_firestore(folder: Path, *, host: str) -> Emulator:
+    return _start("firestore", ["gcloud", "emulators", "firestore", "start"], folder, host)
 
 
-def start_pubsub(folder: Path, *, host: str | None = None, project: str) -> Emulator:
+def start_pubsub(folder: Path, *, host: str, project: str) -> Emulator:
     command = ["gcloud", "beta", "emulators", "pubsub", "start", f"--project={project}"]
     return _start("pubsub", command, folder, host)
 
 
 def wait_until_ready(emulator: Emulator) -> None:
     """Raises ConfigurationError with the end of its log when it does not come up."""
-    host, _, port = emulator.host.partition(":")
     ends = time.monotonic() + START_SECONDS
     while emulator.process.poll() is None and time.monotonic() < ends:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
+        if emulator.is_listening():
             return
-        except OSError:
-            time.sleep(0.1)
+        time.sleep(0.05)
     emulator.kill()
     tail = emulator.log.read_text(errors="replace")[-500:]
     raise ConfigurationError(f"The {emulator.name} emulator did not start. {HOW_TO_INSTALL}\n{tail}")
 
 
-def free_host() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
-
-
-def _start(name: str, command: list[str], folder: Path, host: str | None) -> Emulator:
+def _start(name: str, command: list[str], folder: Path, host: str) -> Emulator:
     problem = missing()
     if problem is not None:
         raise ConfigurationError(problem)
-    host = host or free_host()
     log = folder / f"{name}-emulator.log"
     with log.open("wb") as output:
         process = _popen([*command, f"--host-port={host}"], output)

@@ -11,7 +11,7 @@ import httpx
 
 from infra.local import emulators
 from infra.local.cloud import FUNCTIONS
-from infra.local.emulators import free_host
+from infra.local.ports import reserved_port
 from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import ROOT, until
 
@@ -41,7 +41,8 @@ def main() -> None:
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        firestore = emulators.start_firestore(folder)
+        host = f"127.0.0.1:{stack.enter_context(reserved_port())}"
+        firestore = emulators.start_firestore(folder, host=host)
         stack.callback(firestore.kill)
         emulators.wait_until_ready(firestore)
         system = FaultySystem(stack, folder / "data", firestore.host)
@@ -79,13 +80,14 @@ def show_cold_starts(system: FaultySystem, folder: Path) -> None:
 
 
 def first_answer(system: FaultySystem, target: str, source: str) -> float:
-    port = free_host().partition(":")[2]
     framework = str(Path(sys.executable).with_name("functions-framework"))
     given = [f"{name}={value}" for name, value in system.settings.as_environment().items()]
-    command = ["env", *given, framework, "--target", target, "--source", source, "--port", port]
-    with system.client("submit_run") as client:
+    command = ["env", *given, framework, "--target", target, "--source", source]
+    with system.client("submit_run") as client, reserved_port() as port:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             until(lambda: answers(client, f"http://127.0.0.1:{port}", target))
             return time.perf_counter() - began

@@ -16,7 +16,7 @@ from tests.google import endpoints
 UNUSED_TARGET = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audience="", service_account=None)
 
 
-@pytest.fixture(params=["sqlite-memory", "sqlite-file", "google"])
+@pytest.fixture(params=["sqlite-memory", "sqlite-file", pytest.param("google", marks=pytest.mark.emulators)])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     """A back end for tests of stores and watchers. Tests of queues and schedulers have fixtures of their own."""
     if request.param == "google":

@@ -19,7 +19,7 @@ from google.api_core.exceptions import InvalidArgument, NotFound
 from google.cloud.tasks_v2 import CloudTasksAsyncClient, HttpRequest, Queue, Task
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
-from infra.local.emulators import free_host
+from infra.local.ports import reserved_port
 from infra.local.tasks_emulator import TasksEmulator
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
@@ -73,14 +73,15 @@ class Receiver:
 
 @asynccontextmanager
 async def emulator(folder: Path, *, faults: Faults = NO_FAULTS) -> AsyncIterator[str]:
-    host = free_host()
-    serving = asyncio.create_task(TasksEmulator(folder, faults=faults).serve(host))
-    async with grpc.aio.insecure_channel(host) as channel:
-        await channel.channel_ready()
-    yield host
-    serving.cancel()
-    with suppress(asyncio.CancelledError):
-        await serving
+    with reserved_port() as port:
+        host = f"127.0.0.1:{port}"
+        serving = asyncio.create_task(TasksEmulator(folder, faults=faults).serve(host))
+        async with grpc.aio.insecure_channel(host) as channel:
+            await channel.channel_ready()
+        yield host
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
 
 
 @asynccontextmanager

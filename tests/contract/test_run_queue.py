@@ -36,7 +36,7 @@ def receiver() -> Any:
     receiver.close()
 
 
-@pytest.fixture(params=["sqlite", "pubsub"])
+@pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=pytest.mark.emulators)])
 async def queue(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> AsyncIterator[RunQueue]:
     if request.param == "pubsub":
         google = endpoints(request.getfixturevalue("google_emulators"))

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import pytest
 
 from infra.local.emulators import Emulator
+from tests.needs import need
 
 HOW_TO_INSTALL = (
     "The browser tests need Chromium, Node.js 18 or newer and npm; on Debian: apt-get install chromium nodejs npm"
@@ -43,13 +44,9 @@ class Refused(Exception):
     """The page could not do it; the message is the error's code."""
 
 
-def skip_without_browser() -> None:
-    """A laptop without a browser skips, CI fails."""
-    if chromium() and shutil.which("node") and shutil.which("npm"):
-        return
-    if os.environ.get("CI"):
-        pytest.fail(HOW_TO_INSTALL)
-    pytest.skip(HOW_TO_INSTALL)
+def need_browser() -> None:
+    has_all = chromium() and shutil.which("node") and shutil.which("npm")
+    need(None if has_all else HOW_TO_INSTALL)
 
 
 def chromium() -> str | None:

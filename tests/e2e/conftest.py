@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.local.emulators import Emulator
 from tests.e2e.faulty import FaultySystem, faulty_system
 from tests.e2e.system import Cloud, System
-from tests.google import skip_without_emulators
+from tests.google import GoogleEmulators, need_emulators
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +20,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """With fork support off, clients made before the fork would hang: it shows that none is."""
-    skip_without_emulators()
+    need_emulators()
     settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0"}
     cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", **settings)
     yield cloud
@@ -30,9 +29,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def _one_faulty_system(
-    google_emulators: dict[str, Emulator], tmp_path_factory: pytest.TempPathFactory
+    google_emulators: GoogleEmulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultySystem]:
-    with faulty_system(tmp_path_factory.mktemp("faulty"), google_emulators["firestore"].host) as system:
+    with faulty_system(tmp_path_factory.mktemp("faulty"), google_emulators.firestore) as system:
         yield system
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from infra.local.cloud import FUNCTIONS, Processes, start_functions, url_of
-from infra.local.emulators import Emulator, free_host, start_pubsub, wait_until_ready
+from infra.local.emulators import Emulator, start_pubsub, wait_until_ready
 from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
@@ -30,7 +30,7 @@ class FaultySystem:
         self._stack = stack
         self._processes = stack.enter_context(Processes(folder))
         self.project = "demo-faults"
-        self.pubsub_emulator = self._keep(start_pubsub(folder, project=self.project))
+        self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
         tasks = self._python("tasks", "infra.local.tasks_emulator", "--folder", str(folder))
         simulator = self._python(
             "simulator", "infra.local.simulator", "--file", str(folder / "simulator.jsonl"), "--silent"
@@ -41,7 +41,7 @@ class FaultySystem:
         self.firestore = self._proxy(firestore_emulator)
         self.pubsub = self._proxy(self.pubsub_emulator.host)
         self.tasks = self._proxy(tasks.host)
-        self.ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
+        self.ports = {name: self._processes.reserve_port() for name in FUNCTIONS}
         self.settings = self._settings(folder, firestore_emulator, tasks.host)
         self.set_up()
         self.functions = self._start(self.ports)
@@ -68,9 +68,7 @@ class FaultySystem:
 
     def restart_pubsub_empty(self) -> None:
         self.pubsub_emulator.kill()
-        self.pubsub_emulator = self._keep(
-            start_pubsub(self._processes.folder, host=self.pubsub_emulator.host, project=self.project)
-        )
+        self.pubsub_emulator = self._start_pubsub(self.pubsub_emulator.host)
         wait_until_ready(self.pubsub_emulator)
 
     def jobs_per_run(self) -> dict[str, int]:
@@ -105,17 +103,17 @@ class FaultySystem:
         return start_functions(self.settings, ports, self._processes)
 
     def _python(self, name: str, module: str, *options: str) -> Emulator:
-        host = free_host()
-        started = self._processes.start(name, sys.executable, "-m", module, "--host", host, *options)
-        return replace(started, host=host)
+        host = self._processes.reserve_host()
+        return self._processes.start(name, sys.executable, "-m", module, "--host", host, *options, host=host)
 
     def _proxy(self, target: str) -> GrpcProxy:
         proxy = GrpcProxy(target)
         self._stack.callback(proxy.close)
         return proxy
 
-    def _keep(self, emulator: Emulator) -> Emulator:
-        return self._processes.keep(emulator)
+    def _start_pubsub(self, host: str) -> Emulator:
+        folder = self._processes.folder
+        return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
         while not self._sweeping.wait(SWEEP_SECONDS):

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.chromium import Page, Refused, open_page, skip_without_browser
+from tests.e2e.chromium import Page, Refused, need_browser, open_page
 from tests.e2e.system import Cloud, until
 
 SOURCE = Path(__file__).parent / "browser"
@@ -46,7 +46,7 @@ REFUSED_WRITES: dict[str, tuple[str, str]] = {
 
 @pytest.fixture(scope="module")
 def page(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    skip_without_browser()
+    need_browser()
     places = {"project": cloud.printed["GOOGLE_CLOUD_PROJECT"], "firestore": cloud.printed["FIRESTORE_EMULATOR_HOST"]}
     with open_page(SOURCE, tmp_path_factory.mktemp("browser"), **places) as page:
         yield page

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from tests.e2e.chromium import skip_without_browser, start
+from tests.e2e.chromium import need_browser, start
 from tests.e2e.system import System
 from tests.openapi import document, operations
 
@@ -68,7 +68,7 @@ class _Report(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """What the page showed to a person who read it and tried it, and the browser's complaints."""
-    skip_without_browser()
+    need_browser()
     folder = tmp_path_factory.mktemp("docs")
     system = System(folder / "data", "--public", str(DRIVER), LLM_SIM_SECONDS="0.5")
     with HTTPServer(("127.0.0.1", 0), _Report) as reports:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e.system import ROOT, Cloud, environment
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 
 
 def processes_of(data_dir: Path) -> list[str]:
@@ -20,7 +20,7 @@ def is_listening(host: str) -> bool:
 
 
 def test_ctrl_c_leaves_no_process_behind_java_included(data_dir: Path) -> None:
-    skip_without_emulators()
+    need_emulators()
     cloud = Cloud(data_dir)
     hosts = [value for name, value in cloud.printed.items() if name.endswith("_HOST")]
     assert len(hosts) == 3 and all(is_listening(host) for host in hosts)

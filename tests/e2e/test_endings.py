@@ -13,7 +13,7 @@ import pytest
 
 from shared.settings import REGIONS
 from tests.e2e.system import ROOT, System, environment, until
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 from tests.redis_server import silent_port
 
 MAX_SECONDS = 10.0
@@ -88,7 +88,7 @@ def test_sigterm_ends_make_demo_and_does_not_look_like_success(data_dir: Path) -
 
 
 def test_sigterm_ends_make_emulators_while_its_sample_waits_for_a_killed_function(data_dir: Path) -> None:
-    skip_without_emulators()
+    need_emulators()
     with in_the_background(data_dir, "emulators", "TEXT=[[never]]") as process:
         read_until(process, "run.queued")
         for pid, words in family(process.pid).items():
@@ -99,7 +99,7 @@ def test_sigterm_ends_make_emulators_while_its_sample_waits_for_a_killed_functio
 
 @pytest.mark.parametrize("log", ["firestore-emulator.log", "submit_run.log"])
 def test_sigterm_ends_make_emulators_while_it_starts(data_dir: Path, log: str) -> None:
-    skip_without_emulators()
+    need_emulators()
     with in_the_background(data_dir, "emulators") as process:
         until((data_dir / "emulators" / log).exists)
         terminate(process, data_dir)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.system import ROOT, environment, until
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 
 ORIGIN = "https://app.example.com"
 MODULES = {"run": "infra.local.host", "emulators": "infra.local.cloud"}
@@ -42,7 +42,7 @@ def environment_of(folder: Path, **settings: str) -> dict[str, str]:
 @pytest.mark.parametrize("command", MODULES)
 def test_settings_of_the_file_reach_every_process_and_the_environment_wins(tmp_path: Path, command: str) -> None:
     if command == "emulators":
-        skip_without_emulators()
+        need_emulators()
     data_dir = tmp_path / "from the file"
     lines = [f"DATA_DIR={data_dir}", f"ALLOWED_ORIGINS={ORIGIN}", "OIDC_EMAILS=no address", "PORT=1"]
     (tmp_path / ".env").write_text("\n".join(lines))

@@ -14,26 +14,31 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.local.ports import reserved_port
 from tests.e2e.system import ROOT, System, environment, until, updates
 
 
 @contextmanager
 def served(target: str, data_dir: Path) -> Iterator[str]:
     """functions-framework serving one function, as in the cloud."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target, "--port", str(port)]
-    settings = {**environment(data_dir), "BACKEND": "embedded", "PORT": str(port)}
-    output = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: answers(url))
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target]
+    settings = {**environment(data_dir), "BACKEND": "embedded"}
+    with reserved_port() as port:
+        started = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=ROOT,
+            env=settings,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until(lambda: answers(url))
+            yield url
+        finally:
+            os.killpg(started.pid, signal.SIGTERM)
+            started.wait(timeout=20)
 
 
 def answers(url: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.system import Cloud, System, until
 from tests.e2e.test_flows import finished, submit
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 from tests.redis_server import RedisServer
 
 DAY_SECONDS = 86400
@@ -47,7 +47,7 @@ def test_a_finished_run_is_in_redis_for_a_day_as_its_status_route_shows_it(
     kind: type[System], data_dir: Path, redis_server: RedisServer
 ) -> None:
     if kind is Cloud:
-        skip_without_emulators()
+        need_emulators()
     with running(kind, data_dir, redis_server) as system:
         completed = run_one(system)
         failed = submit(system, "/llm_user_runs", {"input_text": "hello [[fail]]"})

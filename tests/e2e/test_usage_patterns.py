@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.chromium import skip_without_browser, start
+from tests.e2e.chromium import need_browser, start
 from tests.e2e.system import System
 
 PAGES = Path(__file__).parent / "usage"
@@ -28,7 +28,7 @@ class _Report(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def page_host(data_dir: Path) -> Iterator[System]:
-    skip_without_browser()
+    need_browser()
     system = System(data_dir, "--public", str(PAGES), LLM_SIM_SECONDS="1")
     yield system
     assert system.stop() == 0

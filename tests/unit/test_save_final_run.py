@@ -14,6 +14,7 @@ from shared.domain import views
 from shared.domain.result import Result, Usage
 from shared.domain.run import ModelRef, Run, Status
 from shared.errors import LlmRefused, StaleRun
+from shared.settings import Settings
 from shared.usecases import save_final_run
 from tests.unit.world import DEMO, FOREVER, World
 
@@ -111,7 +112,7 @@ async def test_with_the_cache_down_runs_end_in_as_many_writes_and_the_sweeper_sh
 
 
 async def test_the_sweeper_tries_less_and_less_often_and_not_for_ever() -> None:
-    async with World() as world:
+    async with World(settings=Settings(sweep_interval=timedelta(minutes=10))) as world:
         world.cache.is_down = True
         run = await world.submit()
         await world.run_for(2 * 86400, sweeping=True)

@@ -1,0 +1,88 @@
+"""Which worker runs a test, which tests come first, and which are left out of a quick answer.
+
+Tests that share an expensive fixture go to one worker (pytest-xdist's groups). Tests that start whole systems come
+first, for they mostly wait: what is short fills the gaps and makes the end of the run even.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.workers import is_worker
+
+GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local"}
+"""A session's fixture, and the group of all tests that ask for it; the slowest group first."""
+FOLDERS = ("e2e", "contract", "entrypoints", "unit", "architecture")
+SYSTEMS = "start whole systems"
+EMULATORS = "need Google's emulators"
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out tests of whole systems and of Google's emulators")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.addinivalue_line("markers", "first: takes long, mostly by waiting, and is started before others")
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        reasons = {item: reason_to_leave_out(item) for item in items}
+        config.stash[LEFT_OUT].update(reason for reason in reasons.values() if reason)
+        config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+        items[:] = [item for item in items if not reasons[item]]
+    for item in items:
+        for group in group_names(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=place)
+
+
+def reason_to_leave_out(item: pytest.Item) -> str | None:
+    if folder(item) == "e2e":
+        return SYSTEMS
+    needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
+    return EMULATORS if needs_emulators else None
+
+
+def group_names(item: pytest.Item) -> list[str]:
+    return [group for fixture, group in GROUPS.items() if fixture in fixtures(item)]
+
+
+def place(item: pytest.Item) -> tuple[int, bool, int]:
+    """Groups, then what is marked, then the folders in their order; pytest's own order otherwise."""
+    groups = [list(GROUPS.values()).index(name) for name in group_names(item)]
+    is_first = item.get_closest_marker("first") is not None
+    name = folder(item)
+    return min(groups, default=len(GROUPS)), not is_first, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+
+
+def fixtures(item: pytest.Item) -> set[str]:
+    """By name, with those that a parametrized fixture asks for by its parameter's name."""
+    callspec = getattr(item, "callspec", None)
+    parameters = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
+    return {*getattr(item, "fixturenames", ()), *parameters}
+
+
+def folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells what it left out; all workers leave out the same."""
+    if is_worker(session.config):
+        session.config.workeroutput["left_out"] = dict(session.config.stash[LEFT_OUT])  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[LEFT_OUT] = Counter(output.get("left_out", {}))  # type: ignore[attr-defined]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason, count in config.stash[LEFT_OUT].items():
+        terminalreporter.write_line(f"left out: {count} tests that {reason}; `make test` without FAST runs them")
