@@ -23,10 +23,10 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/run  ## the whole system on this machine, with one sample translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
-	@exec $(BIN)/python -m infra.local.host $(PUBLIC_OPTION) $(TEXT_OPTION)
+	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(TEXT_OPTION)
 
 demo: $(VENV)/run  ## one translation from start to end (TEXT="…" gives your own); exit 0 only if it completed
-	@exec $(BIN)/python -m infra.local.host --once $(TEXT_OPTION)
+	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
 
 test: $(VENV)/dev  ## every test that this machine has the parts for (FAST=1: those of a minute; PYTEST="-k …")
 	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast) $(PYTEST)
@@ -48,7 +48,7 @@ bench: $(VENV)/dev  ## measures, prints a table
 	@$(BIN)/python -m tests.bench.bench
 
 emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
-	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
+	@exec $(BIN)/python -m infra.local.emulators.host $(TEXT_OPTION)
 
 clients: $(VENV)/dev  ## Python and TypeScript clients of the API, from infra/openapi.yaml into .data/clients
 	@$(BIN)/python -m infra.clients.generate .data/clients

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from infra.local import emulators
-from infra.local.ports import reserved_port
+from infra.local.emulators.google import missing_software, start_firestore, start_pubsub
+from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.processes import wait_until_listening
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from tests.grpc_proxy import GrpcProxy
@@ -26,7 +27,7 @@ class GoogleEmulators:
 
 
 def need_emulators() -> None:
-    need(emulators.missing())
+    need(missing_software())
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +38,11 @@ def google_emulators(shared_folder: SharedFolder) -> GoogleEmulators:
         with ExitStack() as stack:
             hosts = [f"127.0.0.1:{stack.enter_context(reserved_port())}" for _ in range(2)]
             started = [
-                emulators.start_firestore(shared_folder.path, host=hosts[0]),
-                emulators.start_pubsub(shared_folder.path, host=hosts[1], project="demo-tests"),
+                start_firestore(shared_folder.path, host=hosts[0]),
+                start_pubsub(shared_folder.path, host=hosts[1], project="demo-tests"),
             ]
             for emulator in started:
-                emulators.wait_until_ready(emulator)
+                wait_until_listening(emulator)
         return SharedServers(
             hosts={emulator.name: emulator.host for emulator in started},
             processes=[emulator.process for emulator in started],

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from infra.local.ports import reserved_port
+from infra.local.emulators.ports import reserved_port
 from tests.e2e.system import until
 from tests.needs import need
 

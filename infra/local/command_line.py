@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,9 @@ from typing import Any, NoReturn, TypeVar
 import uvicorn
 
 T = TypeVar("T")
+
+PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""The former exists on Windows only, where the latter lets two programs share a port."""
 
 ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Windows has no SIGHUP, the others have no SIGBREAK."""
@@ -36,6 +40,14 @@ def run_until_signal(
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(_cancelled_by_signals(program))
     return None
+
+
+def bind(port: int) -> socket.socket:
+    """Returns a bound socket on 127.0.0.1; port 0 takes a free one. Raises OSError when the port is taken."""
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
+    bound.bind(("127.0.0.1", port))
+    return bound
 
 
 def print_any_character() -> None:

@@ -3,6 +3,11 @@
 Only the local host has the API's documentation; `DOCS` names the app that stands beside the functions for it.
 """
 
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = tuple(sorted(path.stem for path in (ROOT / "functions").glob("[a-z]*.py")))
+"""The names of the deployed functions: each has a file of its own in functions/."""
 DOCS = "docs"
 
 PREFIXES = {
@@ -22,6 +27,7 @@ PREFIXES = {
 
 
 def function_for(path: str) -> str:
+    """Returns the function, or DOCS, that answers a request for this path."""
     plain = path.rstrip("/") or "/"
     return PREFIXES[max((prefix for prefix in PREFIXES if _fits(prefix, plain)), key=len)]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import main
+from infra.local.routing import FUNCTIONS
 from shared import errors
 from shared.errors import ServiceError
 from shared.web.errors import STATUS_OF
@@ -182,3 +184,7 @@ def test_importing_main_loads_no_client_and_starts_nothing() -> None:
 def test_the_top_level_stays_as_it_was_prescribed() -> None:
     tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
     assert {name.split("/")[0] for name in tracked} <= TOP_LEVEL
+
+
+def test_each_function_has_one_file_and_main_exports_them_all() -> None:
+    assert sorted(main.__all__) == list(FUNCTIONS)

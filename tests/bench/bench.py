@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from infra.local.ports import reserved_port
+from infra.local.emulators.ports import reserved_port
 from tests.bench import google
 from tests.e2e.system import System
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from infra.local import emulators
-from infra.local.cloud import FUNCTIONS
-from infra.local.ports import reserved_port
+from infra.local.emulators.google import missing_software, start_firestore
+from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.processes import wait_until_listening
+from infra.local.routing import FUNCTIONS
 from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import ROOT, until
 
@@ -35,16 +36,16 @@ async def hello(request):
 
 
 def main() -> None:
-    problem = emulators.missing()
+    problem = missing_software()
     if problem is not None:
         print(f"\nnot measured on Google's emulators: {problem}")
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         host = f"127.0.0.1:{stack.enter_context(reserved_port())}"
-        firestore = emulators.start_firestore(folder, host=host)
+        firestore = start_firestore(folder, host=host)
         stack.callback(firestore.kill)
-        emulators.wait_until_ready(firestore)
+        wait_until_listening(firestore)
         system = FaultySystem(stack, folder / "data", firestore.host)
         print("\non Google's emulators")
         show_documents(system)

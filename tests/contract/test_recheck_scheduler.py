@@ -19,8 +19,8 @@ from google.api_core.exceptions import InvalidArgument, NotFound
 from google.cloud.tasks_v2 import CloudTasksAsyncClient, HttpRequest, Queue, Task
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
-from infra.local.ports import reserved_port
-from infra.local.tasks_emulator import TasksEmulator
+from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.tasks import TasksEmulator
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget

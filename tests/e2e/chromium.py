@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from infra.local.emulators import Emulator
+from infra.local.emulators.processes import ChildProcess
 from tests.needs import need
 
 HOW_TO_INSTALL = (
@@ -151,7 +151,7 @@ def open_page(source: Path, folder: Path, **parameters: str) -> Iterator[Page]:
         server.stop()
 
 
-def start(url: str, folder: Path) -> Emulator:
+def start(url: str, folder: Path) -> ChildProcess:
     log, home = folder / "chromium.log", folder / "home"
     home.mkdir()
     command = [str(chromium()), *OPTIONS, f"--user-data-dir={home / 'profile'}", url]
@@ -164,4 +164,4 @@ def start(url: str, folder: Path) -> Emulator:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Emulator("chromium", "", process, log)
+    return ChildProcess("chromium", "", process, log)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import httpx
 
-from infra.local.cloud import FUNCTIONS, Processes, start_functions, url_of
-from infra.local.emulators import Emulator, start_pubsub, wait_until_ready
+from infra.local.emulators.functions import start_functions, url_of
+from infra.local.emulators.google import start_pubsub
+from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
+from infra.local.routing import FUNCTIONS
 from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
@@ -28,15 +30,15 @@ class FaultySystem:
     def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = stack
-        self._processes = stack.enter_context(Processes(folder))
+        self._processes = stack.enter_context(ChildProcesses(folder))
         self.project = "demo-faults"
         self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
-        tasks = self._python("tasks", "infra.local.tasks_emulator", "--folder", str(folder))
+        tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
         simulator = self._python(
             "simulator", "infra.local.simulator", "--file", str(folder / "simulator.jsonl"), "--silent"
         )
         for emulator in (self.pubsub_emulator, tasks, simulator):
-            wait_until_ready(emulator)
+            wait_until_listening(emulator)
         self.simulator_url = f"http://{simulator.host}"
         self.firestore = self._proxy(firestore_emulator)
         self.pubsub = self._proxy(self.pubsub_emulator.host)
@@ -69,7 +71,7 @@ class FaultySystem:
     def restart_pubsub_empty(self) -> None:
         self.pubsub_emulator.kill()
         self.pubsub_emulator = self._start_pubsub(self.pubsub_emulator.host)
-        wait_until_ready(self.pubsub_emulator)
+        wait_until_listening(self.pubsub_emulator)
 
     def jobs_per_run(self) -> dict[str, int]:
         jobs: dict[str, int] = httpx.get(f"{self.simulator_url}/stats", trust_env=False).json()["jobs_per_run"]
@@ -97,12 +99,12 @@ class FaultySystem:
         """In a process of its own: gRPC for asyncio likes one event loop a process."""
         urls = [url_of(self.ports[name]) for name in ("process_run", "bury_run")]
         direct = replace(self.settings, **self._direct)
-        _output([sys.executable, "-m", "infra.local.google_setup", *urls], direct)
+        _output([sys.executable, "-m", "infra.local.emulators.google_setup", *urls], direct)
 
-    def _start(self, ports: dict[str, int]) -> dict[str, Emulator]:
+    def _start(self, ports: dict[str, int]) -> dict[str, ChildProcess]:
         return start_functions(self.settings, ports, self._processes)
 
-    def _python(self, name: str, module: str, *options: str) -> Emulator:
+    def _python(self, name: str, module: str, *options: str) -> ChildProcess:
         host = self._processes.reserve_host()
         return self._processes.start(name, sys.executable, "-m", module, "--host", host, *options, host=host)
 
@@ -111,7 +113,7 @@ class FaultySystem:
         self._stack.callback(proxy.close)
         return proxy
 
-    def _start_pubsub(self, host: str) -> Emulator:
+    def _start_pubsub(self, host: str) -> ChildProcess:
         folder = self._processes.folder
         return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 

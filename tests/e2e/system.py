@@ -30,7 +30,7 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
 class System:
     """The local host as a process; `stop` is Ctrl-C, `kill` is kill -9."""
 
-    module = "infra.local.host"
+    module = "infra.local.embedded.host"
 
     def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
         self.data_dir = data_dir
@@ -106,7 +106,7 @@ class System:
 class Cloud(System):
     """The same on Google's emulators, each function its own process; what it prints before it is ready is `printed`."""
 
-    module = "infra.local.cloud"
+    module = "infra.local.emulators.host"
 
     @property
     def folder(self) -> Path:

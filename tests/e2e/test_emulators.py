@@ -31,7 +31,7 @@ def test_ctrl_c_leaves_no_process_behind_java_included(data_dir: Path) -> None:
 
 def test_missing_emulators_are_said_in_one_line_with_what_to_do(data_dir: Path) -> None:
     settings = {**environment(data_dir), "PATH": "/nowhere"}
-    command = [sys.executable, "-m", "infra.local.cloud"]
+    command = [sys.executable, "-m", "infra.local.emulators.host"]
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()

@@ -13,7 +13,7 @@ from tests.e2e.system import ROOT, environment, until
 from tests.google import need_emulators
 
 ORIGIN = "https://app.example.com"
-MODULES = {"run": "infra.local.host", "emulators": "infra.local.cloud"}
+MODULES = {"run": "infra.local.embedded.host", "emulators": "infra.local.emulators.host"}
 
 
 @contextmanager

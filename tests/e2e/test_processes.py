@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.local.ports import reserved_port
+from infra.local.emulators.ports import reserved_port
 from tests.e2e.system import ROOT, System, environment, until, updates
 
 
@@ -93,7 +93,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(data_dir: Path) -> None:
         taken.listen()
         settings = {**environment(data_dir), "PORT": str(taken.getsockname()[1])}
         done = subprocess.run(
-            [sys.executable, "-m", "infra.local.host"], cwd=ROOT, env=settings, capture_output=True, text=True
+            [sys.executable, "-m", "infra.local.embedded.host"], cwd=ROOT, env=settings, capture_output=True, text=True
         )
     assert done.returncode == 1
     assert done.stderr.strip() == f"Port {settings['PORT']} is taken; choose another: PORT=8081 make run"

@@ -20,4 +20,4 @@ import filelock  # noqa: E402 - it looks for fcntl
 filelock.AsyncFileLock = (
     filelock.AsyncSoftFileLock
 )  # Windows has a lock of its own, this machine without fcntl has none
-runpy.run_module("infra.local.host", run_name="__main__")
+runpy.run_module("infra.local.embedded.host", run_name="__main__")

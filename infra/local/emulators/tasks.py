@@ -1,6 +1,6 @@
 """A Cloud Tasks emulator: Google has none. The real client, given its address, does not notice.
 
-    python -m infra.local.tasks_emulator --host 127.0.0.1:9123 --folder .data [--drop-every 3] [--duplicate-every 2]
+    python -m infra.local.emulators.tasks --host 127.0.0.1:9123 --folder .data [--drop-every 3] [--duplicate-every 2]
 
 Named tasks and their tombstones of 24 hours, schedule times, retries, dispatch deadlines, OIDC tokens signed with a key
 of its own, X-CloudTasks headers. Tasks are rows of the same table, delivered by the same engine, as the timers of the
@@ -36,7 +36,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
 from infra.local.command_line import leave, run_until_signal
-from infra.local.identity import Signer
+from infra.local.emulators.signer import Signer
 from infra.local.requests_of_google import task_headers
 from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.delivery import SqliteDeliveries, Task

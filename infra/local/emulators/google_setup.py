@@ -1,6 +1,6 @@
 """Creates topics, subscriptions, queue, security rules and fixtures on the emulators; may run many times.
 
-python -m infra.local.google_setup URL_OF_PROCESS_RUN URL_OF_BURY_RUN
+python -m infra.local.emulators.google_setup URL_OF_PROCESS_RUN URL_OF_BURY_RUN
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import sys
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from google.api_core.exceptions import AlreadyExists
@@ -29,13 +28,14 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncI
 
 from infra.local.broker import ACK_DEADLINE_SECONDS, MAX_BACKOFF_SECONDS, MAX_DELIVERIES
 from infra.local.fixtures import put_fixtures
+from infra.local.routing import ROOT
 from shared import wiring
 from shared.adapters.gcp.bounds import bounded
 from shared.adapters.gcp.clients import Clients, ClientsByLoop
 from shared.adapters.gcp.directory import FirestoreDirectory
 from shared.settings import Settings
 
-RULES = Path(__file__).parents[1] / "firestore.rules"
+RULES = ROOT / "infra" / "firestore.rules"
 DEAD_LETTER_TOPIC = "llm-runs-dead-letters"
 
 

@@ -1,9 +1,9 @@
 """The whole system in one process: the functions' own apps behind one port, the broker, the sweeper's clock, an LLM.
 
-python -m infra.local.host            serves until Ctrl-C, after one sample translation
-python -m infra.local.host --once     ends after the sample (TEXT gives your own); exit 0 only if it completed
-python -m infra.local.host --quiet    no sample
-python -m infra.local.host --public FOLDER    serves the pages of a front end besides, from the same origin
+python -m infra.local.embedded.host            serves until Ctrl-C, after one sample translation
+python -m infra.local.embedded.host --once     ends after the sample (TEXT gives your own); exit 0 only if it completed
+python -m infra.local.embedded.host --quiet    no sample
+python -m infra.local.embedded.host --public FOLDER    serves the pages of a front end besides, from the same origin
 """
 
 import argparse
@@ -22,27 +22,22 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.local import docs
-from infra.local.asgi import post
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
-from infra.local.command_line import Server, leave, print_any_character, run_until_signal
+from infra.local.command_line import Server, bind, leave, print_any_character, run_until_signal
+from infra.local.embedded.asgi import post
+from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
-from infra.local.pages import Pages
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
-from infra.local.routing import DOCS, function_for
+from infra.local.routing import DOCS, FUNCTIONS, ROOT, function_for
 from infra.local.simulator import Simulator
 from shared import log, wiring
 from shared.adapters.sqlite.delivery import Message, Task
 from shared.errors import ConfigurationError, ServiceError
 from shared.settings import REGIONS, Settings
 
-SOURCE = str(Path(__file__).parents[2] / "main.py")
-FUNCTIONS = ("submit_run", "process_run", "recheck_run", "read_runs", "sweep_runs", "bury_run")
 BACKLOG = 2048
-PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
-"""The former exists on Windows only, where the latter lets two programs share a port."""
-
 make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 with suppress(ImportError):  # uvloop is not made for Windows
     import uvloop
@@ -54,7 +49,7 @@ class LocalHost:
     """One server, two sockets: the service on one, the simulated LLM on the other."""
 
     def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
-        self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, SOURCE) for name in FUNCTIONS}
+        self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
         self._apps[DOCS] = Starlette(routes=docs.routes())
         self._simulator = simulator
         self._simulator_port = simulator_port
@@ -63,8 +58,8 @@ class LocalHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._simulator is not None and scope["server"][1] == self._simulator_port:
             await self._simulator(scope, receive, send)
-        elif self._pages is not None and (file := self._pages.find(scope)) is not None:
-            await self._pages.serve(file, scope, receive, send)
+        elif self._pages is not None and (page := await self._pages.find(scope)) is not None:
+            await page(scope, receive, send)
         else:
             await self._apps[function_for(scope["path"])](scope, receive, send)
 
@@ -79,14 +74,6 @@ class LocalHost:
 
     async def _post(self, function: str, body: bytes, **headers: str) -> int:
         return await post(self._apps[function], path="/", body=body, headers=headers)
-
-
-def bind(port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError."""
-    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, PORT_OPTION, 1)
-    bound.bind(("127.0.0.1", port))
-    return bound
 
 
 def bind_simulator(port: int) -> socket.socket:
