@@ -1,4 +1,8 @@
-"""Shows runs to their owner: status, result, list, stream. Cancel and delete stand here too, below a run's own path."""
+"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs and serves browser sessions.
+
+Cancel and delete are here because Firebase Hosting routes by path and not by method, and their paths begin with that
+of a run.
+"""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -85,7 +89,7 @@ async def list_overdue(request: Request, services: Services) -> Response:
 
 
 async def read_any(request: Request, services: Services) -> Response:
-    """Serves the function's root, where gcloud posts; the body tells what path and query tell elsewhere."""
+    """Serves the function's root. gcloud can post there only, so the body replaces the path and the query."""
     caller = await auth.caller(request, services)
     query = parse_root_query(await parse.json_object(request, max_input_bytes=0, if_empty=b"{}"))
     match query.target:

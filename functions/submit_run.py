@@ -1,4 +1,7 @@
-"""Accepts runs. The list of runs is served here too, since Firebase Hosting routes by path and not by method."""
+"""Accepts runs. Also serves the list of runs, because Firebase Hosting routes by path and not by method.
+
+https://firebase.google.com/docs/hosting/functions
+"""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -29,7 +32,7 @@ async def submit_trainer_analysis(request: Request, services: Services) -> Respo
 
 
 async def submit_any(request: Request, services: Services) -> Response:
-    """Serves the function's root, where gcloud posts; the body's fields tell the form."""
+    """Serves the function's root. gcloud can post there only, so the form follows from the body's fields."""
     return await _submit(request, services, None, streamable=False)
 
 

@@ -1,4 +1,4 @@
-"""Handles the call of Cloud Scheduler, once a minute: repairs what lost messages and tasks left behind."""
+"""Handles the call of Cloud Scheduler, once a minute: continues runs whose messages or tasks were lost."""
 
 import functions_framework.aio
 from starlette.requests import Request

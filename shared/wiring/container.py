@@ -1,4 +1,4 @@
-"""Makes each part once, on first use, from one set of settings, and closes what was made."""
+"""Makes each adapter and use case once, on first use, from one set of settings, and closes what it has made."""
 
 from contextlib import ExitStack
 from functools import cached_property
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Container:
-    """The parts of one process. Nothing connects before its first call."""
+    """The adapters and use cases of one process. They connect at their first call, not when they are made."""
 
     def __init__(self, settings: Settings, *, endpoints: Endpoints | None = None) -> None:
         self.settings = settings
@@ -107,7 +107,7 @@ class Container:
         return RedisResultCache(self.settings.redis_url)
 
     def _provider(self, directory: Directory) -> LlmProvider:
-        """Makes two thread pools, so that long synchronous calls do not hold up the short ones."""
+        """Makes one thread pool per protocol, so that long synchronous calls do not delay the short calls of jobs."""
         from shared.adapters.llm.chat import ChatProtocol
         from shared.adapters.llm.http import LlmHttp
         from shared.adapters.llm.jobs import JobsProtocol
