@@ -220,7 +220,7 @@ async def test_other_methods_at_a_root_are_told_the_right_one(functions: Functio
             assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-def test_the_front_doors_lead_to_both_roots() -> None:
+def test_the_local_hosts_route_to_both_roots() -> None:
     paths = ["/submit_run", "/submit_run/", "/read_runs", "/read_runs/", "/"]
     assert [function_for(path) for path in paths] == ["submit_run", "submit_run", "read_runs", "read_runs", "read_runs"]
 
