@@ -126,9 +126,9 @@ def test_a_file_imports_only_the_rooms_that_its_own_room_may_import(path: Path) 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
 def test_a_package_of_others_is_imported_only_in_its_rooms(path: Path) -> None:
-    here = relative(path).removesuffix(".py").replace("/", ".")
+    here, names = relative(path).removesuffix(".py").replace("/", "."), list(imports(path))
     for packages, rooms in ONLY_IN.items():
-        for name in imports(path):
+        for name in names:
             if any(within(name, package) for package in packages):
                 assert any(within(here, package_of(room)) for room in rooms), f"{here} imports {name}"
 
