@@ -16,18 +16,22 @@ from shared.web.submissions import Form
 
 
 async def submit_admin_run(request: Request, services: Services) -> Response:
+    """Accepts a translation; answers with a stream of its events unless the client asks for JSON."""
     return await _submit(request, services, submissions.ADMIN_RUN, stream_by_default=True)
 
 
 async def submit_user_run(request: Request, services: Services) -> Response:
+    """Accepts a run of an end client; answers with JSON unless the client asks for a stream."""
     return await _submit(request, services, submissions.USER_RUN)
 
 
 async def submit_job(request: Request, services: Services) -> Response:
+    """Accepts an LLM job; always answers with JSON."""
     return await _submit(request, services, submissions.JOB, streamable=False)
 
 
 async def submit_trainer_analysis(request: Request, services: Services) -> Response:
+    """Accepts a job of the type trainer_question_analysis; always answers with JSON."""
     return await _submit(request, services, submissions.TRAINER_ANALYSIS, streamable=False)
 
 
@@ -74,4 +78,5 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def submit_run(request: Request) -> Response:
+    """Serves all routes of ROUTES."""
     return await ROUTES.answer(request, wiring.services)

@@ -15,4 +15,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def sweep_runs(request: Request) -> Response:
+    """Handles one call of the scheduler."""
     return await answer_event(request, wiring.services, _handle, source="sweep_runs")

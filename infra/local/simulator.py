@@ -97,6 +97,8 @@ class Jobs:
 
 
 class Simulator:
+    """The simulated LLM. Both protocols read the markers of a text."""
+
     def __init__(self, *, seconds: float = 2.0, path: Path | None = None, reports_progress: bool = True) -> None:
         """`seconds` is the duration of a job unless its text has a marker; `path` is the file that keeps the jobs."""
         self.jobs = Jobs(path)

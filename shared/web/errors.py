@@ -15,6 +15,8 @@ RETRY_AFTER_SECONDS = 2
 
 
 class NoSuchRoute(CallerError):
+    """No route has the path of the request."""
+
     code = ErrorCode.NOT_FOUND
     default_message = "There is nothing at this address."
 
@@ -32,6 +34,8 @@ class MethodNotAllowed(CallerError):
 
 
 class NotJson(CallerError):
+    """The Content-Type of a body is not JSON."""
+
     code = ErrorCode.NOT_JSON
     default_message = "Send the body as JSON, with Content-Type: application/json."
 

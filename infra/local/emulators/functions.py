@@ -53,4 +53,5 @@ def _request(url: str, method: str) -> None:
 
 
 def url_of(port: int) -> str:
+    """Returns the URL of a port of this machine."""
     return f"http://127.0.0.1:{port}"

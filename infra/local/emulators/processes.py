@@ -34,9 +34,11 @@ class ChildProcess:
     is_ended: bool = False
 
     def kill(self) -> None:
+        """Ends the program and its own children."""
         kill_all([self])
 
     def is_listening(self) -> bool:
+        """Returns True when the program accepts connections."""
         host, _, port = self.host.partition(":")
         try:
             socket.create_connection((host, int(port or 0)), timeout=1).close()
