@@ -28,6 +28,7 @@ async (token) => {
 @pytest.fixture
 def page_host(data_dir: Path) -> Iterator[System]:
     system = System(data_dir, "--public", str(PAGES), LLM_SIM_SECONDS="1")
+    system.put("models", "model-uuid", MODEL)
     yield system
     assert system.stop() == 0
 
@@ -42,7 +43,6 @@ async def run_pattern(page: Page, pattern: str) -> tuple[str, list[Any]]:
 
 
 async def test_both_patterns_run_as_they_are_documented(page_host: System, context: BrowserContext) -> None:
-    page_host.put("models", "model-uuid", MODEL)
     page = await context.new_page()
     await page.goto(page_host.url)
     assert await page.evaluate(SIGN_IN, page_host.token()) is True
