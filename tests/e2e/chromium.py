@@ -14,6 +14,7 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 HOW_TO_INSTALL = "The browser tests need Chromium; on Debian: apt-get install chromium"
 OPTIONS = (
     "--no-sandbox",  # Chromium has no sandbox for root
+    "--disable-gpu",  # drawing by the GPU process without a GPU costs more
     "--disable-quic",
     "--no-proxy-server",  # all servers are on this machine
 )
