@@ -53,16 +53,16 @@ async def _submit(
     form = form or submissions.form_of(body)
     auth.require_group(caller, form.group)
     key = parse.idempotency_key(request, caller, body)
-    submission = form.parse(body, services.max_input_bytes)
+    submission = await parse.off_loop(request, form.parse, body, services.max_input_bytes)
     run, replayed = await services.submit(caller, submission, key=key)
     headers = render.replay_headers(replayed)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
+        headers = {**headers, **render.content_location(run)}
         return sse.stream(services, run, auth.reauthenticate(request, services), headers=headers)
     wait = parse.wait(request)
     if wait is None:
         return render.submitted(run, headers=headers)
-    run = await services.watch.until_terminal(run, within=wait)
-    return render.submitted(run, await services.read.input_of(run), headers={**headers, **render.wait_headers(wait)})
+    return await submissions.wait_and_answer(services, run, wait, headers)
 
 
 ROUTES = Routes(

@@ -15,12 +15,16 @@ from shared.domain.channel import Channel
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import Kind, Run, Status
+from shared.domain.run import Run
+from shared.domain.status import Kind, Lane, Status
 
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Aware UTC."""
+        """Returns aware UTC."""
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Returns after that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +121,9 @@ class RunStore(Protocol):
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
     ) -> Sequence[Run]:
-        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`;
-        with their results.
+        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`.
+
+        Results that are kept in parts are left out (`Run.lacks_result`).
         """
 
 
@@ -143,8 +148,8 @@ class RunWatcher(Protocol):
 
 
 class RunQueue(Protocol):
-    async def publish(self, run_id: str) -> None:
-        """Once it returns, process_run is told of the run at least once."""
+    async def publish(self, run_id: str, *, lane: Lane = Lane.SHORT) -> None:
+        """Has process_run called with the run at least once, over the queue of that lane. Raises QueueUnavailable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +165,8 @@ class Recheck:
 
 
 class RecheckScheduler(Protocol):
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        """Calls recheck_run at that time or later, at least once.
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
+        """Has recheck_run called at that time or later, at least once, over the queue of that lane.
 
         A task of the same (run_id, attempt, sequence) made in the last 24 hours makes this a success without effect.
         """

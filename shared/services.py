@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from shared.ports import DeadLetters, Directory, TokenVerifier
 from shared.usecases.advance import AdvanceRun
-from shared.usecases.bury import BuryRun
+from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.read import ReadRuns
@@ -38,4 +38,4 @@ class Services:
     watch_channel: WatchChannel
     recover: RecoverRuns
     sweep: SweepRuns
-    bury: BuryRun
+    bury: BuryMessage

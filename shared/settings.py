@@ -52,6 +52,10 @@ class Settings:
     chat_seconds: float = 300.0
     """Maximum duration of a synchronous LLM call."""
     llm_threads: int = 32
+    max_attempts: int = 3
+    """How many attempts of a run may be billed; a model's record may say otherwise."""
+    long_runs_topic: str = "llm-runs-long"
+    long_tasks_queue: str = "rechecks-long"
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
     """{job type, kind or "default": time from acceptance until an unfinished run fails}"""
     limits: Limits = Limits()
@@ -86,6 +90,7 @@ class Settings:
             "PENDING_GRACE_SECONDS": str(self.pending_grace.total_seconds()),
             "SUBMITS_PER_MINUTE": str(self.limits.submits_a_minute or 0),
             "MAX_OPEN_RUNS": str(self.limits.open_runs or 0),
+            "MAX_ATTEMPTS": str(self.max_attempts),
             "SWEEP_SECONDS": str(self.sweep_interval.total_seconds()),
         }
         return {name: value for name, value in variables.items() if value is not None}
@@ -110,8 +115,9 @@ def from_environment() -> Settings:
         chat_base_url=reader.url("OPENAI_BASE_URL"),
         chat_model=reader.text("OPENAI_MODEL"),
         chat_has_key=reader.text("OPENAI_API_KEY") is not None,
-        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=540),
+        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=500),
         llm_threads=reader.number("LLM_THREADS", 32, minimum=1, maximum=1000),
+        max_attempts=reader.number("MAX_ATTEMPTS", 3, minimum=1, maximum=10),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
         limits=Limits(
             submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, minimum=0, maximum=10_000) or None,
@@ -142,6 +148,8 @@ def _google(reader: SettingsReader) -> dict[str, Any]:
         "runs_topic": reader.text("RUNS_TOPIC") or "llm-runs",
         "tasks_location": reader.text("TASKS_LOCATION") or "us-central1",
         "tasks_queue": reader.text("TASKS_QUEUE") or "rechecks",
+        "long_runs_topic": reader.text("LONG_RUNS_TOPIC") or "llm-runs-long",
+        "long_tasks_queue": reader.text("LONG_TASKS_QUEUE") or "rechecks-long",
         "recheck_url": reader.url("RECHECK_URL"),
         "internal_audience": reader.text("INTERNAL_AUDIENCE"),
         "invoker_service_account": reader.text("INVOKER_SERVICE_ACCOUNT"),
@@ -178,7 +186,13 @@ def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[s
     for name, value in (("GOOGLE_CLOUD_PROJECT", settings.project), ("RECHECK_URL", settings.recheck_url)):
         if value is None:
             reader.problems.append(f"{name} is needed with BACKEND=gcp")
-    for name, value in (("RUNS_TOPIC", settings.runs_topic), ("TASKS_QUEUE", settings.tasks_queue)):
+    names = {
+        "RUNS_TOPIC": settings.runs_topic,
+        "LONG_RUNS_TOPIC": settings.long_runs_topic,
+        "TASKS_QUEUE": settings.tasks_queue,
+        "LONG_TASKS_QUEUE": settings.long_tasks_queue,
+    }
+    for name, value in names.items():
         if not re.fullmatch(r"[A-Za-z][\w.~+%-]{2,254}", value):
             reader.problems.append(f"{name} must be a name of letters, digits and hyphens")
     if not any(emulators):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shared.domain.run import Kind
+from shared.domain.status import Kind
 from shared.domain.submission import JOB_TYPES
 from shared.errors import ConfigurationError
 

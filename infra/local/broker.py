@@ -6,7 +6,8 @@ the lock when the process ends, however it ends. The next process then delivers 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from filelock import AsyncFileLock
 
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
-from shared.adapters.sqlite.run_queue import TOPIC
+from shared.adapters.sqlite.recheck_scheduler import QUEUES
+from shared.adapters.sqlite.run_queue import TOPICS
 from shared.errors import StoreUnavailable
 
 ACK_DEADLINE_SECONDS = 600.0
@@ -24,13 +26,12 @@ MAX_CONCURRENT = 256
 """Deliveries at once, for each topic and for tasks."""
 MAX_STARTED_PER_ROUND = 16
 ROUND_PAUSE_SECONDS = 0.01
-MAX_DELIVERIES = 8
+MAX_DELIVERIES = 20
 """After this many failed deliveries a message becomes a dead letter."""
 MAX_TASK_DELIVERIES = 100
 """After this many failed deliveries a task is dropped."""
-MAX_BACKOFF_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 30.0
 POLL_INTERVAL_SECONDS = 0.2
-TASKS = "tasks"
 
 DeliverMessage = Callable[[str, Message], Awaitable[int]]
 """A function of (topic, message) that returns the HTTP status of the answer."""
@@ -58,21 +59,27 @@ class Broker:
         *,
         deliver_task: DeliverTask,
         deliver_message: DeliverMessage | None = None,
+        queues: Callable[[], Collection[str]] = QUEUES.values,
         faults: Faults = NO_FAULTS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Without `deliver_message`, only tasks are delivered. `now` returns epoch seconds."""
+        """Without `deliver_message`, only tasks are delivered.
+
+        `queues` returns the names of the task queues that are served now; `now` returns epoch seconds.
+        """
         self._deliveries = deliveries
         self._send_task = deliver_task
         self._send_message = deliver_message
-        self._topics: Sequence[str] = (TOPIC, DEAD_LETTERS) if deliver_message else ()
+        self._topics: Sequence[str] = (*TOPICS.values(), DEAD_LETTERS) if deliver_message else ()
+        self._queues = queues
         self._faults = faults
         self._now = now
         self._woken = asyncio.Event()
         self._task_count = 0
         self._acknowledged: list[Message | Task] = []
         """Delivered rows whose acknowledgement is not stored yet."""
-        self._in_flight: dict[str, set[asyncio.Task[None]]] = {kind: set() for kind in (*self._topics, TASKS)}
+        self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        """By topic and by queue."""
 
     def wake(self) -> None:
         """Makes `serve` look for due rows now."""
@@ -106,12 +113,14 @@ class Broker:
             for message in messages:
                 self._start(topic, self._deliver_message(topic, message))
             started += len(messages)
-        tasks = await self._deliveries.lease_tasks(
-            now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(TASKS)
-        )
-        for task in tasks:
-            self._start(TASKS, self._deliver_task(task))
-        return started + len(tasks)
+        for queue in list(self._queues()):
+            tasks = await self._deliveries.lease_tasks(
+                queue, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(queue)
+            )
+            for task in tasks:
+                self._start(queue, self._deliver_task(task))
+            started += len(tasks)
+        return started
 
     async def wait_for_deliveries(self) -> None:
         """Waits until no delivery is in flight, and stores the acknowledgements."""
@@ -133,7 +142,7 @@ class Broker:
         """Waits until `wake` is called or a row is due, at most POLL_INTERVAL_SECONDS: other processes add rows too."""
         due = None
         with suppress(StoreUnavailable):
-            due = await self._deliveries.next_due(self._topics)
+            due = await self._deliveries.next_due(self._topics, self._queues())
         pause = POLL_INTERVAL_SECONDS if due is None else min(max(due - self._now(), 0.001), POLL_INTERVAL_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), pause)
@@ -157,7 +166,7 @@ class Broker:
         status = await self._send_message(topic, message)
         if 200 <= status < 300:
             self._acknowledged.append(message)
-        elif topic == TOPIC and message.deliveries >= MAX_DELIVERIES:
+        elif topic != DEAD_LETTERS and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
             attributes = _dead_letter_attributes(message)
             await self._deliveries.move_to_dead_letters(message, now=self._now(), attributes=attributes)

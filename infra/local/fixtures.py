@@ -12,6 +12,8 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
         "name": "Acme",
         "deployment": "europe",
         "phrase_client_id": "pc-acme",
+        "phrase_client_ids": ["pc-acme", "pc-acme-legal"],
+        "reference_files": ["file-1", "file-2"],
         "style_guide": "acme-default",
         "source_lang": "en",
         "target_lang": "de",

@@ -5,9 +5,9 @@ from base64 import b64encode
 from datetime import UTC, datetime
 
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
-from shared.adapters.sqlite.run_queue import TOPIC
+from shared.adapters.sqlite.run_queue import TOPICS
 
-FUNCTION_OF = {TOPIC: "process_run", DEAD_LETTERS: "bury_run"}
+FUNCTION_OF = {**dict.fromkeys(TOPICS.values(), "process_run"), DEAD_LETTERS: "bury_run"}
 """{topic: the function that its push subscription calls}"""
 
 

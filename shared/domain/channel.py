@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.domain.directory import Profile
-from shared.domain.run import Event, Run
+from shared.domain.event import Event
+from shared.domain.run import Run
 from shared.errors import ChannelNotFound
 
 OVERLAP = timedelta(seconds=30)

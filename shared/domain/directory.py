@@ -1,6 +1,6 @@
 """The records of the directory: profiles of users, organizations and models. Only operators change them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -39,6 +39,10 @@ class Organization:
     deployment: str
     parent_id: str | None = None
     phrase_client_id: str | None = None
+    phrase_client_ids: Sequence[str] = ()
+    """The phrase clients that a submission may name, beside `phrase_client_id`."""
+    reference_files: Sequence[str] = ()
+    """The ids of the reference files that a submission may name."""
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
@@ -63,6 +67,8 @@ class Model:
     secret: str | None = None
     prices: Mapping[str, float] | None = None
     enabled: bool = True
+    max_attempts: int | None = None
+    """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

@@ -8,9 +8,11 @@ from typing import Any
 from zlib import crc32
 
 from shared.domain.directory import LlmApi, Model, Organization, Profile
+from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
-from shared.domain.run import SHARDS, Event, EventType, Kind, ModelRef, Run, Status
+from shared.domain.run import SHARDS, ModelRef, Run
+from shared.domain.status import Kind, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -52,6 +54,8 @@ class RunPolicy:
     """How long a run can be read after its deadline."""
     pending_grace: timedelta
     """How long a new run may wait for its message before the sweeper publishes it again."""
+    max_attempts: int = 3
+    """How many attempts may be billed, unless the model's record says otherwise."""
 
     def deadline(self, submission: Submission) -> timedelta:
         """Returns the deadline of the submission itself, else that of its job type or kind, else the default."""
@@ -198,6 +202,7 @@ def new_run(
         question_id=submission.question_id,
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
+        max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
         source_lang=submission.source_lang or _default_language("source_lang", prior, organization, model),
         target_lang=submission.target_lang or _default_language("target_lang", prior, organization, model),
         style_guide=submission.style_guide or (None if model else organization.style_guide),

@@ -7,9 +7,10 @@ from itertools import product
 from typing import Any
 
 from shared.domain.directory import Profile
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.error_codes import ErrorCode
-from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound
+from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound, StoreUnavailable
 from shared.ports import Clock, ListCursor, RunFilter, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
@@ -56,6 +57,15 @@ class ReadRuns:
     async def input_of(self, run: Run) -> Mapping[str, Any]:
         """Returns the run's input, also when it is kept in parts."""
         return await self.store.load_input(run)
+
+    async def with_result(self, run: Run) -> Run:
+        """Returns the run with a large result that was left out; as it is when that cannot be read or was deleted."""
+        if not run.lacks_result:
+            return run
+        try:
+            return await self.store.get(run.id)
+        except (RunNotFound, StoreUnavailable):
+            return run
 
     async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: ListCursor | None) -> Page:
         """Returns one page, newest runs first, and the total of all pages."""

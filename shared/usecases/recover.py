@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from shared import log
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.errors import StaleRun
 from shared.ports import Clock, RunQueue, RunStore
 
@@ -34,6 +35,6 @@ class RecoverRuns:
             await self.store.save(run.postponed(self.clock.now()))
         except StaleRun:
             return False
-        await self.queue.publish(run.id)
+        await self.queue.publish(run.id, lane=run.lane)
         log.info("lease of a dead worker ended", run_id=run.id)
         return True

@@ -19,7 +19,8 @@ from datetime import datetime, timedelta
 from shared import log
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
 from shared.usecases.advance import recheck_of

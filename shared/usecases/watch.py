@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
-from shared.domain.run import Event, EventType, Run
+from shared.domain.event import Event, EventType
+from shared.domain.run import Run
 from shared.ports import Clock, RunWatcher
 
 HEARTBEAT_SECONDS = 15.0

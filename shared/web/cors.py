@@ -20,7 +20,7 @@ REQUEST_HEADERS = (
 )  # fmt: skip
 RESPONSE_HEADERS = (
     "X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Status",
-    "Preference-Applied",
+    "Preference-Applied", "Location", "Content-Location",
 )  # fmt: skip
 
 

@@ -103,7 +103,7 @@ async def read_recheck(request: Request) -> Recheck:
 async def answer_event(
     request: Request, services: Callable[[], Services], handle: EventHandler, *, source: str
 ) -> Response:
-    """Answers 204 when the event is handled or can never be handled, and 5xx when Google must deliver it again.
+    """Answers 204 when the event is handled or can never be handled, and 500 when Google must deliver it again.
 
     An event that can never be handled is kept with the dead letters; `source` is the function's name there. A caller
     that is not the invoker gets 401.
@@ -116,10 +116,10 @@ async def answer_event(
             return await _handled(request, services(), handle, source)
         except ServiceError as error:
             log.warning("event not handled; it is delivered again", code=error.code)
-            return _failure(error.code, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _failure(error.code)
         except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
             log.failure("event failed", error)
-            return _failure(ErrorCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _failure(ErrorCode.INTERNAL)
 
 
 async def _handled(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
@@ -133,8 +133,24 @@ async def _handled(request: Request, services: Services, handle: EventHandler, s
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _failure(code: str, status: int) -> Response:
-    return JSONResponse({"success": False, "code": code}, status_code=status)
+async def advance(services: Services, run_id: str, *, checks: int = 0) -> None:
+    """Advances the run. An unexpected error is counted on the run, which fails when it is the cause again and again."""
+    with log.bound(run_id=run_id):
+        try:
+            await services.advance(run_id, checks=checks)
+        except ServiceError:
+            raise
+        except Exception:
+            await services.advance.count_worker_error(run_id)
+            raise
+
+
+def _failure(code: str) -> Response:
+    """Answers 500, since Cloud Tasks slows the whole queue after 429 and 503.
+
+    https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler
+    """
+    return JSONResponse({"success": False, "code": code}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _refuse_other_callers(request: Request, services: Services) -> Response | None:

@@ -8,7 +8,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from shared.domain import views
-from shared.domain.run import Kind, Run
+from shared.domain.run import Run
+from shared.domain.status import Kind
 from shared.usecases.read import Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
@@ -27,7 +28,13 @@ def submitted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Ma
         body["message"] = SUBMITTED
     else:
         body.update(run_uuid=run.id, created_at=views.timestamp(run.created_at))
-    return JSONResponse({**body, "urls": views.urls(run)}, headers=headers)
+    urls = views.urls(run)
+    return JSONResponse({**body, "urls": urls}, headers={"Location": urls["self"], **headers})
+
+
+def content_location(run: Run) -> dict[str, str]:
+    """Returns the header that names the run whose updates a response streams."""
+    return {"Content-Location": views.urls(run)["self"]}
 
 
 def one(run: Run, shown: Mapping[str, Any], *, headers: Mapping[str, str] = NO_HEADERS, **more: Any) -> Response:

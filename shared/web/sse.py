@@ -55,14 +55,17 @@ def stream(
 
 
 async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str]:
-    content = await services.read.input_of(run)
+    """Sends the whole run with the first and the run's last event only: a result of megabytes is not sent with each."""
     yield RECONNECT
+    is_first = True
     async for update in services.watch(run.id, after=after):
         if update is None:
             yield HEARTBEAT
             continue
         event, current = update
+        content = await services.read.input_of(current) if is_first or views.ends_run(event) else None
         yield message(event.type, views.event_object(event, current, content), event_id=str(event.sequence))
+        is_first = False
 
 
 def stream_channel(
@@ -85,16 +88,21 @@ def stream_channel(
 
 
 async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[str]:
+    """Sends the whole run with the first event of the connection and with each run's last event."""
     yield RECONNECT
+    is_first = True
     async for update in services.watch_channel(channel, after=after):
         if update is None:
             yield HEARTBEAT
             continue
         event, run, cursor = update
-        content = await services.read.input_of(run)
-        yield message(
-            event.type, views.event_object(event, run, content), event_id=encode_channel_cursor(cursor, channel)
-        )
+        content = None
+        if is_first or views.ends_run(event):
+            run = await services.read.with_result(run)
+            content = await services.read.input_of(run)
+        event_id = encode_channel_cursor(cursor, channel)
+        yield message(event.type, views.event_object(event, run, content), event_id=event_id)
+        is_first = False
 
 
 def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:

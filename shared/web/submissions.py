@@ -2,11 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from starlette.responses import Response
+
+from shared import log
 from shared.domain import submission
+from shared.domain.run import Run
 from shared.domain.submission import Submission
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, TransientError
+from shared.services import Services
+from shared.web import render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +53,14 @@ def form_of(body: Mapping[str, Any]) -> Form:
             "or system_message and full_input"
         )
     return forms[0]
+
+
+async def wait_and_answer(services: Services, run: Run, wait: timedelta, headers: Mapping[str, str]) -> Response:
+    """Answers with the run as it is after the wait, or with its id alone when it cannot be read: it was accepted."""
+    try:
+        run = await services.watch.until_terminal(run, within=wait)
+        content = await services.read.input_of(run)
+    except TransientError as error:
+        log.warning("accepted run not read back", run_id=run.id, code=error.code)
+        return render.submitted(run, headers=headers)
+    return render.submitted(run, content, headers={**headers, **render.wait_headers(wait)})

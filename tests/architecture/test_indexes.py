@@ -14,7 +14,7 @@ from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
-from shared.domain.run import USER_RUN_KINDS, Kind, Status
+from shared.domain.status import USER_RUN_KINDS, Kind, Status
 from shared.ports import ListCursor, RunFilter
 from tests.contract.runs import NOW, a_run
 

@@ -14,11 +14,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from functions import read_runs, submit_run
 from shared import errors
 from shared.domain import fields, submission, views
+from shared.domain.event import EventType
 from shared.domain.language_tag import normalise_language_tag
-from shared.domain.run import EventType, Kind, Status
+from shared.domain.status import Kind, Status
 from shared.error_codes import ErrorCode
 from shared.errors import ServiceError
-from shared.usecases.bury import UNDELIVERABLE
 from shared.usecases.read import MAX_OVERDUE
 from shared.usecases.watch import INTERNAL_EVENT
 from shared.web import cors, list_query, parse, sessions
@@ -217,7 +217,8 @@ def test_the_codes_of_failures_are_those_of_the_llm_of_time_and_of_the_store() -
     llm = {"LlmRefused", "LlmUnavailable"}
     codes = {code for name, code in codes_given_where_raised() if name in llm}
     codes |= {kind.code for kind in kinds() if kind.__name__ in llm | {"DeadlineExceeded", "ResultTooLarge"}} | {
-        UNDELIVERABLE.code
+        ErrorCode.UNDELIVERABLE,
+        ErrorCode.INTERNAL,
     }
     assert schema("FailureCode")["enum"] == sorted(codes)
 

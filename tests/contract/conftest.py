@@ -11,9 +11,11 @@ from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.recheck_scheduler import TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.status import Lane
 from tests.google import endpoints
 
-UNUSED_TARGET = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audience="", service_account=None)
+QUEUES = dict.fromkeys(Lane, "projects/p/locations/l/queues/unused")
+UNUSED_TARGET = TaskTarget(queues=QUEUES, url="", audience="", service_account=None)
 
 
 @pytest.fixture(params=["sqlite-memory", "sqlite-file", pytest.param("google", marks=pytest.mark.emulators)])
@@ -21,7 +23,7 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """A back end for tests of stores and watchers. Tests of queues and schedulers have fixtures of their own."""
     if request.param == "google":
         clients = ClientsByLoop(endpoints(request.getfixturevalue("google_emulators")))
-        yield GoogleBackend(clients, topic="projects/p/topics/unused", target=UNUSED_TARGET)
+        yield GoogleBackend(clients, topics=dict.fromkeys(Lane, "projects/p/topics/unused"), target=UNUSED_TARGET)
         await clients().close()
         return
     sqlite = SqliteBackend(

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from shared.domain.run import Event, Kind, Run, Status
+from shared.domain.event import Event
+from shared.domain.run import Run
+from shared.domain.status import Kind, Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

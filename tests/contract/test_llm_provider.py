@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.llm.breaker import MAX_FAILURES
 from shared.adapters.llm.chat import ChatProtocol
-from shared.adapters.llm.http import LlmHttp
+from shared.adapters.llm.http import LlmHttp, LlmHttpPools
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import Kind, ModelRef, Run
+from shared.domain.run import ModelRef, Run
+from shared.domain.status import Kind
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.llm_server import (
     Reply,
@@ -67,12 +69,12 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def provider(server: ScriptedServer) -> Iterator[DirectoryLlmProvider]:
-    http = LlmHttp(threads=4, name="test")
-    chat = ChatProtocol(http, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
+    pools = LlmHttpPools(threads=4, name="test")
+    chat = ChatProtocol(pools, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
     yield DirectoryLlmProvider(
-        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(http), chat=chat
+        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(pools), chat=chat
     )
-    http.close()
+    pools.close()
 
 
 def user_run(**changes: Any) -> Run:
@@ -380,6 +382,64 @@ async def test_the_time_limit_of_a_call_includes_the_wait_for_a_thread(server: S
         assert trouble.value.code == "llm_timeout"
     assert len(server.requests) == 1
     http.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "may_be_billed"),
+    [
+        (responds(429, b"{}"), False),
+        (responds(500, b"{}"), False),
+        (responds(502, b"{}"), False),
+        (responds(503, b"{}"), False),
+        (responds(408, b"{}"), True),
+        (responds(504, b"{}"), True),
+        (responds(200, b"no JSON"), True),
+        (closes, True),
+        (closes_during_answer, True),
+        (waits(2.0), True),
+    ],
+)
+async def test_only_a_call_that_the_llm_may_have_worked_on_counts_as_billed(
+    server: ScriptedServer, provider: Any, reply: Any, may_be_billed: bool
+) -> None:
+    server.replies = [reply]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert trouble.value.may_be_billed is may_be_billed
+
+
+async def test_a_call_that_reaches_no_server_is_not_billed() -> None:
+    http = LlmHttp(threads=1, name="test")
+    with pytest.raises(LlmUnavailable) as trouble:
+        await http.call("POST", "http://127.0.0.1:1/v1", seconds=5, body={})
+    assert trouble.value.code == "llm_connection_lost" and not trouble.value.may_be_billed
+    http.close()
+
+
+async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(server: ScriptedServer) -> None:
+    http = LlmHttp(threads=1, name="test")
+    server.replies = [responds(503, b"{}") for _ in range(20)]
+    for _ in range(20):
+        with pytest.raises(LlmUnavailable):
+            await http.call("POST", server.url, seconds=5, body={})
+    assert len(server.requests) == MAX_FAILURES
+    async with http.slot() as has_room:
+        assert not has_room
+    http.close()
+
+
+async def test_a_server_that_hangs_holds_up_no_calls_to_others(server: ScriptedServer) -> None:
+    pools = LlmHttpPools(threads=1, name="test")
+    server.replies = [waits(1.0)]
+    with scripted_server() as healthy:
+        healthy.replies = [ok(status="running")]
+        hanging = asyncio.create_task(pools.of(server.url).call("GET", server.url, seconds=0.8))
+        await asyncio.sleep(0.05)
+        answer = await pools.of(healthy.url).call("GET", healthy.url, seconds=0.5)
+        assert answer.body == {"status": "running"} and not hanging.done()
+        with pytest.raises(LlmUnavailable):
+            await hanging
+    pools.close()
 
 
 async def test_a_chunked_answer_is_read_completely(server: ScriptedServer, provider: Any) -> None:

@@ -15,21 +15,25 @@ from typing import Any
 import grpc
 import jwt
 import pytest
-from google.api_core.exceptions import InvalidArgument, NotFound
+from google.api_core.exceptions import AlreadyExists, InvalidArgument, NotFound
 from google.cloud.tasks_v2 import CloudTasksAsyncClient, HttpRequest, Queue, Task
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
 from infra.local.emulators.ports import reserved_port
 from infra.local.emulators.tasks import TasksEmulator
 from shared.adapters.clock import SystemClock
+from shared.adapters.gcp.bounds import bounded
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Task as SqliteTask
+from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck, RecheckScheduler
 
-QUEUE = "projects/p/locations/l/queues/rechecks"
+LOCATION = "projects/p/locations/l"
+QUEUES = {Lane.SHORT: f"{LOCATION}/queues/rechecks", Lane.LONG: f"{LOCATION}/queues/rechecks-long"}
+QUEUE = QUEUES[Lane.SHORT]
 ACCOUNT = "invoker@p.iam.gserviceaccount.com"
 
 
@@ -78,10 +82,18 @@ async def emulator(folder: Path, *, faults: Faults = NO_FAULTS) -> AsyncIterator
         serving = asyncio.create_task(TasksEmulator(folder, faults=faults).serve(host))
         async with grpc.aio.insecure_channel(host) as channel:
             await channel.channel_ready()
+        await create_queues(host)
         yield host
         serving.cancel()
         with suppress(asyncio.CancelledError):
             await serving
+
+
+async def create_queues(host: str) -> None:
+    async with clients_of(host) as clients:
+        for name in QUEUES.values():
+            with suppress(AlreadyExists):
+                await clients().tasks.create_queue(parent=LOCATION, queue=Queue(name=name), **bounded())
 
 
 @asynccontextmanager
@@ -93,7 +105,7 @@ async def clients_of(host: str) -> AsyncIterator[ClientsByLoop]:
 
 @asynccontextmanager
 async def cloud_scheduler(host: str, url: str) -> AsyncIterator[CloudTasksRecheckScheduler]:
-    target = TaskTarget(queue=QUEUE, url=url, audience="https://recheck.example", service_account=ACCOUNT)
+    target = TaskTarget(queues=QUEUES, url=url, audience="https://recheck.example", service_account=ACCOUNT)
     async with clients_of(host) as clients:
         yield CloudTasksRecheckScheduler(clients, target)
 
@@ -201,25 +213,27 @@ async def test_the_emulator_keeps_its_tasks_across_a_restart(tmp_path: Path, rec
 async def test_the_emulator_answers_for_queues_and_tasks_as_google_does(tmp_path: Path) -> None:
     async with emulator(tmp_path) as host, clients_of(host) as clients:
         client: CloudTasksAsyncClient = clients().tasks
-        parent = "projects/p/locations/l"
+        queue = f"{LOCATION}/queues/another"
         with pytest.raises(NotFound):
-            await client.get_queue(name=QUEUE)
-        await client.create_queue(parent=parent, queue=Queue(name=QUEUE))
-        assert (await client.get_queue(name=QUEUE)).name == QUEUE
+            await client.get_queue(name=queue)
+        with pytest.raises(NotFound):
+            await client.create_task(parent=queue, task=Task(http_request=HttpRequest(url="http://127.0.0.1:1/")))
+        await client.create_queue(parent=LOCATION, queue=Queue(name=queue))
+        assert (await client.get_queue(name=queue)).name == queue
         request = HttpRequest(url="http://127.0.0.1:1/")
-        later = Task(name=f"{QUEUE}/tasks/t", http_request=request, schedule_time=in_seconds(3600))
-        await client.create_task(parent=QUEUE, task=later)
+        later = Task(name=f"{queue}/tasks/t", http_request=request, schedule_time=in_seconds(3600))
+        await client.create_task(parent=queue, task=later)
         assert (await client.get_task(name=later.name)).http_request.url == request.url
-        assert [task.name async for task in await client.list_tasks(parent=QUEUE)] == [later.name]
+        assert [task.name async for task in await client.list_tasks(parent=queue)] == [later.name]
         await client.delete_task(name=later.name)
         with pytest.raises(NotFound):
             await client.get_task(name=later.name)
         for invalid in (Task(), Task(http_request=request, schedule_time=in_seconds(31 * 86400))):
             with pytest.raises(InvalidArgument):
-                await client.create_task(parent=QUEUE, task=invalid)
-        assert "/tasks/" in (await client.create_task(parent=QUEUE, task=Task(http_request=request))).name
-        await client.purge_queue(name=QUEUE)
-        assert [task async for task in await client.list_tasks(parent=QUEUE)] == []
+                await client.create_task(parent=queue, task=invalid)
+        assert "/tasks/" in (await client.create_task(parent=queue, task=Task(http_request=request))).name
+        await client.purge_queue(name=queue)
+        assert [task async for task in await client.list_tasks(parent=queue)] == []
 
 
 async def test_the_emulator_drops_and_duplicates_tasks_as_configured(tmp_path: Path, receiver: Receiver) -> None:

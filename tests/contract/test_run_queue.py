@@ -23,6 +23,7 @@ from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Message, Task
+from shared.domain.status import Lane
 from shared.errors import QueueUnavailable
 from shared.ports import RunQueue
 from tests.contract.test_recheck_scheduler import Receiver
@@ -43,7 +44,7 @@ async def queue(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiv
         clients = ClientsByLoop(google)
         topic = f"projects/{google.project}/topics/llm-runs"
         await subscribe(clients, google, topic, receiver.url)
-        yield PubSubRunQueue(clients, topic=topic)
+        yield PubSubRunQueue(clients, topics={Lane.SHORT: topic})
         await clients().close()
         return
     sqlite = SqliteBackend(tmp_path / "runs.db", SystemClock())
@@ -101,7 +102,7 @@ async def test_an_unreachable_queue_raises_queue_unavailable_within_seconds() ->
     clients = ClientsByLoop(GoogleEndpoints(project="p", pubsub_emulator="127.0.0.1:1"))
     started_at = time.monotonic()
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topic="projects/p/topics/llm-runs").publish("run-1")
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/llm-runs"}).publish("run-1")
     assert time.monotonic() - started_at < 4
     await clients().close()
 
@@ -109,5 +110,5 @@ async def test_an_unreachable_queue_raises_queue_unavailable_within_seconds() ->
 async def test_a_missing_topic_raises_queue_unavailable(google_emulators: Any) -> None:
     clients = ClientsByLoop(endpoints(google_emulators))
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topic="projects/p/topics/nothing").publish("run-1")
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/nothing"}).publish("run-1")
     await clients().close()

@@ -9,7 +9,7 @@ import pytest
 
 from infra.local.routing import function_for
 from shared import wiring
-from shared.usecases.bury import UNDELIVERABLE
+from shared.domain.progress import BROKEN
 from shared.web import csrf
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import ADMIN_RUN, JOB, TRAINER, UNKNOWN, submitted
@@ -229,7 +229,7 @@ async def test_runs_of_every_family_and_state_are_shown_as_described(
 async def test_a_failed_run_is_shown_as_described(functions: Functions, runs: dict[str, str]) -> None:
     store = wiring.sqlite().store
     run = await store.get(runs["pending"])
-    await store.save(run.failed(run.created_at, error=UNDELIVERABLE))
+    await store.save(run.failed(run.created_at, error=BROKEN))
     for name, status in {"get_user_run": 200, "get_job_status": 200, "get_job_result": 400, "stream_job": 200}.items():
         answer = await Call(operation=OPERATION[name], run_id=run.id).answer(functions)
         assert answer.status_code == status

@@ -1,6 +1,7 @@
 """Prefer: wait, ETag and Retry-After: how a client that polls is spared most of its polls; and DELETE."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -140,4 +141,22 @@ async def test_too_large_is_413_whichever_way_it_is_submitted(functions: Functio
     body = {**TRAINER, "full_input": large} if "trainer" in path else {**JOB, "input_data": {"full_input": large}}
     async with functions.client("submit_run") as client:
         answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large")
+
+
+async def test_a_body_with_too_many_values_is_413(functions: Functions) -> None:
+    body = {**JOB, "input_data": {"full_input": "x", "extra": [0] * 300_000}}
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, json=body)
+    assert (answer.status_code, answer.json()["error"]) == (413, "The body has too many values.")
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused_unread(functions: Functions) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    headers = {"Content-Length": "1000000000", "Content-Type": "application/json"}
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, content=unread(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large")

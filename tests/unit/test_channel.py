@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from shared.domain import submission
 from shared.domain.channel import MAX_CURSOR_AGE, OVERLAP, Channel, ChannelCursor, channel_for
-from shared.domain.run import Event, Run
+from shared.domain.event import Event
+from shared.domain.run import Run
 from shared.errors import ChannelNotFound, InvalidRequest
 from shared.web.cursor import decode_channel_cursor, encode_channel_cursor
 from tests.contract.runs import NOW, a_run

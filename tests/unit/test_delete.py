@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.domain.run import Kind
+from shared.domain.status import Kind
 from shared.errors import RunDeleted, RunNotFound, RunOpen
 from shared.ports import RunFilter
 from tests.unit.world import DEMO, OTHER, World

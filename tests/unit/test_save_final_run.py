@@ -11,8 +11,10 @@ import pytest
 
 from shared import log
 from shared.domain import views
+from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
-from shared.domain.run import ModelRef, Run, Status
+from shared.domain.run import ModelRef, Run
+from shared.domain.status import Status
 from shared.errors import LlmRefused, StaleRun
 from shared.settings import Settings
 from shared.usecases import save_final_run
@@ -51,14 +53,15 @@ async def test_each_end_of_a_run_is_in_the_cache_as_the_status_route_shows_it() 
         world.llm.troubles = [LlmRefused()]
         await world.services.advance(failed.id)
         world.llm.takes = FOREVER
-        late, cancelled, buried = [await world.submit() for _ in range(3)]
+        late, cancelled, broken = [await world.submit() for _ in range(3)]
         await world.services.cancel(DEMO, cancelled.id)
-        await world.services.bury(run_id=buried.id, message_id="1", source="s", data="", attributes={})
-        for run in (failed, cancelled, buried):
+        for _ in range(MAX_WORKER_ERRORS):
+            await world.services.advance.count_worker_error(broken.id)
+        for run in (failed, cancelled, broken):
             assert await cached(world, run) == await stored(world, run), "at once"
         await world.run_for(3700)
         statuses = {}
-        for run in (completed, failed, late, cancelled, buried):
+        for run in (completed, failed, late, cancelled, broken):
             statuses[run.id] = (await cached(world, run))["status"]
             assert await cached(world, run) == await stored(world, run)
             assert (await world.get(run)).due_at is None

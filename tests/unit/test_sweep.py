@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Lane, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
 from shared.ports import Recheck
 from tests.unit.world import DEMO, FOREVER, World
@@ -21,7 +22,7 @@ async def test_a_run_that_could_not_be_published_is_accepted_all_the_same() -> N
     async with World() as world:
         publish = world.sqlite.queue.publish
 
-        async def down(run_id: str) -> None:
+        async def down(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             raise QueueUnavailable
 
         world.sqlite.queue.publish = down  # type: ignore[method-assign]
@@ -34,7 +35,7 @@ async def test_a_run_that_could_not_be_published_is_accepted_all_the_same() -> N
 async def test_while_the_queue_is_down_the_sweeper_uses_the_scheduler() -> None:
     async with World() as world:
 
-        async def down(run_id: str) -> None:
+        async def down(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             raise QueueUnavailable
 
         world.sqlite.queue.publish = down  # type: ignore[method-assign]
@@ -125,13 +126,13 @@ async def test_runs_that_wait_for_the_cache_do_not_hold_up_open_ones() -> None:
         repaired: list[str] = []
         publish, schedule = world.sqlite.queue.publish, world.sqlite.scheduler.schedule
 
-        async def published(run_id: str) -> None:
+        async def published(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             repaired.append(f"{run_id} before {world.cache.calls - len(ended)} tries")
-            await publish(run_id)
+            await publish(run_id, lane=lane)
 
-        async def scheduled(recheck: Recheck, *, at: datetime) -> None:
+        async def scheduled(recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
             repaired.append(f"{recheck.run_id} before {world.cache.calls - len(ended)} tries")
-            await schedule(recheck, at=at)
+            await schedule(recheck, at=at, lane=lane)
 
         world.sqlite.queue.publish = published  # type: ignore[method-assign]
         world.sqlite.scheduler.schedule = scheduled  # type: ignore[method-assign]
@@ -197,25 +198,20 @@ async def test_operators_see_runs_that_nobody_swept() -> None:
         assert await world.services.read.overdue() == []
 
 
-async def test_a_buried_run_fails_visibly_and_its_message_is_kept() -> None:
+async def test_a_dead_letter_is_kept_once_and_is_no_verdict_on_its_run() -> None:
     async with World() as world:
         run = await world.submit()
         for _ in range(2):
-            await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
-        done = await world.get(run)
-        kept = await world.sqlite.database.read(
-            lambda connection: connection.execute("SELECT message_id FROM dead_letters").fetchall()
-        )
-    assert done.error is not None and done.error.code == "undeliverable"
-    assert [event.type for event in done.events] == ["run.queued", "run.failed"]
-    assert kept == [("7",)]
+            await world.bury(run, "7")
+        assert await world.get(run) == run
+        assert await world.dead_letters() == ["7"]
 
 
 async def test_a_dead_letter_does_not_end_a_run_whose_job_is_at_work() -> None:
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
+        await world.bury(run)
         await world.run_for(30)
         assert (await world.get(run)).status is Status.COMPLETED
 

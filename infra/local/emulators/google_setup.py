@@ -49,7 +49,7 @@ class PushUrls:
 
 async def set_up(settings: Settings, clients: ClientsByLoop, urls: PushUrls) -> None:
     await _set_up_pubsub(settings, clients().publisher, urls)
-    await _set_up_queue(settings, clients())
+    await _set_up_queues(settings, clients())
     put_rules(settings)
     await put_fixtures(FirestoreDirectory(clients), settings)
 
@@ -57,17 +57,20 @@ async def set_up(settings: Settings, clients: ClientsByLoop, urls: PushUrls) -> 
 async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, urls: PushUrls) -> None:
     """Creates the topics and push subscriptions, with the same retry policy and dead letters as Terraform does."""
     project = f"projects/{settings.project}"
-    runs_topic, dead_letter_topic = f"{project}/topics/{settings.runs_topic}", f"{project}/topics/{DEAD_LETTER_TOPIC}"
-    for name in (runs_topic, dead_letter_topic):
+    runs_topic, long_runs_topic, dead_letter_topic = topics = [
+        f"{project}/topics/{name}" for name in (settings.runs_topic, settings.long_runs_topic, DEAD_LETTER_TOPIC)
+    ]
+    for name in topics:
         with suppress(AlreadyExists):
             await publisher.create_topic(request=Topic(name=name), **bounded())
     dead_letters = DeadLetterPolicy(dead_letter_topic=dead_letter_topic, max_delivery_attempts=MAX_DELIVERIES)
     process_run = _subscription(f"{project}/subscriptions/process-run", runs_topic, urls.process_run)
-    process_run.dead_letter_policy = dead_letters
+    process_long_run = _subscription(f"{project}/subscriptions/process-long-run", long_runs_topic, urls.process_run)
+    process_run.dead_letter_policy = process_long_run.dead_letter_policy = dead_letters
     bury_run = _subscription(f"{project}/subscriptions/bury-run", dead_letter_topic, urls.bury_run)
     async with grpc.aio.insecure_channel(str(settings.pubsub_emulator)) as channel:
         subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-        for subscription in (process_run, bury_run):
+        for subscription in (process_run, process_long_run, bury_run):
             await _create_or_redirect(subscriber, subscription)
 
 
@@ -94,11 +97,11 @@ async def _create_or_redirect(subscriber: SubscriberAsyncClient, subscription: S
         )
 
 
-async def _set_up_queue(settings: Settings, clients: Clients) -> None:
+async def _set_up_queues(settings: Settings, clients: Clients) -> None:
     parent = f"projects/{settings.project}/locations/{settings.tasks_location}"
-    queue = Queue(name=f"{parent}/queues/{settings.tasks_queue}")
-    with suppress(AlreadyExists):
-        await clients.tasks.create_queue(parent=parent, queue=queue, **bounded())
+    for name in (settings.tasks_queue, settings.long_tasks_queue):
+        with suppress(AlreadyExists):
+            await clients.tasks.create_queue(parent=parent, queue=Queue(name=f"{parent}/queues/{name}"), **bounded())
 
 
 def put_rules(settings: Settings) -> None:

@@ -42,6 +42,8 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.delivery import SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import NAME_RESERVED_FOR
 
+NAME_RESERVED_SECONDS = NAME_RESERVED_FOR.total_seconds()
+
 SERVICE = "google.cloud.tasks.v2.CloudTasks"
 DEFAULT_DISPATCH_SECONDS = 600.0
 FARTHEST_SECONDS = 30 * 86400
@@ -55,7 +57,7 @@ class TasksEmulator:
         self._folder = folder
         self._database = Database(folder / "tasks.db")
         self._deliveries = SqliteDeliveries(self._database)
-        self._broker = Broker(self._deliveries, deliver_task=self._dispatch, faults=faults)
+        self._broker = Broker(self._deliveries, deliver_task=self._dispatch, queues=lambda: self._queues, faults=faults)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dispatch")
         self._signer = Signer(folder / "tasks.key")
         self._queues: dict[str, Queue] = {}
@@ -65,6 +67,7 @@ class TasksEmulator:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((self._handlers(),))
         server.add_insecure_port(host)
+        await self._restore_queues()
         await server.start()
         print(f"ready on {host}", flush=True)
         try:
@@ -73,6 +76,13 @@ class TasksEmulator:
             await server.stop(grace=None)
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._database.close()
+
+    async def _restore_queues(self) -> None:
+        """Knows the queues of an earlier process whose tasks are still there."""
+        rows = await self._database.read(
+            lambda connection: connection.execute("SELECT DISTINCT queue FROM tasks").fetchall()
+        )
+        self._queues.update({name: Queue(name=name) for (name,) in rows})
 
     def _handlers(self) -> Any:
         methods = {
@@ -102,6 +112,8 @@ class TasksEmulator:
         return await self._get_queue(GetQueueRequest(name=request.name), context)
 
     async def _create_task(self, request: CreateTaskRequest, context: Any) -> CloudTask:
+        if request.parent not in self._queues:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "Queue does not exist.")
         task, now = CloudTask(request.task), time.time()
         if not task.http_request.url:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Task must have an HTTP request with a url.")
@@ -109,9 +121,12 @@ class TasksEmulator:
         if at > now + FARTHEST_SECONDS:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Task.scheduleTime is too far in the future.")
         task.name = task.name or f"{request.parent}/tasks/{uuid4().int}"
-        row = (task.name, CloudTask.to_json(task), max(at, now), max(at, now) + NAME_RESERVED_FOR.total_seconds())
+        deliver_at = max(at, now)
+        row = (task.name, request.parent, CloudTask.to_json(task), deliver_at, deliver_at + NAME_RESERVED_SECONDS)
         made = await self._write(
-            "INSERT INTO tasks (name, body, deliver_at, forget_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", *row
+            "INSERT INTO tasks (name, queue, body, deliver_at, forget_at) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            *row,
         )
         if made == 0:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "Requested entity already exists")

@@ -45,7 +45,8 @@ def from_firestore(document: Mapping[str, Any], *, revision: Any, result: Any = 
     if values["result"] is not None:
         values["result"] = {**values["result"], "raw": json.loads(values["result"]["raw"])}
     values["result"] = result or values["result"]
-    values["events"] = [{**event, "at": _plain_datetime(event["at"])} for event in values["events"]]
+    for name in ("events", "attempts"):
+        values[name] = [{key: _plain_datetime(value) for key, value in item.items()} for item in values.get(name, ())]
     return from_document(values, revision=revision)
 
 

@@ -14,7 +14,7 @@ from google.cloud.firestore_v1.types import Target
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
 from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
-from shared.domain.run import Run, Status
+from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
 
 PAGE_SIZE = 200
@@ -33,17 +33,16 @@ class ListenTarget(ABC):
         self._changed = asyncio.Event()
 
     async def next(self, *, timeout: float) -> Run | None:
-        """Returns the next changed run with its result; None when no run changes within `timeout` seconds.
+        """Returns the next changed run; None when no run changes within `timeout` seconds.
 
         Raises StoreUnavailable when changes were lost or cannot be read, and RunNotFound when the watched run does not
         exist.
         """
         try:
             async with asyncio.timeout(timeout):
-                run = await self._next_change()
+                return await self._next_change()
         except TimeoutError:
             return None
-        return await self._with_large_result(run)
 
     async def _next_change(self) -> Run:
         while (run := self._pop()) is None:
@@ -53,19 +52,6 @@ class ListenTarget(ABC):
                 await self._changed.wait()
                 self._changed.clear()
         return run
-
-    async def _with_large_result(self, run: Run) -> Run:
-        """Reads a large result from its parts, because the stream sends the run's document only.
-
-        When that fails, puts the run back, so that the next call of `next` tries again.
-        """
-        if run.status is not Status.COMPLETED or run.result is not None:
-            return run
-        try:
-            return await self._store.get(run.id)
-        except BaseException:
-            self._put_back(run)
-            raise
 
     async def _read_earlier_changes(self) -> bool:
         """Reads one page of the changes before the stream's first; returns False when there are none left."""
@@ -100,10 +86,6 @@ class ListenTarget(ABC):
     def _pop(self) -> Run | None:
         """Returns the next state to deliver; None when there is none."""
 
-    @abstractmethod
-    def _put_back(self, run: Run) -> None:
-        """Makes `_pop` return the run again, because it could not be delivered."""
-
 
 class RunListenTarget(ListenTarget):
     """Watches the document of one run and keeps only its newest state."""
@@ -114,6 +96,23 @@ class RunListenTarget(ListenTarget):
         self._latest: Run | None = None
         self._is_missing = False
         self._delivered_revision: Any = None
+
+    async def next(self, *, timeout: float) -> Run | None:
+        """Returns the run with its result, as `ListenTarget.next` does."""
+        run = await super().next(timeout=timeout)
+        return run if run is None or not run.lacks_result else await self._with_result(run)
+
+    async def _with_result(self, run: Run) -> Run:
+        """Reads a large result from its parts, because the stream sends the run's document only.
+
+        When that fails, the next call of `next` tries again.
+        """
+        try:
+            return await self._store.get(run.id)
+        except BaseException:
+            self._delivered_revision = None
+            self._changed.set()
+            raise
 
     def to_proto(self, client: Any) -> Target:
         path = client.collection(RUNS).document(self._run_id)._document_path
@@ -148,10 +147,6 @@ class RunListenTarget(ListenTarget):
             return None
         self._delivered_revision = self._latest.revision
         return self._latest
-
-    def _put_back(self, run: Run) -> None:
-        self._delivered_revision = None
-        self._changed.set()
 
 
 class ChannelListenTarget(ListenTarget):
@@ -219,7 +214,3 @@ class ChannelListenTarget(ListenTarget):
 
     def _pop(self) -> Run | None:
         return self._changes.pop()
-
-    def _put_back(self, run: Run) -> None:
-        self._changes.put_back(run)
-        self._changed.set()

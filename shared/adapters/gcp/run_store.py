@@ -25,7 +25,8 @@ from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_requi
 from shared.adapters.storage.readable import readable_runs
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.run import TERMINAL, Run, Status
+from shared.domain.run import Run
+from shared.domain.status import TERMINAL, Status
 from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
@@ -93,7 +94,8 @@ class FirestoreRunStore:
             raise RunNotFound
         texts = await self._result_texts(snapshot) if with_result else ()
         with parts_required():
-            return _to_run(snapshot, texts)
+            run = _to_run(snapshot, texts)
+        return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
@@ -198,7 +200,7 @@ class FirestoreRunStore:
         query = self.changes_query(channel, since=since).order_by("__name__")
         if after is not None:
             query = query.start_after({"updated_at": after.updated_at, "__name__": self._reference(after.id)})
-        return await self._fetch(query.limit(limit), with_result=True)
+        return await self._fetch(query.limit(limit))
 
     def changes_query(self, channel: Channel, *, since: datetime) -> Any:
         """Returns the query of a channel's runs with `updated_at` at or after `since`. The watcher listens to it."""
@@ -216,14 +218,11 @@ class FirestoreRunStore:
                 query = query.where(filter=FieldFilter(name, "==", str(value)))
         return query
 
-    async def _fetch(self, query: Any, *, with_result: bool = False) -> list[Run]:
-        """Returns the query's runs and skips unreadable ones. Without `with_result`, large results are left out."""
+    async def _fetch(self, query: Any) -> list[Run]:
+        """Returns the query's runs without large results, and skips unreadable ones."""
         async with google_errors_as(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        texts: Sequence[Sequence[str | None]] = [()] * len(snapshots)
-        if with_result:
-            texts = await asyncio.gather(*[self._result_texts(snapshot) for snapshot in snapshots])
-        return list(readable_runs(zip(snapshots, texts, strict=True), lambda pair: _to_run(*pair)))
+        return list(readable_runs(snapshots, lambda snapshot: _to_run(snapshot, ())))
 
     async def _count(self, query: Any) -> int:
         async with google_errors_as(StoreUnavailable):

@@ -26,7 +26,7 @@ from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
 MAX_TARGETS = 100
-MAX_SILENCE_SECONDS = 60.0
+MAX_SILENCE_SECONDS = 130.0
 """A healthy stream is not silent for longer, because Firestore sends its read time from time to time."""
 MIN_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0

@@ -4,24 +4,24 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from shared.adapters.llm.http import LlmHttp
+from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.domain.directory import Model
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.domain.run import Run
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmRefused
 
 
 class ChatProtocol:
-    def __init__(self, http: LlmHttp, *, seconds: float, secret: Callable[[str], str | None]) -> None:
+    def __init__(self, pools: LlmHttpPools, *, seconds: float, secret: Callable[[str], str | None]) -> None:
         """`seconds` is the longest that a call may take; `secret` returns the API key of a name, or None."""
-        self._http = http
+        self._pools = pools
         self._seconds = seconds
         self._secret = secret
 
-    def slot(self) -> AbstractAsyncContextManager[bool]:
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
         """Reserves a place for one call; see LlmHttp.slot."""
-        return self._http.slot()
+        return self._pools.of(base_url).slot()
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, model: Model, seconds: float
@@ -30,7 +30,7 @@ class ChatProtocol:
 
         The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
         """
-        response = await self._http.call(
+        response = await self._pools.of(base_url).call(
             "POST",
             f"{base_url}/chat/completions",
             seconds=min(self._seconds, seconds),
@@ -62,9 +62,9 @@ def _read_completion(body: Mapping[str, Any], prices: Mapping[str, float] | None
         choice = body["choices"][0]
         text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable") from None
+        raise unreadable() from None
     if finish_reason == "content_filter" or (text is None and choice["message"].get("refusal")):
-        raise LlmRefused
+        raise LlmRefused(may_be_billed=True)
     if not isinstance(text, str):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
     return Finished(result=Result(text=text), usage=read_usage(body.get("usage"), prices=prices))

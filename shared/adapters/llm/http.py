@@ -13,10 +13,12 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
+from shared.adapters.llm.breaker import CircuitBreaker
 from shared.domain.fields import is_nested_too_deeply
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
 CONNECT_SECONDS = 3.05
@@ -28,6 +30,8 @@ CHUNK_BYTES = 64 * 1024
 SLOT_WAIT_SECONDS = 1.0
 HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
 MAX_RETRY_AFTER = timedelta(hours=1)
+_SERVER_FAULTS = frozenset({ErrorCode.LLM_UNAVAILABLE, ErrorCode.LLM_TIMEOUT, ErrorCode.LLM_CONNECTION_LOST})
+"""Errors that count for the circuit breaker."""
 _QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_limit_reached"})
 
 
@@ -44,7 +48,8 @@ class LlmHttp:
     """Holds connections and threads of its own, made on first use, after the server has forked.
 
     It uses requests' transport adapter instead of a session: a session would share cookies between tenants, and its
-    look-ups of proxies, hooks and redirects take a third of a call's CPU time.
+    look-ups of proxies, hooks and redirects take a third of a call's CPU time. There is one for each server (see
+    LlmHttpPools), so that a server that hangs holds up no calls to others.
     """
 
     def __init__(self, *, threads: int, name: str) -> None:
@@ -53,13 +58,18 @@ class LlmHttp:
         self._pool: ThreadPoolExecutor | None = None
         self._transport: HTTPAdapter | None = None
         self._slots = asyncio.Semaphore(threads)
+        self._breaker = CircuitBreaker()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[bool]:
         """Yields True when a place for one more call that starts a run is free within SLOT_WAIT_SECONDS, else False.
 
-        There are as many places as threads. The caller holds its place until it leaves the context.
+        There are as many places as threads, and none while the server keeps failing. The caller holds its place until
+        it leaves the context.
         """
+        if self._breaker.remaining_seconds > 0:
+            yield False
+            return
         try:
             async with asyncio.timeout(SLOT_WAIT_SECONDS):
                 await self._slots.acquire()
@@ -77,8 +87,23 @@ class LlmHttp:
         """Sends `body` as JSON and returns a response with a status below 300 and a JSON object.
 
         `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
-        other response (see `raise_for_status`), for a timeout and for a lost connection.
+        other response (see `raise_for_status`), for a timeout, for a lost connection, and without a call while the
+        server keeps failing (see CircuitBreaker).
         """
+        if not self._breaker.allows_call():
+            raise LlmUnavailable(retry_after=timedelta(seconds=self._breaker.remaining_seconds))
+        try:
+            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
+        except LlmUnavailable as error:
+            if error.code in _SERVER_FAULTS:
+                self._breaker.record_failure()
+            raise
+        self._breaker.record_success()
+        return response
+
+    async def _exchange(
+        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None, body: Any
+    ) -> LlmResponse:
         deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
@@ -91,7 +116,7 @@ class LlmHttp:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
                 response = await exchange
         except TimeoutError as error:
-            raise LlmUnavailable("The LLM did not answer in time.", code="llm_timeout") from error
+            raise _timeout(may_be_billed=True) from error
         raise_for_status(response, is_check=method == "GET")
         return response
 
@@ -100,6 +125,25 @@ class LlmHttp:
         if self._pool is not None and self._transport is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._transport.close()
+
+
+class LlmHttpPools:
+    """One LlmHttp for each server, made on first use. Servers come from settings and the directory, so they are few."""
+
+    def __init__(self, *, threads: int, name: str) -> None:
+        """`threads` is the maximum of calls at once to each server; `name` names the threads."""
+        self._threads = threads
+        self._name = name
+        self._by_base_url: dict[str, LlmHttp] = {}
+
+    def of(self, base_url: str) -> LlmHttp:
+        if base_url not in self._by_base_url:
+            self._by_base_url[base_url] = LlmHttp(threads=self._threads, name=self._name)
+        return self._by_base_url[base_url]
+
+    def close(self) -> None:
+        for http in self._by_base_url.values():
+            http.close()
 
 
 def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: Any) -> requests.PreparedRequest:
@@ -123,11 +167,23 @@ def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, dea
         with transport.send(request, timeout=(min(CONNECT_SECONDS, remaining), remaining), stream=True) as response:
             content = _read_body(response, deadline)
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
-        raise LlmUnavailable("The LLM did not answer in time.", code="llm_timeout") from error
+        raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
     except (requests.RequestException, HTTPError, OSError) as error:
-        raise LlmUnavailable("The connection to the LLM failed.", code="llm_connection_lost") from error
+        raise LlmUnavailable(
+            "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
+        ) from error
     retry_after = _parse_retry_after(response.headers.get("Retry-After"))
     return LlmResponse(status=response.status_code, body=_parse_json(content), retry_after=retry_after)
+
+
+def _timeout(*, may_be_billed: bool) -> LlmUnavailable:
+    return LlmUnavailable("The LLM did not answer in time.", code=ErrorCode.LLM_TIMEOUT, may_be_billed=may_be_billed)
+
+
+def _was_sent(error: Exception) -> bool:
+    """Returns whether the server may have got the request: False only when no connection was made."""
+    cause = error.args[0] if error.args else None
+    return not isinstance(getattr(cause, "reason", cause), NewConnectionError | ConnectTimeoutError)
 
 
 def _read_body(response: requests.Response, deadline: float) -> bytes:
@@ -139,7 +195,9 @@ def _read_body(response: requests.Response, deadline: float) -> bytes:
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
         if len(content) > MAX_BYTES:
-            raise LlmUnavailable("The LLM answered with more than we take.", code="llm_unreadable")
+            raise LlmUnavailable(
+                "The LLM answered with more than we take.", code=ErrorCode.LLM_UNREADABLE, may_be_billed=True
+            )
         if time.monotonic() > deadline:
             raise requests.Timeout
     return bytes(content)
@@ -191,7 +249,9 @@ def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
             raise LlmUnavailable(message, code="llm_rate_limited", retry_after=response.retry_after)
         case 404 if is_check:
             raise LlmUnavailable("The LLM does not know this job.", code="llm_job_unknown")
-        case 408 | 409 | 425:
+        case 408 | 504:  # the request had been sent when time was up
+            raise LlmUnavailable(retry_after=response.retry_after, may_be_billed=True)
+        case 409 | 425:
             raise LlmUnavailable(retry_after=response.retry_after)
         case status if status >= 500 or (status >= 400 and is_check):
             raise LlmUnavailable(retry_after=response.retry_after)
@@ -200,7 +260,12 @@ def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
         case status if status >= 400:
             raise LlmRefused("The LLM refused this input.")
         case status if status >= 300 or not isinstance(response.body, dict):
-            raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+            raise unreadable()
+
+
+def unreadable() -> LlmUnavailable:
+    """Returns the error of an answer that arrived and could not be read."""
+    return LlmUnavailable("The LLM's answer could not be read.", code=ErrorCode.LLM_UNREADABLE, may_be_billed=True)
 
 
 def error_code(body: Any) -> str | None:

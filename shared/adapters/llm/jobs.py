@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
-from shared.adapters.llm.http import LlmHttp, error_code
+from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
 from shared.domain.directory import Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
-from shared.domain.run import Kind, Run
+from shared.domain.run import Run
+from shared.domain.status import Kind
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 10.0
@@ -21,12 +22,12 @@ _RETRYABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "t
 
 
 class JobsProtocol:
-    def __init__(self, http: LlmHttp) -> None:
-        self._http = http
+    def __init__(self, pools: LlmHttpPools) -> None:
+        self._pools = pools
 
-    def slot(self) -> AbstractAsyncContextManager[bool]:
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
         """Reserves a place for one call that starts a job; see LlmHttp.slot."""
-        return self._http.slot()
+        return self._pools.of(base_url).slot()
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
@@ -35,7 +36,7 @@ class JobsProtocol:
 
         The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
         """
-        response = await self._http.call(
+        response = await self._pools.of(base_url).call(
             "POST",
             f"{base_url}/jobs",
             seconds=min(SUBMIT_SECONDS, seconds),
@@ -44,7 +45,7 @@ class JobsProtocol:
         )
         job_id = response.body.get("job_id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
-            raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+            raise unreadable()
         return JobCreated(provider_job_id=job_id)
 
     async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
@@ -52,7 +53,7 @@ class JobsProtocol:
 
         Raises LlmUnavailable when a later check or a new attempt may succeed, LlmRefused when the job failed for good.
         """
-        response = await self._http.call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
+        response = await self._pools.of(base_url).call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
         match response.body.get("status"):
             case "finished":
                 return _read_finished(response.body, prices)
@@ -62,11 +63,11 @@ class JobsProtocol:
                 raise _read_failure(response.body)
             case "cancelled":
                 raise LlmRefused("The LLM cancelled the job.", code="llm_job_cancelled")
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
 
     async def cancel(self, base_url: str, run: Run) -> None:
         """Asks the LLM to stop `run.provider_job_id`. Raises LlmUnavailable or LlmRefused."""
-        await self._http.call("POST", f"{_job_url(base_url, run)}/cancel", seconds=CANCEL_SECONDS)
+        await self._pools.of(base_url).call("POST", f"{_job_url(base_url, run)}/cancel", seconds=CANCEL_SECONDS)
 
 
 def _build_submit_body(run: Run, content: Mapping[str, Any], organization: Organization | None) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _read_finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) 
     """Reads {output: {text, memory_flags, term_pairs}, usage?}. Raises LlmUnavailable when there is no text."""
     output = body.get("output")
     if not isinstance(output, dict) or not isinstance(output.get("text"), str):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
     return Finished(result=read_result(output), usage=read_usage(body.get("usage"), prices=prices))
 
 

@@ -1,7 +1,7 @@
 """Sends each run to its LLM. Address and protocol come from settings and the directory, never from a request."""
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -26,12 +26,21 @@ class DirectoryLlmProvider:
         self._jobs = jobs
         self._chat = chat
 
-    def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        return self._chat.slot() if run.api == LlmApi.OPENAI_CHAT else self._jobs.slot()
+    @asynccontextmanager
+    async def slot(self, run: Run) -> AsyncIterator[bool]:
+        try:
+            model = await self._model(run)
+            base_url = self._base_url(run, model)
+        except LlmRefused:
+            yield True  # `start` raises it again, and the run fails
+            return
+        protocol = self._chat if _is_chat(model) else self._jobs
+        async with protocol.slot(base_url) as has_room:
+            yield has_room
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         model, seconds = await self._model(run), within.total_seconds()
-        if model is not None and model.api == LlmApi.OPENAI_CHAT:
+        if model is not None and _is_chat(model):
             return await self._chat.start(self._base_url(run, model), run, content, model=model, seconds=seconds)
         organization = await self._directory.organization(run.organization_id)
         base_url = self._base_url(run, model)
@@ -63,5 +72,9 @@ class DirectoryLlmProvider:
         base_url = self._deployments.get(run.deployment or "")
         if base_url is None:
             raise LlmRefused("The deployment of this run is not set up.", code="model_unavailable")
-        suffix = "/v1" if model is not None and model.api == LlmApi.OPENAI_CHAT else ""
+        suffix = "/v1" if _is_chat(model) else ""
         return base_url.rstrip("/") + suffix
+
+
+def _is_chat(model: Model | None) -> bool:
+    return model is not None and model.api == LlmApi.OPENAI_CHAT

@@ -5,7 +5,7 @@ The local broker uses it to call the functions as Pub/Sub and Cloud Tasks do.
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,28 +62,29 @@ class SqliteDeliveries:
             for key, data, attributes, published_at, deliveries in sorted(rows)
         ]
 
-    async def lease_tasks(self, *, now: float, lease: float, limit: int) -> Sequence[Task]:
-        """Leases at most `limit` tasks until `now + lease` and returns them."""
+    async def lease_tasks(self, queue: str, *, now: float, lease: float, limit: int) -> Sequence[Task]:
+        """Leases at most `limit` tasks of the queue until `now + lease` and returns them."""
         rows = await self._database.write(
             lambda connection: connection.execute(
                 "UPDATE tasks SET deliver_at = ?, deliveries = deliveries + 1 WHERE name IN"
-                " (SELECT name FROM tasks WHERE deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
+                " (SELECT name FROM tasks WHERE queue = ? AND deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
                 " RETURNING name, body, deliveries",
-                (now + lease, now, limit),
+                (now + lease, queue, now, limit),
             ).fetchall()
         )
         return [Task(name=name, body=body, deliveries=deliveries) for name, body, deliveries in rows]
 
-    async def next_due(self, topics: Sequence[str]) -> float | None:
-        """Returns when the next message of the topics or the next task is due; None when there is none."""
-        placeholders = ", ".join("?" * len(topics))
-        row = await self._database.read(
-            lambda connection: connection.execute(
-                f"SELECT min(due) FROM (SELECT min(deliver_at) AS due FROM messages WHERE topic IN ({placeholders})"
-                " UNION ALL SELECT min(deliver_at) FROM tasks WHERE deliver_at IS NOT NULL)",
-                list(topics),
-            ).fetchone()
+    async def next_due(self, topics: Collection[str], queues: Collection[str]) -> float | None:
+        """Returns when the next message of the topics or task of the queues is due; None when there is none."""
+        # One search of an index for each name: min() over `topic IN (…)` would read all rows.
+        searches = ["SELECT min(deliver_at) AS due FROM messages WHERE topic = ?"] * len(topics)
+        searches += ["SELECT min(deliver_at) AS due FROM tasks WHERE queue = ? AND deliver_at IS NOT NULL"] * len(
+            queues
         )
+        if not searches:
+            return None
+        query = f"SELECT min(due) FROM ({' UNION ALL '.join(searches)})"
+        row = await self._database.read(lambda connection: connection.execute(query, [*topics, *queues]).fetchone())
         due: float | None = row[0]
         return due
 

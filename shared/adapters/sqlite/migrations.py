@@ -48,6 +48,11 @@ STEPS = (
         collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN queue TEXT NOT NULL DEFAULT 'rechecks';
+    DROP INDEX tasks_by_delivery;
+    CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
+    """,
 )
 
 

@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.task_name import task_name
+from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable, StoreUnavailable
 from shared.ports import Recheck
 
 NAME_RESERVED_FOR = timedelta(hours=24)
+QUEUES = {Lane.SHORT: "rechecks", Lane.LONG: "rechecks-long"}
 
 
 class SqliteRecheckScheduler:
@@ -21,12 +23,14 @@ class SqliteRecheckScheduler:
         self._database = database
         self._on_schedule = on_schedule
 
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        row = (task_name(recheck), json.dumps(asdict(recheck)), at.timestamp(), (at + NAME_RESERVED_FOR).timestamp())
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
+        body, forget_at = json.dumps(asdict(recheck)), (at + NAME_RESERVED_FOR).timestamp()
+        row = (task_name(recheck), QUEUES[lane], body, at.timestamp(), forget_at)
         try:
             await self._database.write(
                 lambda connection: connection.execute(
-                    "INSERT INTO tasks (name, body, deliver_at, forget_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO tasks (name, queue, body, deliver_at, forget_at) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO NOTHING",
                     row,
                 )
             )

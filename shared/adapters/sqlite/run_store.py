@@ -20,7 +20,8 @@ from shared.adapters.storage.readable import readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
-from shared.domain.run import Run, Status
+from shared.domain.run import Run
+from shared.domain.status import Status
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import IdempotencyRecord, ListCursor, RunFilter
 
@@ -156,7 +157,7 @@ class SqliteRunStore:
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
         where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
         values = [channel.name, since.isoformat(), channel.tenant_id, *cursor, limit]
-        return await self._runs(where, values, read_row=_read_with_parts)
+        return await self._runs(where, values)
 
     async def _runs(self, where: str, values: list[Any], *, read_row: RowReader | None = None) -> Sequence[Run]:
         """Returns the runs of the rows that `where` selects, and skips unreadable runs.

@@ -7,6 +7,7 @@ from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
 MAX_PENDING = 1000
+MAX_PENDING_BYTES = 16 * 1024 * 1024
 MAX_REMEMBERED_REVISIONS = 1000
 
 
@@ -20,20 +21,23 @@ class PendingChanges:
         self._pending: dict[str, Run] = {}
         self._delivered: dict[str, Any] = {}
         """{run id: delivered revision}; the most recent delivery is the last entry."""
+        self._pending_bytes = 0
 
     def add(self, runs: Iterable[Run]) -> bool:
         """Queues the runs whose revision is new, and returns True when there is at least one.
 
-        Raises StoreUnavailable when more than MAX_PENDING runs wait: the watcher reads too slowly and must reconnect.
+        Raises StoreUnavailable when more than MAX_PENDING runs or MAX_PENDING_BYTES wait: the watcher reads too slowly
+        and must reconnect.
         """
         has_new = False
         for run in runs:
             pending = self._pending.get(run.id)
             known_revision = pending.revision if pending else self._delivered.get(run.id)
             if known_revision is None or known_revision < run.revision:
+                self._pending_bytes += _size(run) - (_size(pending) if pending else 0)
                 self._pending[run.id] = run
                 has_new = True
-        if len(self._pending) > MAX_PENDING:
+        if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             raise StoreUnavailable("Updates come faster than they are read; connect again.")
         return has_new
 
@@ -42,12 +46,17 @@ class PendingChanges:
         if not self._pending:
             return None
         run = self._pending.pop(next(iter(self._pending)))
+        self._pending_bytes -= _size(run)
         self._delivered.pop(run.id, None)
         self._delivered[run.id] = run.revision
         if len(self._delivered) > MAX_REMEMBERED_REVISIONS:
             del self._delivered[next(iter(self._delivered))]
         return run
 
-    def put_back(self, run: Run) -> None:
-        """Puts a popped run back to the front, because it could not be delivered."""
-        self._pending = {run.id: run, **self._pending}
+
+def _size(run: Run) -> int:
+    """Returns about how many bytes a run takes: its texts, and 4 KiB for all else."""
+    texts = [value for value in run.input.values() if isinstance(value, str)]
+    if run.result is not None:
+        texts.append(run.result.text)
+    return 4096 + sum(len(text) for text in texts)

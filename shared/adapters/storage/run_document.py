@@ -16,11 +16,11 @@ STORED_ERROR_NAMES = {"retryable": "retriable"}
 def to_document(run: Run) -> dict[str, Any]:
     """Returns the run as a dict of JSON values and datetimes.
 
-    Listeners get an additional field, `processing_time` in seconds. The document has no `revision`: the store keeps it
-    outside the document.
+    Listeners get an additional field, `processing_time` in seconds. The document has neither `revision`, which the
+    store keeps outside the document, nor `clock_offset`, which is true for one read only.
     """
     document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,), enc_hook=_drop_revision)
-    del document["revision"]
+    del document["revision"], document["clock_offset"]
     processing_time = run.processing_time
     document["processing_time"] = processing_time.total_seconds() if processing_time else None
     if document["error"] is not None:
