@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 
@@ -31,7 +32,7 @@ class FaultySystem:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = stack
         self._processes = stack.enter_context(ChildProcesses(folder))
-        self.project = "demo-faults"
+        self.project = f"demo-faults-{uuid4().hex[:8]}"
         self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
         tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
         simulator = self._python(
