@@ -33,4 +33,4 @@ def _start(name: str, command: list[str], folder: Path, host: str) -> ChildProce
     if problem is not None:
         raise ConfigurationError(problem)
     log = folder / f"{name}-emulator.log"
-    return start_process(f"{name}-emulator", [*command, f"--host-port={host}"], log=log, host=host)
+    return start_process(name, [*command, f"--host-port={host}"], log=log, host=host)
