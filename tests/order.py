@@ -11,8 +11,11 @@ import pytest
 
 from tests.workers import is_worker
 
-GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local"}
-"""A session's fixture, and the group of all tests that ask for it; the slowest group first."""
+GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
+"""A session's fixture, and the group of all tests that ask for it; the slowest group first.
+
+Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
+"""
 FOLDERS = ("e2e", "contract", "entrypoints", "unit", "architecture")
 SYSTEMS = "start whole systems"
 EMULATORS = "need Google's emulators"
@@ -25,7 +28,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
-    config.addinivalue_line("markers", "first: takes long, mostly by waiting, and is started before others")
     config.stash[LEFT_OUT] = Counter()
 
 
@@ -49,15 +51,22 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
 
 
 def group_names(item: pytest.Item) -> list[str]:
-    return [group for fixture, group in GROUPS.items() if fixture in fixtures(item)]
+    of_session = {group for fixture, group in GROUPS.items() if fixture in fixtures(item)}
+    return sorted(of_session) or ([item.path.stem] if has_fixture_of_module(item) else [])
 
 
-def place(item: pytest.Item) -> tuple[int, bool, int]:
-    """Groups, then what is marked, then the folders in their order; pytest's own order otherwise."""
-    groups = [list(GROUPS.values()).index(name) for name in group_names(item)]
-    is_first = item.get_closest_marker("first") is not None
+def has_fixture_of_module(item: pytest.Item) -> bool:
+    found = getattr(item, "_fixtureinfo", None)
+    overridden = found.name2fixturedefs.values() if found else ()
+    return any(definitions[-1].scope == "module" for definitions in overridden)
+
+
+def place(item: pytest.Item) -> tuple[int, int]:
+    """Groups first, then the folders in their order; pytest's own order otherwise."""
+    groups = list(dict.fromkeys(GROUPS.values()))
+    places = [groups.index(name) if name in groups else len(groups) for name in group_names(item)]
     name = folder(item)
-    return min(groups, default=len(GROUPS)), not is_first, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+    return min(places, default=len(groups) + 1), FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 
 
 def fixtures(item: pytest.Item) -> set[str]:
