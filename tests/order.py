@@ -6,6 +6,7 @@ first, for they mostly wait: what is short fills the gaps and makes the end of t
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,13 +84,15 @@ def folder(item: pytest.Item) -> str:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker tells what it left out; all workers leave out the same."""
     if is_worker(session.config):
-        session.config.workeroutput["left_out"] = dict(session.config.stash[LEFT_OUT])  # type: ignore[attr-defined]
+        left_out = session.config.stash[LEFT_OUT]
+        session.config.workeroutput["left_out"] = dict(left_out)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: object) -> None:
+def pytest_testnodedown(node: Any) -> None:
     output = getattr(node, "workeroutput", {})
-    node.config.stash[LEFT_OUT] = Counter(output.get("left_out", {}))  # type: ignore[attr-defined]
+    left_out: Counter[str] = Counter(output.get("left_out", {}))
+    node.config.stash[LEFT_OUT] = left_out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

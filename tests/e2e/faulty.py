@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -44,11 +45,11 @@ class FaultySystem:
         self.pubsub = self._proxy(self.pubsub_emulator.host)
         self.tasks = self._proxy(tasks.host)
         self.ports = {name: self._processes.reserve_port() for name in FUNCTIONS}
-        self.settings = self._settings(folder, firestore_emulator, tasks.host)
+        self.settings = self._settings(folder)
         self.set_up()
         self.functions = self._start(self.ports)
         for port in self.ports.values():
-            until(lambda port=port: _answers(url_of(port)))
+            until(partial(_answers, url_of(port)))
         self._sweeping = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
@@ -77,10 +78,8 @@ class FaultySystem:
         jobs: dict[str, int] = httpx.get(f"{self.simulator_url}/stats", trust_env=False).json()["jobs_per_run"]
         return jobs
 
-    def _settings(self, folder: Path, firestore: str, tasks: str) -> Settings:
+    def _settings(self, folder: Path) -> Settings:
         """Those of the functions: they know the proxies only."""
-        self._direct = {"firestore_emulator": firestore, "pubsub_emulator": self.pubsub_emulator.host}
-        self._direct["tasks_emulator"] = tasks
         return Settings(
             backend="gcp",
             project=self.project,
@@ -98,7 +97,12 @@ class FaultySystem:
     def set_up(self) -> None:
         """In a process of its own: gRPC for asyncio likes one event loop a process."""
         urls = [url_of(self.ports[name]) for name in ("process_run", "bury_run")]
-        direct = replace(self.settings, **self._direct)
+        direct = replace(
+            self.settings,
+            firestore_emulator=self.firestore.target,
+            pubsub_emulator=self.pubsub_emulator.host,
+            tasks_emulator=self.tasks.target,
+        )
         _output([sys.executable, "-m", "infra.local.emulators.google_setup", *urls], direct)
 
     def _start(self, ports: dict[str, int]) -> dict[str, ChildProcess]:

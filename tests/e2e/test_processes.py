@@ -79,7 +79,7 @@ def test_ctrl_c_ends_it_at_once_even_with_a_stream_open(data_dir: Path) -> None:
         next(events)
         began = time.monotonic()
         assert system.stop() == 0
-        rest = []
+        rest: list[str] = []
         with suppress(httpx.RemoteProtocolError):
             rest.extend(event["event"] for event in events)
         assert rest[-1] == "error", "an end that is not the run's end is said"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ def shown(system: System, job_id: str) -> Any:
 def cached(redis: RedisServer, job_id: str) -> Any:
     entry = redis.ask("get", f"llm_job:{job_id}")
     return None if entry is None else json.loads(entry)
+
+
+def is_cached_as_shown(redis: RedisServer, system: System, job_id: str) -> bool:
+    return bool(cached(redis, job_id) == shown(system, job_id))
 
 
 def run_one(system: System) -> str:
@@ -85,7 +90,7 @@ def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
         until(lambda: all(cached(redis_server, job_id) for job_id in during), seconds=60)
         after = run_one(system)
         for job_id in (*during, after):
-            until(lambda job_id=job_id: cached(redis_server, job_id) == shown(system, job_id))
+            until(partial(is_cached_as_shown, redis_server, system, job_id))
         with system.client("admin") as client:
             assert client.get("/api/admin/overdue/").json()["runs"] == []
         assert trouble == "killed" or cached(redis_server, before) == shown(system, before)

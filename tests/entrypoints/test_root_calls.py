@@ -121,7 +121,7 @@ async def test_lists_answer_as_their_addresses_do(functions: Functions) -> None:
     for body in (ADMIN_RUN, USER_RUN, JOB, JOB, TRAINER):
         await submitted(functions, body)
     jobs = "/api/llm/jobs/"
-    for body, path in [
+    questions: list[tuple[Any, str]] = [
         (None, jobs),
         ({}, jobs),
         ({"kind": "job", "status": None}, jobs),
@@ -130,8 +130,9 @@ async def test_lists_answer_as_their_addresses_do(functions: Functions) -> None:
         ({"limit": 5000}, f"{jobs}?limit=5000"),
         ({"job_type": "trainer_question_analysis", "question_id": "question-123"}, f"{jobs}?question_id=question-123"),
         ({"status": "failed"}, f"{jobs}?status=failed"),
-    ]:
-        answer, expected = await posted(functions, "read_runs", body), await got(functions, path)
+    ]
+    for question, path in questions:
+        answer, expected = await posted(functions, "read_runs", question), await got(functions, path)
         assert [job["job_id"] for job in answer.json()["jobs"]] == [job["job_id"] for job in expected["jobs"]]
         assert {**answer.json(), "next_cursor": None} == {**expected, "next_cursor": None}
     runs = await posted(functions, "read_runs", {"kind": "user_run", "limit": 1})

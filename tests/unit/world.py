@@ -200,8 +200,10 @@ class World:
     async def _deliver_message(self, topic: str, message: Message) -> int:
         run_id = json.loads(message.data)["run_id"]
         if topic == DEAD_LETTERS:
-            letter = {"message_id": str(message.id), "source": topic, "data": message.data, "attributes": {}}
-            return await self._answer("bury_run", self.services.bury(run_id=run_id, **letter))
+            buried = self.services.bury(
+                run_id=run_id, message_id=str(message.id), source=topic, data=message.data, attributes={}
+            )
+            return await self._answer("bury_run", buried)
         return await self._answer("process_run", self.services.advance(run_id))
 
     async def _answer(self, function: str, work: Awaitable[None]) -> int:
