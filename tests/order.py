@@ -32,7 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before pytest-xdist's own hook in a worker, which reads the groups."""
     if config.getoption("--fast"):
         reasons = {item: reason_to_leave_out(item) for item in items}
         config.stash[LEFT_OUT].update(reason for reason in reasons.values() if reason)
