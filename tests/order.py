@@ -1,16 +1,22 @@
 """Which worker runs a test, which tests come first, and which are left out of a quick answer.
 
-Tests that share an expensive fixture go to one worker (pytest-xdist's groups). Tests that start whole systems come
-first, for they mostly wait: what is short fills the gaps and makes the end of the run even.
+Tests that share an expensive fixture are a group and go to one worker. Tests that start whole systems come first, for
+they mostly wait: what is short fills the gaps and makes the end of the run even.
+
+pytest-xdist has groups too, but forgets them with pytest 9.2 (github.com/pytest-dev/pytest-xdist issue 1386): here each
+worker writes down which test is of which group, and the scheduler of the process that started them reads it.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.workers import is_worker
+from tests.workers import FOLDER, is_worker
 
 GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
 """A session's fixture, and the group of all tests that ask for it; the slowest group first.
@@ -32,18 +38,36 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEFT_OUT] = Counter()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before pytest-xdist's own hook in a worker, which reads the groups."""
     if config.getoption("--fast"):
         reasons = {item: reason_to_leave_out(item) for item in items}
         config.stash[LEFT_OUT].update(reason for reason in reasons.values() if reason)
         config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
         items[:] = [item for item in items if not reasons[item]]
-    for item in items:
-        for group in group_names(item):
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if is_worker(session.config):
+        groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
+        (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist
+    """Gives all tests of a group to one worker, any other test to whichever is free."""
+
+    def schedule(self) -> None:
+        records = self.config.stash[FOLDER].glob("gw*")
+        self._groups: dict[str, str] = json.loads(next(records).read_text())
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._groups.get(nodeid, nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
@@ -53,9 +77,9 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
     return EMULATORS if needs_emulators else None
 
 
-def group_names(item: pytest.Item) -> list[str]:
-    of_session = {group for fixture, group in GROUPS.items() if fixture in fixtures(item)}
-    return sorted(of_session) or ([item.path.stem] if has_fixture_of_module(item) else [])
+def group_name(item: pytest.Item) -> str | None:
+    of_session = [group for fixture, group in GROUPS.items() if fixture in fixtures(item)]
+    return next(iter(of_session), item.path.stem if has_fixture_of_module(item) else None)
 
 
 def has_fixture_of_module(item: pytest.Item) -> bool:
@@ -66,10 +90,9 @@ def has_fixture_of_module(item: pytest.Item) -> bool:
 
 def place(item: pytest.Item) -> tuple[int, int]:
     """Groups first, then the folders in their order; pytest's own order otherwise."""
-    groups = list(dict.fromkeys(GROUPS.values()))
-    places = [groups.index(name) if name in groups else len(groups) for name in group_names(item)]
-    name = folder(item)
-    return min(places, default=len(groups) + 1), FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+    groups, group, name = list(dict.fromkeys(GROUPS.values())), group_name(item), folder(item)
+    of_group = groups.index(group) if group in groups else len(groups) + (group is None)
+    return of_group, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 
 
 def fixtures(item: pytest.Item) -> set[str]:
