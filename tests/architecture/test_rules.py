@@ -93,7 +93,7 @@ def within(name: str, package: str) -> bool:
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_imports_keep_to_their_rooms(path: Path) -> None:
+def test_each_folder_imports_only_what_its_rules_allow(path: Path) -> None:
     here = relative(path)
     for name in imports(path):
         for package, rooms in ONLY_IN.items():

@@ -78,7 +78,7 @@ TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], 
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
+def test_a_redis_in_trouble_fails_no_run_and_gets_the_results_afterwards(
     trouble: str, data_dir: Path, redis_server: RedisServer
 ) -> None:
     begin, end = TROUBLES[trouble]
@@ -97,7 +97,7 @@ def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
         assert redis_server.url not in system.log() and "canary-text" not in system.log()
 
 
-def test_a_redis_that_was_never_there_is_told_when_it_comes(
+def test_a_redis_that_starts_late_gets_the_results_from_before(
     data_dir: Path, start_redis: Callable[..., RedisServer]
 ) -> None:
     redis = start_redis()

@@ -141,7 +141,7 @@ async def test_lists_answer_as_their_addresses_do(functions: Functions) -> None:
 
 
 @pytest.mark.parametrize("body", [None, {}, {"kind": "user_run"}, {"limit": 3}])
-async def test_a_query_at_a_root_says_nothing_whatever_the_body(functions: Functions, body: Any) -> None:
+async def test_a_query_string_at_a_root_is_ignored_whatever_the_body(functions: Functions, body: Any) -> None:
     for sent in (USER_RUN, USER_RUN, JOB, JOB):
         await submitted(functions, sent)
     plain = await posted(functions, "read_runs", body)
@@ -208,23 +208,21 @@ async def test_a_wrong_filter_gets_the_sentence_that_a_query_gets(
         ({"question_id": "\ud800"}, "question_id", "question_id holds an unpaired surrogate"),
     ],
 )
-async def test_a_question_that_makes_no_sense_names_its_field(
-    functions: Functions, body: Any, field: str, sentence: str
-) -> None:
+async def test_a_refused_question_names_its_field(functions: Functions, body: Any, field: str, sentence: str) -> None:
     answer = await posted(functions, "read_runs", body)
     assert (answer.status_code, answer.json()["field"]) == (400, field)
     assert sentence in answer.json()["error"]
 
 
 @pytest.mark.parametrize("name", ["submit_run", "read_runs"])
-async def test_other_methods_at_a_root_are_told_the_right_one(functions: Functions, name: str) -> None:
+async def test_other_methods_at_a_root_get_405_that_allows_post(functions: Functions, name: str) -> None:
     async with functions.client(name) as client:
         for path in ("/", f"/{name}"):
             answer = await client.get(path)
             assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-def test_the_front_doors_lead_to_both_roots() -> None:
+def test_each_root_leads_to_its_function() -> None:
     paths = ["/submit_run", "/submit_run/", "/read_runs", "/read_runs/", "/"]
     assert [function_for(path) for path in paths] == ["submit_run", "submit_run", "read_runs", "read_runs", "read_runs"]
 
@@ -246,7 +244,7 @@ VALUES = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
 @given(name=st.sampled_from(["submit_run", "read_runs"]), body=st.dictionaries(NAMES | st.text(), VALUES, max_size=5))
-async def test_any_object_at_a_root_gets_an_answer_that_is_not_our_fault(
+async def test_any_object_at_a_root_gets_an_answer_below_500(
     functions: Functions, name: str, body: dict[str, Any]
 ) -> None:
     answer = await posted(functions, name, body)

@@ -34,7 +34,7 @@ def test_a_name_of_ones_own_is_a_channel(name: str, channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("name", ["user:other", "org:globex", "user:", "org:", "user:demo "])
-async def test_somebody_elses_channel_is_not_there_and_takes_no_run(world: World, name: str) -> None:
+async def test_another_users_channel_is_not_found_and_takes_no_run(world: World, name: str) -> None:
     with pytest.raises(ChannelNotFound):
         channel_for(DEMO, name)
     with pytest.raises(ChannelNotFound):
