@@ -16,6 +16,7 @@ from infra.local.emulators.functions import start_functions, url_of
 from infra.local.emulators.google import start_pubsub
 from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
 from infra.local.routing import FUNCTIONS
+from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
@@ -58,8 +59,7 @@ class FaultySystem:
         return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
 
     def client(self, function: str) -> httpx.Client:
-        command = [sys.executable, "-m", "infra.local.token", "demo"]
-        token = _output(command, self.settings)
+        token = EmbeddedTokens(self.settings.data_dir).mint("demo")
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         return httpx.Client(base_url=url_of(self.ports[function]), headers=headers, timeout=60, trust_env=False)
 
@@ -103,7 +103,9 @@ class FaultySystem:
             pubsub_emulator=self.pubsub_emulator.host,
             tasks_emulator=self.tasks.target,
         )
-        _output([sys.executable, "-m", "infra.local.emulators.google_setup", *urls], direct)
+        given = [f"{name}={value}" for name, value in direct.as_environment().items()]
+        command = [sys.executable, "-m", "infra.local.emulators.google_setup", *urls]
+        subprocess.run(["env", *given, *command], cwd=ROOT, check=True)
 
     def _start(self, ports: dict[str, int]) -> dict[str, ChildProcess]:
         return start_functions(self.settings, ports, self._processes)
@@ -140,8 +142,3 @@ def _answers(url: str) -> bool:
         return httpx.head(f"{url}/health", trust_env=False).status_code > 0
     except httpx.TransportError:
         return False
-
-
-def _output(command: list[str], settings: Settings) -> str:
-    given = [f"{name}={value}" for name, value in settings.as_environment().items()]
-    return subprocess.check_output(["env", *given, *command], cwd=ROOT, text=True).strip()
