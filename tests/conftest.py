@@ -45,4 +45,5 @@ pytest_plugins = [
     "tests.google",
     "tests.redis_server",
     "tests.sqlite",
+    "tests.coverage_summary",
 ]

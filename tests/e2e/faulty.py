@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 
@@ -33,7 +34,7 @@ class FaultySystem:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = stack
         self._processes = stack.enter_context(ChildProcesses(folder))
-        self.project = "demo-faults"
+        self.project = f"demo-{uuid4().hex[:12]}"  # of its own: all share one Firestore
         self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
         tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
         simulator = self._python(
