@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.workers import FOLDER, is_worker
 
 GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
-"""A session's fixture, and the group of all tests that ask for it; the slowest group first.
+"""A session's fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
 """
@@ -78,7 +78,8 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
 
 
 def group_name(item: pytest.Item) -> str | None:
-    of_session = [group for fixture, group in GROUPS.items() if fixture in fixtures(item)]
+    asked_for = fixtures(item) if folder(item) == "e2e" else set()
+    of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
     return next(iter(of_session), item.path.stem if has_fixture_of_module(item) else None)
 
 
