@@ -24,7 +24,7 @@ STREAMS = "/stream/?$"
 SUBMIT = "^/llm_user_runs$"
 END = "end_session"
 FEW = ("--phases", "examples,fuzzing")
-"""Without the phase that tries out the bounds of every field: the share of `demo` does it, with the same code behind."""
+"""Without the phase that tries out the bounds of every field: the share `demo` does it, with the same code behind."""
 PAGE = ("--header", "Sec-Fetch-Site: same-origin")
 
 
