@@ -22,4 +22,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def bury_run(request: Request) -> Response:
+    """Handles one push of the dead-letter subscription."""
     return await answer_event(request, wiring.services, _handle, source="bury_run")

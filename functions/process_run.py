@@ -17,4 +17,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def process_run(request: Request) -> Response:
+    """Handles one push of the subscription to new runs."""
     return await answer_event(request, wiring.services, _handle, source="process_run")

@@ -17,4 +17,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def recheck_run(request: Request) -> Response:
+    """Handles one re-check task."""
     return await answer_event(request, wiring.services, _handle, source="recheck_run")

@@ -1,4 +1,7 @@
-"""Accepts runs. The list of runs is served here too, since Firebase Hosting routes by path and not by method."""
+"""Accepts runs. Also serves the list of runs, because Firebase Hosting routes by path and not by method.
+
+https://firebase.google.com/docs/hosting/functions
+"""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -13,23 +16,27 @@ from shared.web.submissions import Form
 
 
 async def submit_admin_run(request: Request, services: Services) -> Response:
+    """Accepts a translation; answers with a stream of its events unless the client asks for JSON."""
     return await _submit(request, services, submissions.ADMIN_RUN, stream_by_default=True)
 
 
 async def submit_user_run(request: Request, services: Services) -> Response:
+    """Accepts a run of an end client; answers with JSON unless the client asks for a stream."""
     return await _submit(request, services, submissions.USER_RUN)
 
 
 async def submit_job(request: Request, services: Services) -> Response:
+    """Accepts an LLM job; always answers with JSON."""
     return await _submit(request, services, submissions.JOB, streamable=False)
 
 
 async def submit_trainer_analysis(request: Request, services: Services) -> Response:
+    """Accepts a job of the type trainer_question_analysis; always answers with JSON."""
     return await _submit(request, services, submissions.TRAINER_ANALYSIS, streamable=False)
 
 
 async def submit_any(request: Request, services: Services) -> Response:
-    """Serves the function's root, where gcloud posts; the body's fields tell the form."""
+    """Serves the function's root. gcloud can post there only, so the form follows from the body's fields."""
     return await _submit(request, services, None, streamable=False)
 
 
@@ -71,4 +78,5 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def submit_run(request: Request) -> Response:
+    """Serves all routes of ROUTES."""
     return await ROUTES.answer(request, wiring.services)

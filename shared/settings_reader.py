@@ -42,11 +42,14 @@ class SettingsReader:
         return self._environment.get(name) or None
 
     def has_emulator_host(self) -> bool:
-        """Tells if any `*_EMULATOR_HOST` is set: Google's libraries obey others besides ours."""
+        """Returns True when any `*_EMULATOR_HOST` is set: Google's libraries also obey variables that are not ours."""
         return any(value and name.endswith("_EMULATOR_HOST") for name, value in self._environment.items())
 
     def items(self, name: str, pattern: str, description: str) -> tuple[str, ...]:
-        """Reads a list with commas. Each item must match `pattern`, which problems call `description` ("an origin")."""
+        """Reads a comma separated list. Each item must match the whole `pattern`.
+
+        `description` names an item in the problem's sentence, such as "an origin".
+        """
         values = [value for part in (self.text(name) or "").split(",") if (value := part.strip())]
         if not all(re.fullmatch(pattern, value) for value in values):
             self.problems.append(f"each part of {name} must be {description}, and nothing more")
@@ -94,9 +97,9 @@ class SettingsReader:
         return value
 
     def deadlines(self, name: str) -> Mapping[str, timedelta]:
-        """Reads a JSON object {kind: seconds}, or one number for all kinds. The kinds are DEADLINE_KINDS.
+        """Reads a JSON object {kind: seconds}, or one number of seconds for all kinds. DEADLINE_KINDS lists the kinds.
 
-        The result always has the kind `default`, which is one hour unless it is set.
+        Returns {kind: deadline}. The kind `default` is always there; it is one hour unless it is set.
         """
         text = self.text(name) or "{}"
         value = {"default": float(text)} if re.fullmatch(r"\d+(\.\d+)?", text) else self._json_object(name) or {}
@@ -140,9 +143,10 @@ def _is_deadline(seconds: Any) -> bool:
 
 
 def _is_redis_url(value: str) -> bool:
-    """Returns True for a URL from which redis-py reads what the operator meant.
+    """Returns True for a URL that redis-py reads in the way that the operator means.
 
-    redis-py's own parser does not do: it ignores a database that is not a number and keeps options that do not exist.
+    redis-py's own parser is not strict enough: it ignores a database that is not a number, and accepts options that do
+    not exist.
     """
     try:
         url = urlsplit(value)

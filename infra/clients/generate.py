@@ -1,8 +1,9 @@
-"""Generates clients of the API from infra/openapi.yaml: in Python, and in TypeScript where Node.js is installed.
+"""Generates clients of the API from infra/openapi.yaml: in Python, and in TypeScript when Node.js is installed.
 
 python -m infra.clients.generate .data/clients
 
-The Python client is a package in the folder `python`, the TypeScript client one in `typescript`, compiled to `dist`.
+The Python client is a package in the folder `python`. The TypeScript client is a package in `typescript`, compiled to
+its folder `dist`.
 """
 
 import argparse
@@ -18,13 +19,13 @@ NODE_IS_MISSING = "The TypeScript client needs Node.js 18 or newer and npm; on D
 
 
 class GenerationFailed(Exception):
-    """A tool failed or warned; the message is what it printed."""
+    """A tool failed or warned; the message is the command and its output."""
 
 
 def generate_python(folder: Path) -> None:
-    """Writes the package `llm_runs_client` and its pyproject.toml to the folder, in place of what was there.
+    """Replaces the folder with the package `llm_runs_client` and its pyproject.toml.
 
-    Raises GenerationFailed, also when the generator would leave something out.
+    Raises GenerationFailed, also when the generator warns that it leaves out a part of the document.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ def generate_python(folder: Path) -> None:
 
 
 def generate_typescript(folder: Path) -> None:
-    """Writes an npm package to the folder and compiles it. Installs the tools there when they are missing or changed.
+    """Writes an npm package to the folder and compiles it. Installs its tools in the folder when the lock file changed.
 
     Raises GenerationFailed.
     """
@@ -52,11 +53,12 @@ def generate_typescript(folder: Path) -> None:
 
 
 def node_is_missing() -> bool:
+    """Returns True when this machine lacks node or npm."""
     return shutil.which("node") is None or shutil.which("npm") is None
 
 
 def _found(program: str) -> str:
-    """Returns the path of a program; Windows starts npm.cmd by its whole name only."""
+    """Returns the path of a program: Windows starts npm.cmd by its full name only, which `which` finds."""
     return shutil.which(program) or program
 
 
@@ -70,7 +72,7 @@ def _run(command: list[str], folder: Path | None = None) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Generates clients of the API.")
-    parser.add_argument("folder", type=Path, help="where to put them")
+    parser.add_argument("folder", type=Path, help="the folder to write the clients to")
     folder = parser.parse_args().folder.resolve()
     try:
         generate_python(folder / "python")

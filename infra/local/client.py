@@ -1,4 +1,4 @@
-"""A small client of the service for the command line: submits a translation and shows its updates as they come."""
+"""Submits the sample translation and prints its updates as they arrive."""
 
 import asyncio
 import http.client
@@ -15,9 +15,9 @@ TIMEOUT_SECONDS = 60.0
 
 
 async def translate(url: str, token: str, text: str) -> bool:
-    """Prints updates and result; the last line is `completed <run_uuid>` if it was, and then True.
+    """Prints the updates and the result of one translation; returns True when it completed.
 
-    When it is cancelled, the thread that prints ends too.
+    The last line is then `completed <run_uuid>`. A cancellation also ends the thread that prints.
     """
     sample = _Sample(url, token)
     try:
@@ -27,6 +27,8 @@ async def translate(url: str, token: str, text: str) -> bool:
 
 
 class _Sample:
+    """One translation in a thread of its own, because http.client blocks."""
+
     def __init__(self, url: str, token: str) -> None:
         self._connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_SECONDS)
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -34,6 +36,7 @@ class _Sample:
         self._stopped = False
 
     def show(self, text: str) -> bool:
+        """Submits the text and prints until its stream ends; returns True when the run completed."""
         print(f'\nPOST /llm_user_runs_admin  en → de  "{_short(text)}"', flush=True)
         began = time.monotonic()
         last: dict[str, Any] = {}
@@ -52,14 +55,14 @@ class _Sample:
         return _show_end(last.get("run", {}))
 
     def stop(self) -> None:
-        """Breaks the connection; `show`, in another thread, returns then."""
+        """Breaks the connection, which makes `show` return in its thread."""
         self._stopped = True
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def _updates(self, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The data of each server-sent event, or the one error body."""
+        """Yields the data of each server-sent event, or the error body when the submission is refused."""
         with closing(self._connection) as connection:
             connection.connect()
             self._socket = connection.sock
@@ -91,6 +94,7 @@ def _show_end(run: dict[str, Any]) -> bool:
 
 
 def _detail(update: dict[str, Any]) -> str:
+    """Returns what an update adds to its type: progress, the reason of a wait, or an error; else an empty text."""
     detail = update["detail"]
     if "progress" in detail:
         return f"{detail['progress']:.0%}"

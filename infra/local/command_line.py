@@ -1,4 +1,4 @@
-"""What the programs of this folder share: they end on Ctrl-C and SIGTERM, however they were started."""
+"""Lets the programs of this folder end on Ctrl-C and SIGTERM, whether a terminal or a script has started them."""
 
 import asyncio
 import os
@@ -15,14 +15,17 @@ import uvicorn
 T = TypeVar("T")
 
 PORT_OPTION = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
-"""The former exists on Windows only, where the latter lets two programs share a port."""
+"""SO_EXCLUSIVEADDRUSE exists on Windows only, where SO_REUSEADDR would let two programs share a port.
+
+https://learn.microsoft.com/en-us/windows/win32/winsock/using-so-reuseaddr-and-so-exclusiveaddruse
+"""
 
 ENDINGS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Windows has no SIGHUP, the others have no SIGBREAK."""
+"""Signals that end a program. Windows has no SIGHUP, other systems have no SIGBREAK."""
 
 
 class Server(uvicorn.Server):
-    """Leaves the signals to the program that it is a part of."""
+    """A server that does not handle signals: `run_until_signal` handles them for the whole program."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -32,10 +35,9 @@ class Server(uvicorn.Server):
 def run_until_signal(
     program: Coroutine[Any, Any, T], *, make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 ) -> T | None:
-    """Runs the program; returns what it returns, or None when a signal cancelled it.
+    """Runs the coroutine; returns its result, or None when a signal cancelled it.
 
-    A cancelled program ends what it started, in its `finally` blocks. A second signal cuts them short at their next
-    `await`.
+    A cancelled coroutine stops in its `finally` blocks what it has started. A second signal cancels these blocks too.
     """
     with suppress(asyncio.CancelledError), asyncio.Runner(loop_factory=make_loop) as runner:
         return runner.run(_cancelled_by_signals(program))
@@ -51,14 +53,17 @@ def bind(port: int) -> socket.socket:
 
 
 def print_any_character() -> None:
-    """Makes output show `?` for what its encoding lacks: on Windows a file or a pipe takes 256 characters."""
+    """Prints `?` for each character that the output's encoding lacks, instead of raising UnicodeEncodeError.
+
+    On Windows, a file or a pipe has a code page of 256 characters.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process now: Python's own exit would wait for threads, and a call to an LLM holds one for minutes."""
+    """Ends the process at once. Python's own exit waits for all threads, and an LLM call blocks one for minutes."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -80,6 +85,10 @@ async def _cancelled_by_signals(program: Coroutine[Any, Any, T]) -> T:
 
 
 def _signals() -> list[signal.Signals]:
-    """A shell script ignores SIGINT for its background commands, and nohup ignores SIGHUP: both stay ignored."""
+    """Returns the signals that end this program.
+
+    Shell scripts start background commands with SIGINT ignored, and nohup starts them with SIGHUP ignored. Such a
+    signal stays ignored; SIGTERM never does.
+    """
     known = [signal.Signals[name] for name in ENDINGS if hasattr(signal, name)]
     return [number for number in known if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN]

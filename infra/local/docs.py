@@ -1,4 +1,4 @@
-"""The page that shows the API and tries it out, at /docs, and the document behind it, at /openapi.json."""
+"""Serves Swagger UI for the API at /docs, and infra/openapi.yaml as JSON at /openapi.json."""
 
 from collections.abc import Callable
 from functools import cache
@@ -32,7 +32,7 @@ HEADERS = {
 
 
 def routes() -> list[Route]:
-    """Returns the routes of /openapi.json, /docs and what is below it."""
+    """Returns the routes of /openapi.json, /docs and the files of that page."""
     files = [Route(f"/docs/{name}", _file(path)) for name, path in FILES.items()]
     page = _file(PAGE / "index.html")
     return [Route("/openapi.json", _document), Route("/docs", page), Route("/docs/", page), *files]
@@ -51,6 +51,6 @@ def _document(request: Request) -> Response:
 
 @cache
 def document() -> dict[str, Any]:
-    """infra/openapi.yaml with the server that serves it."""
+    """Returns infra/openapi.yaml, with the server of the page as its only server."""
     described: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
     return {**described, "servers": [{"url": "/", "description": "The server of this page."}]}

@@ -1,4 +1,4 @@
-"""Defines the organizations, users and models of a new system on a laptop, and writes them to its directory."""
+"""Defines the organizations, users and models of a new local system, and writes them to its directory."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Builds requests as Google's services send them: the bodies of Pub/Sub pushes and the headers of Cloud Tasks."""
+"""Builds parts of requests as Google's services send them: bodies of Pub/Sub pushes and headers of Cloud Tasks."""
 
 import json
 from base64 import b64encode

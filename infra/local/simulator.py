@@ -1,4 +1,4 @@
-"""Simulates LLMs for trials and tests: an HTTP server of both protocols. Markers in a text provoke each trouble.
+"""Simulates LLMs for trials and tests: an HTTP server of both protocols. Markers in a text cause failures on purpose.
 
 A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
 `[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
@@ -97,6 +97,8 @@ class Jobs:
 
 
 class Simulator:
+    """The simulated LLM. Both protocols read the markers of a text."""
+
     def __init__(self, *, seconds: float = 2.0, path: Path | None = None, reports_progress: bool = True) -> None:
         """`seconds` is the duration of a job unless its text has a marker; `path` is the file that keeps the jobs."""
         self.jobs = Jobs(path)

@@ -1,4 +1,4 @@
-"""Prints a bearer token of the embedded mode, and nothing else."""
+"""Prints a bearer token of the embedded mode, and nothing else: python -m infra.local.token USER"""
 
 import sys
 
@@ -8,6 +8,7 @@ from shared.errors import ConfigurationError
 
 
 def main(user_id: str) -> int:
+    """Prints a token of the user, which need not exist; returns the exit status."""
     try:
         read_env_file()
         print(wiring.embedded_tokens().mint(user_id))

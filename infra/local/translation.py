@@ -1,7 +1,7 @@
-"""The simulator's translation: visible to anybody who reads it, and always the same for the same text.
+"""Simulates a translation that a reader recognises at once and that is always the same for the same text.
 
 It translates the terms of a small glossary and puts accents on all other words. Numbers, placeholders, tags and URLs
-stay as they are.
+stay unchanged.
 """
 
 import re

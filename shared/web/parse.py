@@ -23,19 +23,25 @@ from shared.web.errors import NotJson
 MAX_KEY_LENGTH = 255
 MAX_WAIT_SECONDS = 60
 MAX_DIGITS = 9
+"""A longer number in a header or a query is refused before Python converts it."""
 SMALL_BODY_BYTES = 256 * 1024
+"""What a body may hold besides its input, in bytes."""
 MAX_ESCAPE_LENGTH = 6
-"""JSON may write one byte of text as six, as in \\u0041."""
+"""JSON may write one byte of text as six, such as \\u0041."""
 
 
 async def json_object(request: Request, *, max_input_bytes: int, if_empty: bytes = b"") -> Mapping[str, Any]:
-    """Returns the body; `if_empty` stands for an empty one. Raises NotJson, InputTooLarge, InvalidRequest."""
+    """Returns the JSON object of the body; `if_empty` is the JSON that an empty body means.
+
+    The whole body may have MAX_ESCAPE_LENGTH times `max_input_bytes` and SMALL_BODY_BYTES. Raises NotJson for another
+    Content-Type, InputTooLarge, and InvalidRequest when the body is no JSON object or is nested too deeply.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson
     content = await _content(request, max_input_bytes * MAX_ESCAPE_LENGTH + SMALL_BODY_BYTES)
     try:
-        body = json.loads(content or if_empty, parse_constant=_refuse, parse_float=_finite)
+        body = json.loads(content or if_empty, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
@@ -56,11 +62,13 @@ async def _content(request: Request, max_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuses NaN and Infinity, which Python's parser takes although they are not JSON. Raises ValueError."""
     raise ValueError(name)
 
 
 def _finite(digits: str) -> float:
+    """Refuses numbers such as 1e999, which Python reads as infinity. Raises ValueError."""
     value = float(digits)
     if not isfinite(value):
         raise ValueError(digits)
@@ -68,7 +76,7 @@ def _finite(digits: str) -> float:
 
 
 def run_id(text: str) -> str:
-    """Returns the run's id of a path. Raises RunNotFound for anything but a UUID."""
+    """Returns the run id in a path. Raises RunNotFound for anything but a UUID."""
     try:
         return read_uuid("run_uuid", text)
     except InvalidRequest:
@@ -78,7 +86,8 @@ def run_id(text: str) -> str:
 def starting_after(request: Request) -> int:
     """Returns the sequence after which a run's stream resumes.
 
-    The browser's own Last-Event-ID is newer than `?starting_after=`, which stands in the URL. Raises InvalidRequest.
+    Reads Last-Event-ID first: a browser that reconnects sends its newest event there, and keeps the old
+    `?starting_after=` in the URL. Raises InvalidRequest.
     """
     last_event_id = request.headers.get("last-event-id", "")
     if _is_number(last_event_id):
@@ -96,7 +105,8 @@ def _is_number(text: str) -> bool:
 def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
     """Returns the cursor after which a channel's stream resumes, from Last-Event-ID or `?starting_after=`.
 
-    An unreadable Last-Event-ID is ignored, since a browser repeats it for ever. Raises InvalidRequest.
+    Ignores an unreadable Last-Event-ID, because a browser would send it again at each reconnection and never connect.
+    Returns None when there is no cursor. Raises InvalidRequest.
     """
     now, last_event_id = datetime.now(UTC), request.headers.get("last-event-id")
     try:
@@ -110,7 +120,7 @@ def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
 
 
 def wait(request: Request) -> timedelta | None:
-    """Returns the time of `Prefer: wait=N` (RFC 7240), 60 seconds at most; None when it is not given."""
+    """Returns the N seconds of `Prefer: wait=N` (RFC 7240, section 4.3), 60 at most; None without that preference."""
     for preference in request.headers.get("prefer", "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         digits = value.strip().strip('"')
@@ -120,7 +130,11 @@ def wait(request: Request) -> timedelta | None:
 
 
 def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) -> IdempotencyKey | None:
-    """Returns the key of the header, quoted or bare, for this user and this route; None without the header."""
+    """Returns the key of the Idempotency-Key header, quoted or bare, for this user and path; None without the header.
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. Raises InvalidRequest when the header
+    is sent twice, is empty or is too long.
+    """
     headers = request.headers.getlist("idempotency-key")
     if not headers:
         return None
@@ -139,7 +153,10 @@ def _hash(value: Any) -> str:
 
 
 def wants_stream(request: Request, *, by_default: bool) -> bool:
-    """Returns whether Accept prefers an event stream to JSON; `Prefer: respond-async` and `wait` ask for JSON."""
+    """Returns True when the Accept header prefers an event stream to JSON, or, without a preference, `by_default`.
+
+    `Prefer: respond-async` always asks for JSON; `Prefer: wait` does when Accept has no preference.
+    """
     if "respond-async" in request.headers.get("prefer", "").lower():
         return False
     accept = parse_accept_header(request.headers.get("accept"), MIMEAccept)

@@ -13,7 +13,8 @@ from shared.errors import InvalidRequest
 class Form:
     """`parse` takes (body, maximum bytes of input) and returns a valid submission.
 
-    It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None means anyone.
+    It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None lets every caller
+    with a profile submit.
     """
 
     parse: Callable[[Mapping[str, Any], int], Submission]
@@ -33,11 +34,11 @@ FORM_BY_FIELD: Mapping[str, Form] = {
     "system_message": TRAINER_ANALYSIS,
     "full_input": TRAINER_ANALYSIS,
 }
-"""Fields that no other form has, for calls at the function's root."""
+"""Fields that only one form has. A call at the function's root is recognised by them."""
 
 
 def form_of(body: Mapping[str, Any]) -> Form:
-    """Returns the one form that the body's fields belong to. Raises InvalidRequest when they tell none or several."""
+    """Returns the one form that the body's fields belong to. Raises InvalidRequest when that is no form or several."""
     forms = [FORM_BY_FIELD[name] for name, value in body.items() if name in FORM_BY_FIELD and value is not None]
     if not forms or any(form is not forms[0] for form in forms):
         raise InvalidRequest(

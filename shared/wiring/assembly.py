@@ -1,4 +1,4 @@
-"""Builds the use cases over one adapter for each port. Tests give their own adapters."""
+"""Builds the use cases from one adapter per port. Tests pass adapters of their own."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,11 +32,12 @@ from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchChannel, WatchRun
 
 LEASE_MARGIN = timedelta(seconds=5)
+"""A lease outlasts the longest LLM call by this much, so that no second worker starts while the first one waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One adapter for each port."""
+    """One adapter per port, except LlmProvider."""
 
     store: RunStore
     queue: RunQueue
@@ -52,7 +53,7 @@ class Backend:
 
 
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
-    """Returns the use cases over these adapters."""
+    """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)

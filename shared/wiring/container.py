@@ -1,4 +1,4 @@
-"""Makes each part once, on first use, from one set of settings, and closes what was made."""
+"""Makes each adapter and use case once, on first use, from one set of settings, and closes what it has made."""
 
 from contextlib import ExitStack
 from functools import cached_property
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Container:
-    """The parts of one process. Nothing connects before its first call."""
+    """The adapters and use cases of one process. They connect at their first call, not when they are made."""
 
     def __init__(self, settings: Settings, *, endpoints: Endpoints | None = None) -> None:
         self.settings = settings
@@ -30,11 +30,13 @@ class Container:
 
     @cached_property
     def services(self) -> Services:
+        """Makes the use cases for the back end that the settings name."""
         backend = self._backend()
         return assemble(self.settings, backend, self._provider(backend.directory))
 
     @cached_property
     def sqlite(self) -> "SqliteBackend":
+        """Makes the embedded back end in the file `runs.db` of DATA_DIR."""
         from shared.adapters.sqlite.backend import SqliteBackend
 
         backend = SqliteBackend(self.settings.data_dir / "runs.db", SystemClock())
@@ -43,12 +45,14 @@ class Container:
 
     @cached_property
     def embedded_tokens(self) -> "EmbeddedTokens":
+        """Makes the adapter of the tokens of `make token`, whose key is in DATA_DIR."""
         from shared.adapters.identity.embedded import EmbeddedTokens
 
         return EmbeddedTokens(self.settings.data_dir)
 
     @cached_property
     def google_clients(self) -> "ClientsByLoop":
+        """Makes Google's clients, which connect at their first call."""
         from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 
         settings = self.settings
@@ -63,6 +67,7 @@ class Container:
         )
 
     def close(self) -> None:
+        """Closes everything that has been made: databases and thread pools."""
         self._closing.close()
 
     def _backend(self) -> Backend:
@@ -107,7 +112,7 @@ class Container:
         return RedisResultCache(self.settings.redis_url)
 
     def _provider(self, directory: Directory) -> LlmProvider:
-        """Makes two thread pools, so that long synchronous calls do not hold up the short ones."""
+        """Makes one thread pool per protocol, so that long synchronous calls do not delay the short calls of jobs."""
         from shared.adapters.llm.chat import ChatProtocol
         from shared.adapters.llm.http import LlmHttp
         from shared.adapters.llm.jobs import JobsProtocol

@@ -1,5 +1,6 @@
 """What every open project has: licence, contribution, security, checks on each change."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -20,6 +21,16 @@ def test_the_licence_is_the_apache_licence_unmodified() -> None:
     [text] = Path(str(standard)).glob("functions_framework-*.dist-info/licenses/LICENSE")
     assert read("LICENSE") == text.read_text()
     assert tomllib.loads(read("pyproject.toml"))["project"]["license"] == "Apache-2.0"
+
+
+def test_the_api_its_clients_and_the_changelog_have_the_version_of_the_project() -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert yaml.safe_load(read("infra/openapi.yaml"))["info"]["version"] == version
+    assert json.loads(read("infra/clients/typescript/package.json"))["version"] == version
+    lock = json.loads(read("infra/clients/typescript/package-lock.json"))
+    assert lock["version"] == lock["packages"][""]["version"] == version
+    releases = re.findall(r"^## (.+)", read("CHANGELOG.md"), re.MULTILINE)
+    assert releases[0] == "Unreleased" and re.fullmatch(rf"{re.escape(version)} \(\d{{4}}-\d\d-\d\d\)", releases[1])
 
 
 def test_each_change_is_tested_by_the_script_of_ci_on_the_oldest_python_and_a_newer_one() -> None:

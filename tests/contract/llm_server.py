@@ -1,4 +1,8 @@
-"""An LLM server whose replies each test chooses, down to the bytes on the socket: errors, silence, broken answers."""
+"""An LLM server whose replies each test chooses, down to the bytes on the socket: errors, silence, broken answers.
+
+It is written on sockets: a WSGI server such as pytest-httpserver's always sends a whole head, so it can neither stop in
+the middle of an answer, drip headers, nor close a connection without a word.
+"""
 
 import socket
 import threading

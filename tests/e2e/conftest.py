@@ -1,10 +1,12 @@
 """One system of each kind for all tests that only read and write runs of their own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, BrowserContext
 
+from tests.e2e.chromium import started_chromium
 from tests.e2e.faulty import FaultySystem, faulty_system
 from tests.e2e.system import Cloud, System
 from tests.google import GoogleEmulators, need_emulators
@@ -52,3 +54,16 @@ def system(request: pytest.FixtureRequest) -> System:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    async with started_chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser that knows nothing yet."""
+    async with await chromium.new_context() as context:
+        yield context

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from httpx_sse import EventSource
 
 from shared.adapters.clock import SystemClock
 from shared.adapters.identity.embedded import EmbeddedTokens
@@ -135,16 +136,9 @@ def _firestore_value(value: str | list[str]) -> dict[str, Any]:
 
 def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:
     """The events of a stream: id, event, data (read as JSON)."""
-    event: dict[str, Any] = {}
-    for line in response.iter_lines():
-        name, _, value = line.partition(": ")
-        if not line and event:
-            yield event
-            event = {}
-        elif name in ("id", "event"):
-            event[name] = value
-        elif name == "data":
-            event["data"] = json.loads(value)
+    for event in EventSource(response).iter_sse():
+        if event.data:
+            yield {"id": event.id, "event": event.event, "data": json.loads(event.data)}
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:

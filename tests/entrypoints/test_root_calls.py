@@ -222,7 +222,7 @@ async def test_other_methods_at_a_root_get_405_that_allows_post(functions: Funct
             assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
-def test_each_root_leads_to_its_function() -> None:
+def test_the_local_hosts_route_to_both_roots() -> None:
     paths = ["/submit_run", "/submit_run/", "/read_runs", "/read_runs/", "/"]
     assert [function_for(path) for path in paths] == ["submit_run", "submit_run", "read_runs", "read_runs", "read_runs"]
 

@@ -13,21 +13,24 @@ window.ui = SwaggerUIBundle({
   requestInterceptor: (request) => ({ ...request, userFetch: fetchWithBoundedStream }),
 });
 
-/** Swagger UI shows an answer when it has ended; the stream of a channel never does. */
+/**
+ * Fetches like `fetch`, but ends a stream of events after MAX_STREAM_SECONDS.
+ * Swagger UI shows a response only when it has ended, and the stream of a channel never ends.
+ */
 async function fetchWithBoundedStream(url, request) {
-  const hangUp = new AbortController();
-  const answer = await fetch(url, { ...request, signal: hangUp.signal });
-  if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
-    return answer;
+  const controller = new AbortController();
+  const response = await fetch(url, { ...request, signal: controller.signal });
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
+    return response;
   }
-  const timer = setTimeout(() => hangUp.abort(), MAX_STREAM_SECONDS * 1000);
-  const text = await textUntilTheEnd(answer.body, hangUp.signal);
+  const timer = setTimeout(() => controller.abort(), MAX_STREAM_SECONDS * 1000);
+  const text = await readUntilEndOrAbort(response.body, controller.signal);
   clearTimeout(timer);
-  return new Response(text, { status: answer.status, statusText: answer.statusText, headers: answer.headers });
+  return new Response(text, { status: response.status, statusText: response.statusText, headers: response.headers });
 }
 
-/** Returns what came until the stream ended or the signal was aborted. */
-async function textUntilTheEnd(body, signal) {
+/** Returns the text that arrives until the stream ends or the signal is aborted. */
+async function readUntilEndOrAbort(body, signal) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   try {
@@ -39,6 +42,6 @@ async function textUntilTheEnd(body, signal) {
     if (!signal.aborted) {
       throw error;
     }
-    return `${text}: this page stopped listening after ${MAX_STREAM_SECONDS} seconds; curl -N goes on\n`;
+    return `${text}: this page stopped listening after ${MAX_STREAM_SECONDS} seconds; use curl -N to listen for longer\n`;
   }
 }

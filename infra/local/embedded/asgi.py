@@ -1,4 +1,4 @@
-"""Sends requests to an ASGI app in the same process, in place of an HTTP server."""
+"""Sends requests to an ASGI app in the same process, so that deliveries need no HTTP connection."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,9 +1,10 @@
-"""The whole system in one process: the functions' own apps behind one port, the broker, the sweeper's clock, an LLM.
+"""Runs the whole system in one process: the functions' apps behind one port, the broker, the sweeper, a simulated LLM.
 
 python -m infra.local.embedded.host            serves until Ctrl-C, after one sample translation
-python -m infra.local.embedded.host --once     ends after the sample (TEXT gives your own); exit 0 only if it completed
+python -m infra.local.embedded.host --once     ends after the sample; exit 0 only if it completed
+python -m infra.local.embedded.host --text T   translates T as the sample
 python -m infra.local.embedded.host --quiet    no sample
-python -m infra.local.embedded.host --public FOLDER    serves the pages of a front end besides, from the same origin
+python -m infra.local.embedded.host --public FOLDER    also serves the pages of a front end, from the same origin
 """
 
 import argparse
@@ -46,7 +47,7 @@ with suppress(ImportError):  # uvloop is not made for Windows
 
 
 class LocalHost:
-    """One server, two sockets: the service on one, the simulated LLM on the other."""
+    """An ASGI app for two ports: the simulated LLM on `simulator_port`, the service on any other."""
 
     def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
@@ -64,12 +65,15 @@ class LocalHost:
             await self._apps[function_for(scope["path"])](scope, receive, send)
 
     async def deliver_message(self, topic: str, message: Message) -> int:
+        """Pushes the message to the function of its topic, as Pub/Sub does; returns the HTTP status."""
         return await self._post(FUNCTION_OF[topic], push_body(topic, message))
 
     async def deliver_task(self, task: Task) -> int:
+        """Calls recheck_run, as Cloud Tasks does; returns the HTTP status."""
         return await self._post("recheck_run", task.body.encode(), **task_headers(task, queue="rechecks"))
 
     async def sweep(self) -> int:
+        """Calls sweep_runs, as Cloud Scheduler does; returns the HTTP status."""
         return await self._post("sweep_runs", b"{}", **{"X-CloudScheduler": "true"})
 
     async def _post(self, function: str, body: bytes, **headers: str) -> int:
@@ -77,7 +81,7 @@ class LocalHost:
 
 
 def bind_simulator(port: int) -> socket.socket:
-    """The usual port, or any free one when another system has it."""
+    """Returns a socket that is bound to the port, or to any free port when another program uses this one."""
     try:
         return bind(port)
     except OSError:
@@ -85,13 +89,14 @@ def bind_simulator(port: int) -> socket.socket:
 
 
 async def sweep_every(host: LocalHost, seconds: float) -> None:
+    """Calls the sweeper each time so many seconds have passed, until it is cancelled."""
     while True:
         await asyncio.sleep(seconds)
         await host.sweep()
 
 
 async def serve(settings: Settings, sockets: list[socket.socket], options: argparse.Namespace) -> int:
-    """Until a signal comes, or the one sample is done. The exit status."""
+    """Serves until it is cancelled, or until the sample is done with --once. Returns the exit status."""
     port = sockets[0].getsockname()[1]
     simulator_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
     simulator = (
@@ -144,12 +149,12 @@ async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, o
 
 
 def _start(work: Coroutine[Any, Any, None], server: uvicorn.Server) -> asyncio.Task[None]:
-    """A background task without which serving makes no sense: its end, which should not come, ends the server."""
+    """Starts a background task that must not end. When it raises, the server stops, because it needs the task."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.failure("background task ended", error)
-            print("stopped: something inside failed; the last lines of runs.log say what", file=sys.stderr)
+            print("stopped: a background task failed; the last lines of runs.log show its error", file=sys.stderr)
             server.should_exit = True
 
     task = asyncio.create_task(work)
@@ -181,7 +186,10 @@ def main() -> int:
 
 
 def prepare() -> tuple[Settings, list[socket.socket]]:
-    """Settings with the ports that were really bound. Raises ConfigurationError."""
+    """Returns the settings and the bound sockets: the service's, and the simulator's unless LLM_DEPLOYMENTS is set.
+
+    The settings have the simulator's real port in `deployments`. Raises ConfigurationError.
+    """
     settings = wiring.settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     try:

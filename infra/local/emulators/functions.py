@@ -1,4 +1,4 @@
-"""The functions as the cloud runs them: one functions-framework process each, and a sweeper's clock."""
+"""Runs the functions as the cloud does, one functions-framework process per function, and calls the sweeper."""
 
 import asyncio
 import sys
@@ -14,19 +14,19 @@ from shared.settings import Settings
 
 
 def start_functions(settings: Settings, ports: Mapping[str, int], processes: ChildProcesses) -> dict[str, ChildProcess]:
-    """Starts one process for each function; `ports` and the answer are by function name."""
+    """Starts one process per function. Takes {function: port} and returns {function: process}."""
     framework = str(Path(sys.executable).with_name("functions-framework"))
-    given = settings.as_environment()
+    environment = settings.as_environment()
     return {
         name: processes.start(
-            name, framework, "--target", name, "--host", "127.0.0.1", "--port", str(port), settings=given
+            name, framework, "--target", name, "--host", "127.0.0.1", "--port", str(port), settings=environment
         )
         for name, port in ports.items()
     }
 
 
 async def wait_until_healthy(url: str) -> None:
-    """Raises ConfigurationError when the function does not come up."""
+    """Returns when the function answers. Raises ConfigurationError when it does not answer in START_SECONDS."""
     for _ in range(int(START_SECONDS / POLL_INTERVAL_SECONDS)):
         try:
             await asyncio.to_thread(_request, f"{url}/health", "HEAD")
@@ -37,7 +37,7 @@ async def wait_until_healthy(url: str) -> None:
 
 
 async def sweep_every(url: str, seconds: float) -> None:
-    """Calls the sweeper on time, as Cloud Scheduler does."""
+    """Calls the sweeper each time so many seconds have passed, as Cloud Scheduler does."""
     while True:
         await asyncio.sleep(seconds)
         with suppress(OSError):
@@ -53,4 +53,5 @@ def _request(url: str, method: str) -> None:
 
 
 def url_of(port: int) -> str:
+    """Returns the URL of a port of this machine."""
     return f"http://127.0.0.1:{port}"

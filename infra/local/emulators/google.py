@@ -1,4 +1,4 @@
-"""Google's own Firestore and Pub/Sub emulators, as child processes."""
+"""Starts Google's own Firestore and Pub/Sub emulators as child processes."""
 
 import shutil
 from pathlib import Path
@@ -13,17 +13,17 @@ HOW_TO_INSTALL = (
 
 
 def missing_software() -> str | None:
-    """Returns how to install the emulators when this machine cannot start them, else None."""
+    """Returns None, or how to install the emulators when this machine lacks gcloud or Java."""
     return None if shutil.which("gcloud") and shutil.which("java") else HOW_TO_INSTALL
 
 
 def start_firestore(folder: Path, *, host: str) -> ChildProcess:
-    """Raises ConfigurationError when this machine has no emulators. `host` is "host:port"."""
+    """Starts it on `host` ("host:port"), with its log in `folder`. Raises ConfigurationError when it is missing."""
     return _start("firestore", ["gcloud", "emulators", "firestore", "start"], folder, host)
 
 
 def start_pubsub(folder: Path, *, host: str, project: str) -> ChildProcess:
-    """Raises ConfigurationError when this machine has no emulators. `host` is "host:port"."""
+    """Starts it on `host` ("host:port"), with its log in `folder`. Raises ConfigurationError when it is missing."""
     command = ["gcloud", "beta", "emulators", "pubsub", "start", f"--project={project}"]
     return _start("pubsub", command, folder, host)
 

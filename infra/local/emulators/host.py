@@ -1,9 +1,9 @@
-"""The same system on Google's emulators: each function its own functions-framework process, one front door.
+"""Runs the same system on Google's emulators: one functions-framework process per function, behind a reverse proxy.
 
     python -m infra.local.emulators.host            serves until Ctrl-C, after one sample translation
     python -m infra.local.emulators.host --quiet    no sample
 
-Ctrl-C ends everything, Java included. Google's emulators hold their data in memory: another start is a fresh one.
+Ctrl-C ends everything, Java included. Google's emulators keep their data in memory, so each start is without data.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from starlette.routing import Mount
 from infra.local import docs
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, run_until_signal
-from infra.local.emulators.front_door import FrontDoor
 from infra.local.emulators.functions import start_functions, sweep_every, url_of, wait_until_healthy
 from infra.local.emulators.google import start_firestore, start_pubsub
 from infra.local.emulators.google_setup import PushUrls, set_up
 from infra.local.emulators.processes import ChildProcesses, wait_until_listening
+from infra.local.emulators.reverse_proxy import ReverseProxy
 from infra.local.env_file import read_env_file
 from infra.local.routing import DOCS, FUNCTIONS
 from infra.local.simulator import Simulator
@@ -34,10 +34,11 @@ from shared.errors import ConfigurationError
 from shared.settings import REGIONS, Settings
 
 PROJECT = "demo-llm-runs"
+"""The project when GOOGLE_CLOUD_PROJECT is not set."""
 
 
 async def serve(settings: Settings, options: argparse.Namespace) -> int:
-    """Until Ctrl-C. The exit status."""
+    """Starts everything, shows the sample translation, and serves until it is cancelled. Returns the exit status."""
     folder = settings.data_dir.resolve() / "emulators"
     folder.mkdir(parents=True, exist_ok=True)
     with ChildProcesses(folder) as processes:
@@ -53,20 +54,20 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         wiring.use(settings)
         await set_up(settings, wiring.google_clients(), urls)
         await asyncio.gather(*[wait_until_healthy(url_of(port)) for port in ports.values()])
-        door = await open_door(settings.port, {**ports, DOCS: simulator_port})
+        proxy = await start_proxy(settings.port, {**ports, DOCS: simulator_port})
         sweeping = asyncio.create_task(
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
         )
         try:
             simulator = make_simulator(settings, folder)
-            return await show(simulator, simulator_socket, door.sockets[0].getsockname()[1], settings, options)
+            return await show(simulator, simulator_socket, proxy.sockets[0].getsockname()[1], settings, options)
         finally:
             sweeping.cancel()
-            door.close()
+            proxy.close()
 
 
 async def start_emulators(settings: Settings, processes: ChildProcesses) -> Settings:
-    """The settings with which functions reach them. Raises ConfigurationError."""
+    """Starts the three emulators and returns the settings with their addresses. Raises ConfigurationError."""
     project, folder = settings.project or PROJECT, processes.folder
     firestore_host = settings.firestore_emulator or processes.reserve_host()
     pubsub_host = settings.pubsub_emulator or processes.reserve_host()
@@ -88,15 +89,16 @@ async def start_emulators(settings: Settings, processes: ChildProcesses) -> Sett
 
 
 def make_simulator(settings: Settings, folder: Path) -> Server:
-    """Returns a server that is still to be served; it has the API's documentation too."""
+    """Returns a server, not started yet, of the simulated LLM and of the API's documentation."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
     app = Starlette(routes=[*docs.routes(), Mount("/", simulator.app())])
     return Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
 
 
-async def open_door(port: int, ports: Mapping[str, int]) -> asyncio.Server:
+async def start_proxy(port: int, ports: Mapping[str, int]) -> asyncio.Server:
+    """Starts the reverse proxy on `port` before the functions' `ports`. Raises ConfigurationError."""
     try:
-        return await FrontDoor(ports).serve(port)
+        return await ReverseProxy(ports).serve(port)
     except OSError:
         raise ConfigurationError(f"Port {port} is taken; choose another: PORT=8081 make emulators") from None
 
@@ -104,6 +106,7 @@ async def open_door(port: int, ports: Mapping[str, int]) -> asyncio.Server:
 async def show(
     simulator: Server, listening: socket.socket, port: int, settings: Settings, options: argparse.Namespace
 ) -> int:
+    """Serves the simulator, prints the addresses, shows the sample, and waits for the end. Returns the exit status."""
     serving = asyncio.create_task(simulator.serve(sockets=[listening]))
     print(f"GOOGLE_CLOUD_PROJECT={settings.project}")
     print(f"FIRESTORE_EMULATOR_HOST={settings.firestore_emulator}")

@@ -1,4 +1,4 @@
-"""Ports of this machine for programs that must be told theirs before they start."""
+"""Reserves ports of this machine for programs that get their port as an argument before they start."""
 
 import socket
 import sys
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Gives a port of 127.0.0.1 that the system chose and gives to nobody else before the end.
+    """Yields a free port of 127.0.0.1, which the system gives to no other program during the `with` block.
 
     A socket is bound to the port and does not listen. On Linux, a server that sets SO_REUSEADDR (all of ours do) may
-    listen there beside it, and the system passes the port over when it chooses one (socket(7)). Other systems would
-    refuse the server: there the port is given back at once, and another program may take it before the server does.
+    listen there besides, and the system does not choose the port for others (socket(7)). Other systems would refuse the
+    server. There the port is released at once, and another program may take it before the server does.
     """
     with socket.socket() as reservation:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

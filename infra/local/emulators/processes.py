@@ -1,4 +1,4 @@
-"""Child processes, the ports that are reserved for them, and an end that leaves nothing behind."""
+"""Starts child processes, reserves ports for them, and ends them together with their own children."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ POLL_INTERVAL_SECONDS = 0.05
 
 @dataclass(slots=True)
 class ChildProcess:
-    """A started program. Its own children, such as Java, are of its process group and end with it.
+    """A started program. Its own children, such as Java, are in its process group and end with it.
 
     `host` is "host:port", or empty when the program does not listen.
     """
@@ -34,9 +34,11 @@ class ChildProcess:
     is_ended: bool = False
 
     def kill(self) -> None:
+        """Ends the program and its own children."""
         kill_all([self])
 
     def is_listening(self) -> bool:
+        """Returns True when the program accepts connections."""
         host, _, port = self.host.partition(":")
         try:
             socket.create_connection((host, int(port or 0)), timeout=1).close()
@@ -46,7 +48,7 @@ class ChildProcess:
 
 
 class ChildProcesses:
-    """Starts programs that write to a log in `folder` each, and ends them all at the end of the `with` block."""
+    """Starts programs, each with a log file in `folder`, and ends them all at the end of the `with` block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,22 +66,26 @@ class ChildProcesses:
         self, name: str, *command: str, host: str = "", settings: Mapping[str, str] | None = None
     ) -> ChildProcess:
         """Starts the command in the project's folder, with `settings` added to its environment."""
-        given = [f"{key}={value}" for key, value in (settings or {}).items()]
-        started = start_process(name, ["env", *given, *command], log=self.folder / f"{name}.log", host=host)
+        variables = [f"{key}={value}" for key, value in (settings or {}).items()]
+        started = start_process(name, ["env", *variables, *command], log=self.folder / f"{name}.log", host=host)
         return self.keep(started)
 
     def keep(self, started: ChildProcess) -> ChildProcess:
+        """Takes over a process that is already started, so that it ends with the others; returns it."""
         self._started.append(started)
         return started
 
     def reserve_port(self) -> int:
+        """Returns a free port, reserved until the end of the `with` block."""
         return self._stack.enter_context(reserved_port())
 
     def reserve_host(self) -> str:
+        """Returns "127.0.0.1:port" with such a port."""
         return f"127.0.0.1:{self.reserve_port()}"
 
 
 def start_process(name: str, command: Sequence[str], *, log: Path, host: str) -> ChildProcess:
+    """Starts the command in a new process group, with its output in the file `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
@@ -93,7 +99,7 @@ def start_process(name: str, command: Sequence[str], *, log: Path, host: str) ->
 
 
 def wait_until_listening(started: ChildProcess) -> None:
-    """Raises ConfigurationError with the end of the program's log when it does not come up."""
+    """Returns when the program listens. Raises ConfigurationError with the end of its log when it does not."""
     ends = time.monotonic() + START_SECONDS
     while started.process.poll() is None and time.monotonic() < ends:
         if started.is_listening():
@@ -105,12 +111,12 @@ def wait_until_listening(started: ChildProcess) -> None:
 
 
 def kill_all(started: Sequence[ChildProcess]) -> None:
-    """Ends all of them within GRACE_SECONDS: SIGTERM to their groups first, then SIGKILL to what is left."""
+    """Sends SIGTERM to the process groups, and SIGKILL GRACE_SECONDS later; returns when all have ended."""
     running = [child for child in started if not child.is_ended]
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         for child in running:
-            with suppress(ProcessLookupError, PermissionError):  # macOS refuses a group that has ended
-                os.killpg(child.process.pid, how)
+            with suppress(ProcessLookupError, PermissionError):  # macOS raises the latter for a group that has ended
+                os.killpg(child.process.pid, number)
         ends = time.monotonic() + GRACE_SECONDS
         for child in running:
             with suppress(subprocess.TimeoutExpired):

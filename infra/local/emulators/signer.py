@@ -1,4 +1,4 @@
-"""Signs identity tokens as Google would, with a key made on first use: for the emulators only."""
+"""Signs identity tokens in the form of Google's, for the Cloud Tasks emulator. No deployed function accepts them."""
 
 import time
 from pathlib import Path
@@ -13,6 +13,7 @@ VALID_SECONDS = 3600
 
 class Signer:
     def __init__(self, path: Path) -> None:
+        """Reads the RSA key in the file `path`; makes it when the file does not exist."""
         if not path.exists():
             key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
             pem = key.private_bytes(
@@ -23,7 +24,10 @@ class Signer:
         self._key = path.read_bytes()
 
     def sign(self, email: str, audience: str) -> str:
-        """An OIDC token of that service account (https://cloud.google.com/docs/authentication/token-types#id)."""
+        """Returns an OIDC token of the service account `email`, valid for an hour.
+
+        https://cloud.google.com/docs/authentication/token-types#id
+        """
         now = int(time.time())
         claims = {"iss": ISSUER, "aud": audience, "sub": email, "email": email, "email_verified": True}
         return jwt.encode({**claims, "iat": now, "exp": now + VALID_SECONDS}, self._key, algorithm="RS256")

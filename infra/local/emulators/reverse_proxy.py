@@ -1,4 +1,7 @@
-"""One port before many functions, routing paths as Firebase Hosting would; streams go through as they come."""
+"""Forwards requests from one port to the functions' ports by path, as Firebase Hosting does.
+
+Bytes pass in both directions as they arrive, so streams are not held back.
+"""
 
 import asyncio
 import re
@@ -13,28 +16,28 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: clo
 _CONNECTION = re.compile(rb"\r\n(connection|keep-alive):[^\r\n]*", re.IGNORECASE)
 
 
-class FrontDoor:
-    """One request a connection, so that the next one can go elsewhere."""
+class ReverseProxy:
+    """Serves one request per connection, because the next request may be for another function."""
 
     def __init__(self, ports: Mapping[str, int]) -> None:
-        """`ports`: {function, or DOCS: port on this machine}."""
+        """`ports` is {name of a function, or DOCS: its port on this machine}."""
         self._ports = ports
 
     async def serve(self, port: int) -> asyncio.Server:
-        """Raises OSError when the port is taken."""
+        """Returns the listening server. Raises OSError when the port is taken."""
         return await asyncio.start_server(self._answer, "127.0.0.1", port, limit=MAX_HEAD_BYTES)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await reader.readuntil(b"\r\n\r\n")
             try:
-                behind = await asyncio.open_connection("127.0.0.1", self._port_for(head))
+                upstream = await asyncio.open_connection("127.0.0.1", self._port_for(head))
             except OSError:
                 writer.write(BAD_GATEWAY)
             except (ValueError, IndexError):
                 writer.write(BAD_REQUEST)
             else:
-                await _join(head, (reader, writer), behind)
+                await _forward(head, (reader, writer), upstream)
         with suppress(OSError):
             writer.close()
 
@@ -43,22 +46,22 @@ class FrontDoor:
         return self._ports[function_for(target.partition("?")[0])]
 
 
-async def _join(
+async def _forward(
     head: bytes,
-    front: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    behind: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
 ) -> None:
-    """Until the function has answered, or the client is gone."""
-    behind[1].write(_CONNECTION.sub(b"", head[:-4]) + b"\r\nConnection: close\r\n\r\n")
-    forth = asyncio.create_task(_pipe(front[0], behind[1]))
-    back = asyncio.create_task(_pipe(behind[0], front[1]))
-    await asyncio.wait((forth, back), return_when=asyncio.FIRST_COMPLETED)
-    if not back.done() and not front[0].at_eof():
-        await back
-    for task in (forth, back):
+    """Passes bytes in both directions until the function has answered or the client has closed the connection."""
+    upstream[1].write(_CONNECTION.sub(b"", head[:-4]) + b"\r\nConnection: close\r\n\r\n")
+    request = asyncio.create_task(_pipe(client[0], upstream[1]))
+    response = asyncio.create_task(_pipe(upstream[0], client[1]))
+    await asyncio.wait((request, response), return_when=asyncio.FIRST_COMPLETED)
+    if not response.done() and not client[0].at_eof():
+        await response
+    for task in (request, response):
         task.cancel()
     with suppress(OSError):
-        behind[1].close()
+        upstream[1].close()
 
 
 async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
