@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
+export PYTHONDONTWRITEBYTECODE =  # many processes start, and compile nothing twice
 
 # TEXT is used as it was typed: make does not expand a $ in it.
 ifdef TEXT
@@ -11,6 +12,8 @@ export TEXT
 endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
+
+COVERAGE = --cov --cov-report=json:.data/coverage/report.json
 
 UV = uv==0.13.9
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -29,7 +32,7 @@ demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it com
 	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
 
 test: $(VENV)/dev  ## runs all tests whose tools this machine has (FAST=1 runs only those that take a minute; PYTEST="-k …")
-	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast) $(PYTEST)
+	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast,$(COVERAGE)) $(PYTEST)
 
 check: $(VENV)/dev  ## checks format, lint rules and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

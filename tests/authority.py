@@ -98,7 +98,7 @@ class Authority:
 
     def id_token(self, user_id: str = "demo", *, key: SigningKey | None = None, **changes: Any) -> str:
         now = int(time.time())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": f"https://securetoken.google.com/{PROJECT}",
             "aud": PROJECT,
             "sub": user_id,
@@ -111,9 +111,14 @@ class Authority:
         issuer = f"https://session.firebase.google.com/{PROJECT}"
         return self.id_token(user_id, key=self.sessions, **{"iss": issuer, **changes})
 
-    def oidc_token(self, email: str = ROBOT, **changes: Any) -> str:
+    def oidc_token(self, email: str | None = ROBOT, **changes: Any) -> str:
         now = int(time.time())
-        claims = {"iss": "https://accounts.google.com", "aud": AUDIENCE, "sub": "1234567890", "email": email}
+        claims: dict[str, Any] = {
+            "iss": "https://accounts.google.com",
+            "aud": AUDIENCE,
+            "sub": "1234567890",
+            "email": email,
+        }
         claims |= {"email_verified": True, "iat": now, "exp": now + 3600, **changes}
         return self.google.sign({name: value for name, value in claims.items() if value is not None})
 

@@ -38,4 +38,12 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.workers", "tests.order", "tests.authority", "tests.google", "tests.redis_server"]
+pytest_plugins = [
+    "tests.workers",
+    "tests.order",
+    "tests.authority",
+    "tests.google",
+    "tests.redis_server",
+    "tests.sqlite",
+    "tests.coverage_summary",
+]

@@ -1,19 +1,29 @@
 """Which worker runs a test, which tests come first, and which are left out of a quick answer.
 
-Tests that share an expensive fixture go to one worker (pytest-xdist's groups). Tests that start whole systems come
-first, for they mostly wait: what is short fills the gaps and makes the end of the run even.
+Tests that share an expensive fixture are a group and go to one worker. Tests that start whole systems come first, for
+they mostly wait: what is short fills the gaps and makes the end of the run even.
+
+pytest-xdist has groups too, but forgets them with pytest 9.2 (github.com/pytest-dev/pytest-xdist issue 1386): here each
+worker writes down which test is of which group, and the scheduler of the process that started them reads it.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.workers import is_worker
+from tests.workers import FOLDER, is_worker
 
-GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local"}
-"""A session's fixture, and the group of all tests that ask for it; the slowest group first."""
-FOLDERS = ("e2e", "contract", "entrypoints", "unit", "architecture")
+GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
+"""A session's fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
+
+Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
+"""
+FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "unit", "architecture")
 SYSTEMS = "start whole systems"
 EMULATORS = "need Google's emulators"
 LEFT_OUT = pytest.StashKey[Counter[str]]()
@@ -25,7 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
-    config.addinivalue_line("markers", "first: takes long, mostly by waiting, and is started before others")
     config.stash[LEFT_OUT] = Counter()
 
 
@@ -35,10 +44,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.stash[LEFT_OUT].update(reason for reason in reasons.values() if reason)
         config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
         items[:] = [item for item in items if not reasons[item]]
-    for item in items:
-        for group in group_names(item):
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if is_worker(session.config):
+        groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
+        (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist
+    """Gives all tests of a group to one worker, any other test to whichever is free."""
+
+    def schedule(self) -> None:
+        records = self.config.stash[FOLDER].glob("gw*")
+        self._groups: dict[str, str] = json.loads(next(records).read_text())
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._groups.get(nodeid, nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
@@ -48,16 +77,23 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
     return EMULATORS if needs_emulators else None
 
 
-def group_names(item: pytest.Item) -> list[str]:
-    return [group for fixture, group in GROUPS.items() if fixture in fixtures(item)]
+def group_name(item: pytest.Item) -> str | None:
+    asked_for = fixtures(item) if folder(item) == "e2e" else set()
+    of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
+    return next(iter(of_session), item.path.stem if has_fixture_of_module(item) else None)
 
 
-def place(item: pytest.Item) -> tuple[int, bool, int]:
-    """Groups, then what is marked, then the folders in their order; pytest's own order otherwise."""
-    groups = [list(GROUPS.values()).index(name) for name in group_names(item)]
-    is_first = item.get_closest_marker("first") is not None
-    name = folder(item)
-    return min(groups, default=len(GROUPS)), not is_first, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+def has_fixture_of_module(item: pytest.Item) -> bool:
+    found = getattr(item, "_fixtureinfo", None)
+    overridden = found.name2fixturedefs.values() if found else ()
+    return any(definitions[-1].scope == "module" for definitions in overridden)
+
+
+def place(item: pytest.Item) -> tuple[int, int]:
+    """Groups first, then the folders in their order; pytest's own order otherwise."""
+    groups, group, name = list(dict.fromkeys(GROUPS.values())), group_name(item), folder(item)
+    of_group = groups.index(group) if group in groups else len(groups) + (group is None)
+    return of_group, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 
 
 def fixtures(item: pytest.Item) -> set[str]:
@@ -74,13 +110,15 @@ def folder(item: pytest.Item) -> str:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker tells what it left out; all workers leave out the same."""
     if is_worker(session.config):
-        session.config.workeroutput["left_out"] = dict(session.config.stash[LEFT_OUT])  # type: ignore[attr-defined]
+        left_out = session.config.stash[LEFT_OUT]
+        session.config.workeroutput["left_out"] = dict(left_out)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: object) -> None:
+def pytest_testnodedown(node: Any) -> None:
     output = getattr(node, "workeroutput", {})
-    node.config.stash[LEFT_OUT] = Counter(output.get("left_out", {}))  # type: ignore[attr-defined]
+    left_out: Counter[str] = Counter(output.get("left_out", {}))
+    node.config.stash[LEFT_OUT] = left_out
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

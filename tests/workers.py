@@ -104,6 +104,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"FAILED: a test has left a process running: {command}", red=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Tests of whole systems mostly wait: with one worker more than cores, none is idle meanwhile."""
+    return (os.cpu_count() or 1) + (0 if config.getoption("--fast") else 1)
+
+
 def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 

@@ -128,7 +128,7 @@ def package_of(module: str) -> str | None:
 @cache
 def package_of_file() -> dict[str, str]:
     """{path of a module without its ending: package}."""
-    found = {}
+    found: dict[str, str] = {}
     for package in distributions():
         for file in package.files or []:
             stem = re.sub(r"(/__init__)?(\.[\w-]+)?\.(py|so|pyd)$", "", file.as_posix())

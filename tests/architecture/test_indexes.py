@@ -51,8 +51,8 @@ async def all_queries() -> list[Any]:
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted)
-    for terminal, before, after in product((False, True), (None, NOW), (None, a_run())):
-        await store.due_runs(1, terminal=terminal, before=before, after=after, limit=10)
+    for terminal, before, last in product((False, True), (None, NOW), (None, a_run())):
+        await store.due_runs(1, terminal=terminal, before=before, after=last, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)

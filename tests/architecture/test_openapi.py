@@ -224,7 +224,7 @@ def test_the_codes_of_failures_are_those_of_the_llm_of_time_and_of_the_store() -
 
 
 @every_operation
-def test_whoever_must_be_known_can_be_refused(operation: Operation) -> None:
+def test_operations_with_credentials_describe_their_refusals(operation: Operation) -> None:
     security = operation.content.get("security", document()["security"])
     assert (401 in operation.responses) == bool(security)
     for scheme in security:

@@ -31,10 +31,3 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     )
     yield sqlite
     sqlite.close()
-
-
-@pytest.fixture(params=["memory", "file"])
-async def sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteBackend]:
-    sqlite = SqliteBackend(":memory:" if request.param == "memory" else tmp_path / "runs.db", SystemClock())
-    yield sqlite
-    sqlite.close()

@@ -1,10 +1,11 @@
-"""Makes runs for tests."""
+"""Makes runs for tests, and reads what SQLite keeps of them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.event import Event
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
@@ -36,3 +37,7 @@ def a_run(**changes: Any) -> Run:
         events=(Event(sequence=1, type="run.queued", at=NOW),),
     )
     return replace(run, **changes)
+
+
+async def rows(sqlite: SqliteBackend, statement: str) -> list[Any]:
+    return await sqlite.database.read(lambda connection: connection.execute(statement).fetchall())

@@ -18,7 +18,7 @@ from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run
 from shared.errors import IdempotencyKeyBusy, StoreUnavailable, TooManyRuns
 from shared.ports import IdempotencyRecord
-from tests.contract.runs import NOW, a_run
+from tests.contract.runs import NOW, a_run, rows
 from tests.google import store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
@@ -237,8 +237,6 @@ async def test_sqlite_counts_open_runs_and_submits_with_covering_indexes(sqlite:
     await sqlite.store.create(a_run(), limits=Limits(open_runs=9, submits_a_minute=9))
     counts = [statement for statement in statements if statement.startswith("SELECT count(*)")]
     for count in counts:
-        [plan, *_] = await sqlite.database.read(
-            lambda connection, count=count: connection.execute(f"EXPLAIN QUERY PLAN {count}").fetchall()
-        )
+        [plan, *_] = await rows(sqlite, f"EXPLAIN QUERY PLAN {count}")
         assert "USING COVERING INDEX" in plan[3]
     assert len(counts) == 2

@@ -19,7 +19,7 @@ from shared.domain.run import Failure, ModelRef, Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, ListCursor, RunFilter
-from tests.contract.runs import NOW, a_run
+from tests.contract.runs import NOW, a_run, rows
 from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
@@ -198,12 +198,7 @@ async def test_expired_runs_and_keys_are_deleted_with_their_parts(sqlite: Sqlite
         record = IdempotencyRecord(key_hash=key, body_hash="b", run_id=run.id, expires_at=run.expires_at)
         await sqlite.store.create(run, idempotency=record)
     assert await sqlite.store.forget_expired(NOW + timedelta(days=30), limit=10) == 1
-    remaining = [
-        await sqlite.database.read(
-            lambda connection, table=table: connection.execute(f"SELECT * FROM {table}").fetchall()
-        )
-        for table in ("runs", "idempotency", "run_parts")
-    ]
+    remaining = [await rows(sqlite, f"SELECT * FROM {table}") for table in ("runs", "idempotency", "run_parts")]
     assert [len(rows) for rows in remaining] == [1, 1, 0] and remaining[1][0][0] == "new"
 
 
@@ -354,9 +349,7 @@ async def test_sqlite_finds_due_runs_with_an_index(sqlite: SqliteBackend) -> Non
     for terminal in (False, True):
         await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=a_run(), limit=10)
     plans = [
-        await sqlite.database.read(
-            lambda connection, statement=statement: connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
-        )
+        await rows(sqlite, f"EXPLAIN QUERY PLAN {statement}")
         for statement in statements
         if statement.startswith("SELECT document")
     ]

@@ -157,7 +157,7 @@ async def test_more_targets_than_a_stream_allows_use_several_streams(backend: An
 
     async def follow(run_id: str) -> None:
         async with backend.watcher.watch(run_id) as feed:
-            while not (await feed.next(timeout=10)).is_terminal:
+            while not (await feed.next(timeout=60)).is_terminal:
                 pass
 
     watching = [asyncio.create_task(follow(run.id)) for run in runs]
@@ -193,7 +193,7 @@ async def test_a_firestore_stream_that_breaks_or_stays_silent_is_opened_again(go
         assert await feed.next(timeout=5) == run
         is_breaking.set()
         claimed = await store.save((await store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
-        assert await feed.next(timeout=10) == claimed
+        assert await feed.next(timeout=60) == claimed
         is_breaking.clear()
         proxy.hook = stays_silent
         done = await store.save(claimed.cancelled(NOW))
@@ -233,7 +233,7 @@ async def test_a_watch_that_starts_while_firestore_is_down_continues_when_it_is_
         async with watcher.watch(run.id) as feed:
             assert await feed.next(timeout=1.5) is None
             proxy.hook = None
-            assert await feed.next(timeout=10) == run
+            assert await feed.next(timeout=60) == run
 
 
 async def test_an_unreadable_document_does_not_affect_other_watchers(google_emulators: Any) -> None:

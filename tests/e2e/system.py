@@ -16,6 +16,7 @@ import httpx
 from httpx_sse import EventSource
 
 from shared.adapters.clock import SystemClock
+from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.adapters.sqlite.backend import SqliteBackend
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +77,7 @@ class System:
 
     def token(self, user: str = "demo") -> str:
         if user not in self._tokens:
-            command = [sys.executable, "-m", "infra.local.token", user]
-            self._tokens[user] = subprocess.check_output(command, cwd=ROOT, env=self._environment, text=True).strip()
+            self._tokens[user] = EmbeddedTokens(self.data_dir).mint(user)
         return self._tokens[user]
 
     def client(self, user: str = "demo", url: str | None = None) -> httpx.Client:

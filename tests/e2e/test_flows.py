@@ -152,7 +152,7 @@ def test_a_stream_resumes_without_a_gap_or_a_repeat(system: System) -> None:
 @pytest.mark.parametrize(
     ("marker", "code"), [("[[fail]]", "llm_failed"), ("[[refuse]]", "llm_refused"), ("[[garbage]]", "llm_unreadable")]
 )
-def test_trouble_ends_in_a_failure_that_says_why(system: System, marker: str, code: str) -> None:
+def test_an_error_of_the_llm_fails_the_run_with_its_code(system: System, marker: str, code: str) -> None:
     run_id = submit(system, "/llm_user_runs", {"input_text": f"hello {marker}"})
     status = finished(system, run_id)
     with system.client() as client:

@@ -79,7 +79,7 @@ def test_ctrl_c_ends_it_at_once_even_with_a_stream_open(data_dir: Path) -> None:
         next(events)
         began = time.monotonic()
         assert system.stop() == 0
-        rest = []
+        rest: list[str] = []
         with suppress(httpx.RemoteProtocolError):
             rest.extend(event["event"] for event in events)
         assert rest[-1] == "error", "an end that is not the run's end is said"
@@ -174,7 +174,7 @@ def test_make_help_lists_every_command(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_whoever_waits_when_the_server_closes_gets_what_there_is(data_dir: Path, method: str) -> None:
+def test_a_waiting_request_is_answered_with_the_current_run_when_the_server_closes(data_dir: Path, method: str) -> None:
     system = System(data_dir)
     headers = {"Prefer": "wait=30"}
     with system.client() as client, ThreadPoolExecutor() as pool:

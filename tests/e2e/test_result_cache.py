@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ def shown(system: System, job_id: str) -> Any:
 def cached(redis: RedisServer, job_id: str) -> Any:
     entry = redis.ask("get", f"llm_job:{job_id}")
     return None if entry is None else json.loads(entry)
+
+
+def is_cached_as_shown(redis: RedisServer, system: System, job_id: str) -> bool:
+    return bool(cached(redis, job_id) == shown(system, job_id))
 
 
 def run_one(system: System) -> str:
@@ -73,7 +78,7 @@ TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], 
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
+def test_a_redis_in_trouble_fails_no_run_and_gets_the_results_afterwards(
     trouble: str, data_dir: Path, redis_server: RedisServer
 ) -> None:
     begin, end = TROUBLES[trouble]
@@ -85,14 +90,14 @@ def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
         until(lambda: all(cached(redis_server, job_id) for job_id in during), seconds=60)
         after = run_one(system)
         for job_id in (*during, after):
-            until(lambda job_id=job_id: cached(redis_server, job_id) == shown(system, job_id))
+            until(partial(is_cached_as_shown, redis_server, system, job_id))
         with system.client("admin") as client:
             assert client.get("/api/admin/overdue/").json()["runs"] == []
         assert trouble == "killed" or cached(redis_server, before) == shown(system, before)
         assert redis_server.url not in system.log() and "canary-text" not in system.log()
 
 
-def test_a_redis_that_was_never_there_is_told_when_it_comes(
+def test_a_redis_that_starts_late_gets_the_results_from_before(
     data_dir: Path, start_redis: Callable[..., RedisServer]
 ) -> None:
     redis = start_redis()

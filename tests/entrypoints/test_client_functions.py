@@ -244,7 +244,7 @@ async def test_bad_credentials_get_one_answer_and_leave_no_trace(functions: Func
     assert "canary" not in functions.log.getvalue() and claims not in functions.log.getvalue()
 
 
-async def test_a_caller_without_a_profile_is_told_so(functions: Functions) -> None:
+async def test_a_caller_without_a_profile_gets_no_profile(functions: Functions) -> None:
     async with functions.client("submit_run", user="alice") as client:
         answer = await client.post(RUNS, json={"input_text": "hello"})
     assert (answer.status_code, answer.json()["code"]) == (403, "no_profile")
@@ -362,7 +362,7 @@ async def test_a_store_that_is_gone_is_503_with_retry_after(functions: Functions
         ),
     ).map(lambda value: json.dumps(value).encode()),
 )
-async def test_any_bytes_get_an_answer_that_is_not_our_fault(functions: Functions, path: str, content: bytes) -> None:
+async def test_any_bytes_get_an_answer_below_500(functions: Functions, path: str, content: bytes) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(path, content=content, headers={"Content-Type": "application/json", **AS_JSON})
     assert answer.status_code in (200, 400)

@@ -236,7 +236,9 @@ async def test_a_failed_run_is_shown_as_described(functions: Functions, runs: di
         check_response(OPERATION[name], answer)
 
 
-async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_to_a_reached_limit_is_as_described(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for limits in (
         {"MAX_OPEN_RUNS": "1", "SUBMITS_PER_MINUTE": "0"},
         {"MAX_OPEN_RUNS": "0", "SUBMITS_PER_MINUTE": "1"},
@@ -251,7 +253,7 @@ async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: p
         check_response(call.operation, refused[0])
 
 
-async def test_trouble_of_ours_is_told_as_described(functions: Functions) -> None:
+async def test_answers_with_500_and_503_are_as_described(functions: Functions) -> None:
     call = Call(operation=OPERATION["submit_user_run"], run_id=UNKNOWN, body={"input_text": "hello"})
     await wiring.sqlite().directory.put("users", "lost", {"organization_id": "nowhere", "groups": []})
     astray = await replace(call, user="lost").answer(functions)

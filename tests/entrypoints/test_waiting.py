@@ -50,7 +50,7 @@ async def test_a_status_that_waits_comes_when_the_run_is_complete(functions: Fun
     assert "retry-after" not in answer.headers
 
 
-async def test_a_wait_that_is_over_is_answered_with_what_there_is(functions: Functions) -> None:
+async def test_a_wait_that_ends_early_is_answered_with_the_run_as_it_is(functions: Functions) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(JOBS, json=JOB, headers={"Prefer": "wait=0"})
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
@@ -60,13 +60,13 @@ async def test_a_wait_that_is_over_is_answered_with_what_there_is(functions: Fun
 
 
 @pytest.mark.parametrize("preference", ["wait", "wait=", "wait=-1", "wait=soon", "wait=1e3", "waiting=3", ""])
-async def test_a_preference_that_says_nothing_is_passed_over(functions: Functions, preference: str) -> None:
+async def test_a_preference_that_cannot_be_read_is_ignored(functions: Functions, preference: str) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(JOBS, json=JOB, headers={"Prefer": preference})
     assert answer.status_code == 200 and "preference-applied" not in answer.headers
 
 
-async def test_what_the_client_has_is_not_sent_again(functions: Functions) -> None:
+async def test_an_unchanged_answer_is_304_for_its_etag(functions: Functions) -> None:
     answered = await submitted(functions)
     async with functions.client("read_runs") as client:
         for url in (answered["urls"]["self"], "/api/llm/jobs/"):

@@ -35,20 +35,18 @@ def test_a_name_of_ones_own_is_a_channel(name: str, channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("name", ["user:other", "org:globex", "user:", "org:", "user:demo "])
-async def test_somebody_elses_channel_is_not_there_and_takes_no_run(name: str) -> None:
+async def test_another_users_channel_is_not_found_and_takes_no_run(world: World, name: str) -> None:
     with pytest.raises(ChannelNotFound):
         channel_for(DEMO, name)
-    async with World() as world:
-        with pytest.raises(ChannelNotFound):
-            await world.submit(channel=name)
-        assert not world.store.writes
+    with pytest.raises(ChannelNotFound):
+        await world.submit(channel=name)
+    assert not world.store.writes
 
 
-async def test_a_run_for_an_end_client_is_on_its_callers_channel() -> None:
-    async with World() as world:
-        run = await world.submit(end_client_id="acme-client", channel="desk")
-        theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
-        desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
+async def test_a_run_for_an_end_client_is_on_its_callers_channel(world: World) -> None:
+    run = await world.submit(end_client_id="acme-client", channel="desk")
+    theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
+    desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
     assert [found.id for found in desk] == [run.id] and theirs.id != run.id
 
 

@@ -199,8 +199,8 @@ def test_the_error_stands_before_its_traceback_and_survives_the_cut() -> None:
     ],
 )
 def test_images_written_into_the_text_are_named(written: str) -> None:
-    for cell in (v4.new_markdown_cell, v4.new_raw_cell, v4.new_code_cell):
-        text = render_notebook(notebook(cell(written)))
+    for cell in (v4.new_markdown_cell(written), v4.new_raw_cell(written), v4.new_code_cell(written)):
+        text = render_notebook(notebook(cell))
         assert "[image/png, 12 kB]" in text and len(text) < 200
     assert "[image/png, 12 kB]" in shown(v4.new_output("stream", text=written))
 

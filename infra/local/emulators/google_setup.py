@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.api_core.exceptions import AlreadyExists
@@ -37,6 +38,8 @@ from shared.settings import Settings
 
 RULES = ROOT / "infra" / "firestore.rules"
 DEAD_LETTER_TOPIC = "llm-runs-dead-letters"
+MAX_CALL_SECONDS = 30.0
+"""An emulator listens before it is warm: on a busy machine its first answer takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, ur
     ]
     for name in topics:
         with suppress(AlreadyExists):
-            await publisher.create_topic(request=Topic(name=name), **bounded())
+            await publisher.create_topic(request=Topic(name=name), **_patient())
     dead_letters = DeadLetterPolicy(dead_letter_topic=dead_letter_topic, max_delivery_attempts=MAX_DELIVERIES)
     process_run = _subscription(f"{project}/subscriptions/process-run", runs_topic, urls.process_run)
     process_long_run = _subscription(f"{project}/subscriptions/process-long-run", long_runs_topic, urls.process_run)
@@ -90,18 +93,24 @@ def _subscription(name: str, topic: str, url: str) -> Subscription:
 async def _create_or_redirect(subscriber: SubscriberAsyncClient, subscription: Subscription) -> None:
     """Creates the subscription; an existing one only gets the new URL, because ports change with each start."""
     try:
-        await subscriber.create_subscription(request=subscription, **bounded())
+        await subscriber.create_subscription(request=subscription, **_patient())
     except AlreadyExists:
         await subscriber.modify_push_config(
-            subscription=subscription.name, push_config=subscription.push_config, **bounded()
+            subscription=subscription.name, push_config=subscription.push_config, **_patient()
         )
 
 
 async def _set_up_queues(settings: Settings, clients: Clients) -> None:
     parent = f"projects/{settings.project}/locations/{settings.tasks_location}"
     for name in (settings.tasks_queue, settings.long_tasks_queue):
+        queue = Queue(name=f"{parent}/queues/{name}")
         with suppress(AlreadyExists):
-            await clients.tasks.create_queue(parent=parent, queue=Queue(name=f"{parent}/queues/{name}"), **bounded())
+            await clients.tasks.create_queue(parent=parent, queue=queue, **_patient())
+
+
+def _patient() -> dict[str, Any]:
+    """Returns the time limits of calls to emulators that have just started: Java takes seconds to warm up."""
+    return {**bounded(seconds=MAX_CALL_SECONDS), "timeout": MAX_CALL_SECONDS}
 
 
 def put_rules(settings: Settings) -> None:
@@ -113,7 +122,7 @@ def put_rules(settings: Settings) -> None:
         headers={"Content-Type": "application/json"},
         method="PUT",
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=MAX_CALL_SECONDS) as response:
         response.read()
 
 

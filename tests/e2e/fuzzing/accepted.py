@@ -21,32 +21,33 @@ BEYOND_SCHEMAS = {
     ("idempotency_conflict", None): "the same key is drawn again, with another body",
 }
 """(code, field) of what is refused although the schema allows it."""
+Case = schemathesis.Case[Any]
 STREAM_EVERY = 8
 _submits = itertools.count(1)
 
 
 @schemathesis.hook
 def filter_failure(
-    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+    context: schemathesis.HookContext, failure: Failure, case: Case, response: schemathesis.Response
 ) -> bool:
     """Whether it is one."""
     if isinstance(failure, UseAfterFree):
         return not _is_tombstone(case, response)
     if isinstance(failure, AcceptedNegativeData):
-        return case.operation.label != "POST /api/auth/session/"  # its body is read only without a bearer token
+        return bool(case.operation.label != "POST /api/auth/session/")  # its body is read only without a bearer token
     if isinstance(failure, RejectedPositiveData):
-        error = response.json()
+        error: dict[str, Any] = response.json()
         return (error["code"], error.get("field")) not in BEYOND_SCHEMAS
     return True
 
 
-def _is_tombstone(case: schemathesis.Case, response: schemathesis.Response) -> bool:
+def _is_tombstone(case: Case, response: schemathesis.Response) -> bool:
     """Of a deleted run its id, times, status, metrics and history stay; a 304 says that the client has them."""
     return response.status_code == 304 or "/stream" in case.path or "deleted_at" in response.json()
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """The stream of a submit lasts as long as its run, a second or more: most ask for JSON."""
     if case.operation.label in ("POST /llm_user_runs_admin", "POST /llm_user_runs"):
         case.headers["Accept"] = "text/event-stream" if next(_submits) % STREAM_EVERY == 0 else "application/json"

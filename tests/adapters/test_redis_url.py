@@ -52,5 +52,5 @@ def test_what_redis_cannot_use_is_a_problem_that_does_not_quote_it(monkeypatch: 
     assert "canary" not in raised.value.message and "ary@" not in raised.value.message
 
 
-def test_without_one_there_is_none() -> None:
+def test_without_redis_url_there_is_no_redis() -> None:
     assert from_environment().redis_url is None
