@@ -1,4 +1,4 @@
-"""Handles a dead letter of Pub/Sub: keeps the message and fails the run that it names."""
+"""Handles a dead letter of Pub/Sub: keeps the message for operators; its run goes on."""
 
 import functions_framework.aio
 from starlette.requests import Request
