@@ -13,14 +13,12 @@ endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
 
-COVERAGE = --cov --cov-report=json:.data/coverage/report.json
-
 UV = uv==0.13.9
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format token emulators clients bench lock deploy clean
+.PHONY: help run demo test coverage check format token emulators clients bench lock deploy clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +30,10 @@ demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it com
 	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
 
 test: $(VENV)/dev  ## runs all tests whose tools this machine has (FAST=1 runs only those that take a minute; PYTEST="-k …")
-	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast,$(COVERAGE)) $(PYTEST)
+	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast) $(PYTEST)
+
+coverage: $(VENV)/dev  ## runs the tests and prints which files they execute least (FAST=1 and PYTEST as for test)
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=json:.data/coverage/report.json $(if $(FAST),--fast) $(PYTEST)
 
 check: $(VENV)/dev  ## checks format, lint rules and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
