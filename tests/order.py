@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=place)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
+    """Writes the groups down before pytest-xdist tells the scheduler that this worker has collected its tests."""
     if is_worker(session.config):
         groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
         (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
