@@ -39,11 +39,26 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListCursor:
-    """A cursor in a list ordered by (created_at, id), newest first."""
+class RunPosition:
+    """A place in a list that is ordered by a time (created_at, due_at or updated_at) and the run's id."""
 
-    created_at: datetime
+    at: datetime
     run_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """What a store found. A document that cannot be read, such as one of a later release, has a position and no run."""
+
+    runs: Sequence[Run]
+    positions: Sequence[RunPosition]
+    """One for each document found, in the order of the list; the next page begins after the last one."""
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The ids of the documents that cannot be read."""
+        readable = {run.id for run in self.runs}
+        return [position.run_id for position in self.positions if position.run_id not in readable]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +109,8 @@ class RunStore(Protocol):
         """Deletes what is past its `expires_at`, where the store does not do that by itself: how many runs."""
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
         """Newest first; `after` starts behind that cursor, whatever was inserted meanwhile.
 
         Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
@@ -109,9 +124,9 @@ class RunStore(Protocol):
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
+    ) -> RunPage:
         """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
 
         `terminal`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
@@ -119,8 +134,8 @@ class RunStore(Protocol):
         """
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
         """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`.
 
         Results that are kept in parts are left out (`Run.lacks_result`).

@@ -22,7 +22,7 @@ from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
-from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
+from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
 from shared.usecases.save_final_run import SaveFinalRun
 
@@ -82,14 +82,14 @@ class SweepRuns:
                     return
 
     async def _due_runs(self, shard: int, *, before: datetime | None, terminal: bool = False) -> AsyncIterator[Run]:
-        last: Run | None = None
+        last: RunPosition | None = None
         for _ in range(MAX_PAGES):
-            runs = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
-            for run in runs:
+            page = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
+            for run in page.runs:
                 yield run
-            if len(runs) < PAGE:
+            if len(page.positions) < PAGE:
                 return
-            last = runs[-1]
+            last = page.positions[-1]
 
     async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> ServiceError | None:
         """Awaits one run's repair and counts it. Returns the error of a failed repair; the next pass repeats it."""

@@ -18,7 +18,7 @@ from shared.domain.channel import MAX_CURSOR_AGE, Channel, ChannelCursor, LastDe
 from shared.domain.fields import read_uuid
 from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
-from shared.ports import ListCursor, RunFilter
+from shared.ports import RunFilter, RunPosition
 
 MAX_RUNS_PER_CURSOR = 250
 """A channel cursor keeps only the latest runs: a browser sends it in a header, which holds a few kilobytes."""
@@ -31,16 +31,16 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, StructError, OverflowError, InvalidRequest)
 
 
-def encode_list_cursor(cursor: ListCursor, wanted: RunFilter) -> str:
+def encode_list_cursor(cursor: RunPosition, wanted: RunFilter) -> str:
     """Returns the `next_cursor` of a page. New runs do not move it, because it names a run and not a number of runs."""
-    return _encode([cursor.created_at.isoformat(), cursor.run_id, _list_fingerprint(wanted)])
+    return _encode([cursor.at.isoformat(), cursor.run_id, _list_fingerprint(wanted)])
 
 
-def decode_list_cursor(text: str, wanted: RunFilter) -> ListCursor:
+def decode_list_cursor(text: str, wanted: RunFilter) -> RunPosition:
     """Raises InvalidRequest when the text is no cursor, or a cursor of a list with other filters."""
     try:
         created_at, run_id, fingerprint = _decode(text)
-        cursor = ListCursor(created_at=_parse_time(created_at), run_id=read_uuid("cursor", run_id))
+        cursor = RunPosition(at=_parse_time(created_at), run_id=read_uuid("cursor", run_id))
     except _UNREADABLE:
         raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
     if fingerprint != _list_fingerprint(wanted):

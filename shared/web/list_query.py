@@ -8,7 +8,7 @@ from shared.domain.directory import Profile
 from shared.domain.fields import Fields
 from shared.domain.status import USER_RUN_KINDS, Kind, Status
 from shared.domain.submission import JOB_TYPES
-from shared.ports import ListCursor, RunFilter
+from shared.ports import RunFilter, RunPosition
 from shared.web.cursor import decode_list_cursor
 
 DEFAULT_LIMIT = 20
@@ -28,7 +28,7 @@ class ListQuery:
     wanted: RunFilter
     limit: int
     offset: int
-    after: ListCursor | None
+    after: RunPosition | None
 
 
 def from_query(parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Builds HTTP responses from the results of the use cases. domain/views.py builds the JSON objects in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from shared.domain import views
 from shared.domain.run import Run
 from shared.domain.status import Kind
-from shared.usecases.read import Page
+from shared.usecases.read import Overdue, Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
 
@@ -54,9 +54,10 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
     return JSONResponse({"success": True, **shown, **counts})
 
 
-def overdue_list(runs: Sequence[Run]) -> Response:
+def overdue_list(overdue: Overdue) -> Response:
     """Answers with the runs that the sweeper has not handled in time."""
-    return JSONResponse({"success": True, "runs": [views.overdue_object(run) for run in runs]})
+    runs = [views.overdue_object(run) for run in overdue.runs]
+    return JSONResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:

@@ -18,7 +18,7 @@ from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, ModelRef, Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
+from shared.ports import IdempotencyRecord, RunFilter, RunPosition
 from tests.contract.runs import NOW, a_run, rows
 from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
@@ -89,7 +89,7 @@ async def test_a_result_of_any_size_is_read_completely(backend: Any, size: int) 
     done = (await backend.store.get(run.id)).completed(NOW, result=result, usage=Usage(), checks=1)
     saved = await backend.store.save(done)
     assert (await backend.store.get(run.id)) == saved == done
-    [listed] = await backend.store.list_runs(JOBS, limit=1)
+    [listed] = (await backend.store.list_runs(JOBS, limit=1)).runs
     is_large = size > 256 * 1024
     assert listed.lacks_result == is_large and listed.result == (None if is_large else result)
 
@@ -159,12 +159,12 @@ async def test_saving_a_run_that_was_read_without_its_large_result_keeps_the_res
     large = Result(text="x" * 300_000)
     done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(done.postponed(NOW))
-    [due] = await backend.store.due_runs(0, terminal=True, limit=10)
+    [due] = (await backend.store.due_runs(0, terminal=True, limit=10)).runs
     assert due.result is None and due.lacks_result
     assert (await backend.store.get(run.id, with_result=False)).lacks_result
     await backend.store.save(due.postponed(None))
     assert (await backend.store.get(run.id)).result == large
-    [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
+    [changed] = (await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)).runs
     assert changed.result is None and changed.lacks_result
     erased = await backend.store.erase((await backend.store.get(run.id)).erased(NOW))
     assert not erased.lacks_result and not (await backend.store.get(run.id)).lacks_result
@@ -221,9 +221,9 @@ async def test_a_run_with_missing_parts_does_not_hide_other_runs(backend: Any) -
     await backend.store.save(stored.postponed(NOW))
     await delete_parts(backend, broken)
     channel = Channel(name="user:demo", tenant_id="acme")
-    assert good.id in [run.id for run in await backend.store.list_runs(JOBS, limit=10)]
-    assert good.id in [run.id for run in await backend.store.due_runs(0, limit=10)]
-    assert good.id in [run.id for run in await backend.store.changed_runs(channel, since=NOW, limit=10)]
+    assert good.id in [run.id for run in (await backend.store.list_runs(JOBS, limit=10)).runs]
+    assert good.id in [run.id for run in (await backend.store.due_runs(0, limit=10)).runs]
+    assert good.id in [run.id for run in (await backend.store.changed_runs(channel, since=NOW, limit=10)).runs]
     with pytest.raises(StoreUnavailable):
         await backend.store.get(broken.id)
 
@@ -283,9 +283,9 @@ async def test_lists_are_newest_first_and_pages_neither_skip_nor_repeat_while_ru
         await backend.store.create(run)
     seen: list[str] = []
     after = None
-    while page := await backend.store.list_runs(JOBS, limit=3, after=after):
-        seen += [run.id for run in page]
-        after = ListCursor(created_at=page[-1].created_at, run_id=page[-1].id)
+    while (page := await backend.store.list_runs(JOBS, limit=3, after=after)).runs:
+        seen += [run.id for run in page.runs]
+        after = page.positions[-1]
         await backend.store.create(a_run(created_at=NOW + timedelta(days=1)))
     expected = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
     assert seen == [run.id for run in expected]
@@ -303,9 +303,9 @@ async def test_filters_narrow_lists_and_counts(backend: Any) -> None:
         (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.COMPLETED), {done.id}),
         (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.FAILED), set()),
     ]:
-        assert {run.id for run in await backend.store.list_runs(wanted, limit=100)} == ids
+        assert {run.id for run in (await backend.store.list_runs(wanted, limit=100)).runs} == ids
         assert await backend.store.count_runs(wanted) == len(ids)
-    assert [run.id for run in await backend.store.list_runs(JOBS, limit=100, offset=1)]
+    assert [run.id for run in (await backend.store.list_runs(JOBS, limit=100, offset=1)).runs]
 
 
 async def test_due_runs_of_a_shard_are_listed_in_order_and_in_pages(backend: Any) -> None:
@@ -314,23 +314,23 @@ async def test_due_runs_of_a_shard_are_listed_in_order_and_in_pages(backend: Any
         await backend.store.create(run)
     seen: list[str] = []
     last = None
-    while page := await backend.store.due_runs(0, after=last, limit=2):
-        seen += [run.id for run in page]
-        last = page[-1]
+    while (page := await backend.store.due_runs(0, after=last, limit=2)).runs:
+        seen += [run.id for run in page.runs]
+        last = page.positions[-1]
     assert seen == [run.id for run in sorted(runs, key=lambda run: (run.due_at, run.id))]
     early = await backend.store.due_runs(0, before=NOW + timedelta(seconds=1), limit=100)
-    assert {run.id for run in early} == {run.id for run in runs[:4]}
+    assert {run.id for run in early.runs} == {run.id for run in runs[:4]}
 
 
 async def test_a_complete_run_is_due_only_while_it_has_a_due_time(backend: Any) -> None:
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)
+    [due] = (await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)).runs
     assert due == waiting and due.is_terminal
-    assert await backend.store.due_runs(0, terminal=True, before=NOW, limit=10) == []
+    assert (await backend.store.due_runs(0, terminal=True, before=NOW, limit=10)).positions == []
     await backend.store.save(due.postponed(None))
-    assert await backend.store.due_runs(0, terminal=True, limit=10) == []
+    assert (await backend.store.due_runs(0, terminal=True, limit=10)).positions == []
 
 
 async def test_open_and_complete_due_runs_are_listed_separately(backend: Any) -> None:
@@ -339,15 +339,15 @@ async def test_open_and_complete_due_runs_are_listed_separately(backend: Any) ->
         await backend.store.create(run)
     for terminal, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
         first = await backend.store.due_runs(0, terminal=terminal, limit=1)
-        others = await backend.store.due_runs(0, terminal=terminal, after=first[0], limit=10)
-        assert [run.id for run in [*first, *others]] == [run.id for run in due]
+        others = await backend.store.due_runs(0, terminal=terminal, after=first.positions[0], limit=10)
+        assert [run.id for run in [*first.runs, *others.runs]] == [run.id for run in due]
 
 
 async def test_sqlite_finds_due_runs_with_an_index(sqlite: SqliteBackend) -> None:
     statements: list[str] = []
     await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
     for terminal in (False, True):
-        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=a_run(), limit=10)
+        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=RunPosition(at=NOW, run_id="r"), limit=10)
     plans = [
         await rows(sqlite, f"EXPLAIN QUERY PLAN {statement}")
         for statement in statements
@@ -363,5 +363,33 @@ async def test_changed_runs_of_a_channel_are_listed_in_the_order_of_their_change
         await backend.store.create(run)
     desk = Channel(name="desk", tenant_id="acme")
     changed = await backend.store.changed_runs(desk, since=NOW + timedelta(seconds=1), limit=2)
-    assert [run.id for run in changed] == [run.id for run in runs[1:3]]
-    assert len(await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)) == 5
+    assert [run.id for run in changed.runs] == [run.id for run in runs[1:3]]
+    assert len((await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)).runs) == 5
+
+
+async def make_unreadable(backend: Any, run: Run) -> None:
+    """Gives the run a status of a later release, where its readers look for it; queries still find it."""
+    if isinstance(backend, SqliteBackend):
+        await backend.database.write(
+            lambda connection: connection.execute(
+                "UPDATE runs SET document = json_set(document, '$.status', 'paused') WHERE id = ?", (run.id,)
+            )
+        )
+    else:
+        await backend.store._reference(run.id).update({"fence": "not a number"})
+
+
+async def test_a_document_that_cannot_be_read_ends_no_page_and_is_named(backend: Any) -> None:
+    runs = [a_run(due_at=NOW + timedelta(seconds=n), created_at=NOW - timedelta(seconds=n)) for n in range(4)]
+    for run in runs:
+        await backend.store.create(run)
+    await make_unreadable(backend, runs[1])
+    first = await backend.store.due_runs(0, limit=2)
+    second = await backend.store.due_runs(0, after=first.positions[-1], limit=2)
+    assert [run.id for run in (*first.runs, *second.runs)] == [runs[0].id, runs[2].id, runs[3].id]
+    assert (first.unreadable, second.unreadable) == ([runs[1].id], [])
+    listed = await backend.store.list_runs(JOBS, limit=2)
+    behind = await backend.store.list_runs(JOBS, limit=2, after=listed.positions[-1])
+    assert [run.id for run in (*listed.runs, *behind.runs)] == [runs[0].id, runs[2].id, runs[3].id]
+    with pytest.raises(StoreUnavailable):
+        await backend.store.get(runs[1].id)

@@ -47,7 +47,7 @@ async def test_a_run_for_an_end_client_is_on_its_callers_channel(world: World) -
     run = await world.submit(end_client_id="acme-client", channel="desk")
     theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
     desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
-    assert [found.id for found in desk] == [run.id] and theirs.id != run.id
+    assert [found.id for found in desk.runs] == [run.id] and theirs.id != run.id
 
 
 Step = tuple[Run, Event]

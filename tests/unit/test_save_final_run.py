@@ -138,7 +138,7 @@ async def test_a_complete_run_that_waits_for_the_cache_is_told_to_nobody() -> No
         assert await world.services.recover() == 0
         await world.run_for(60)
         assert (world.llm.checks, len(world.answers)) == (asked, answers)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
         assert (await world.get(run)).due_at is not None
 
 
@@ -150,7 +150,7 @@ async def test_operators_see_open_runs_before_complete_ones() -> None:
         world.clock.forward(100)
         waiting = await world.submit()
         world.clock.forward(300)
-        assert [run.id for run in await world.services.read.overdue()] == [waiting.id, cancelled.id]
+        assert [run.id for run in (await world.services.read.overdue()).runs] == [waiting.id, cancelled.id]
 
 
 async def test_a_cancel_that_wins_while_a_result_is_being_saved_is_what_the_cache_shows() -> None:

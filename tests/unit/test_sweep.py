@@ -191,11 +191,11 @@ async def test_operators_see_runs_that_nobody_swept() -> None:
         run = await world.submit()
         await world.lose_everything_under_way()
         world.clock.forward(179)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
         world.clock.forward(2)
-        assert [found.id for found in await world.services.read.overdue()] == [run.id]
+        assert [found.id for found in (await world.services.read.overdue()).runs] == [run.id]
         await world.run_for(120, sweeping=True)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
 
 
 async def test_a_dead_letter_is_kept_once_and_is_no_verdict_on_its_run() -> None:
@@ -225,3 +225,17 @@ async def test_a_dead_letter_of_no_run_is_kept() -> None:
         except RunNotFound:
             return
     raise AssertionError("the run should not exist")
+
+
+async def test_the_sweeper_goes_on_behind_documents_that_it_cannot_read(world: World) -> None:
+    runs = [await world.submit() for _ in range(3)]
+    await world.lose_everything_under_way()
+    await world.sqlite.database.write(
+        lambda connection: connection.execute(
+            "UPDATE runs SET document = json_set(document, '$.kind', 'of_a_later_release') WHERE id = ?", (runs[0].id,)
+        )
+    )
+    await world.run_for(180, sweeping=True)
+    for run in runs[1:]:
+        assert (await world.get(run)).status is Status.COMPLETED
+    assert (await world.services.read.overdue()).unreadable == [runs[0].id]

@@ -16,6 +16,7 @@ from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
+from shared.ports import RunPosition
 
 PAGE_SIZE = 200
 
@@ -168,8 +169,8 @@ class ChannelListenTarget(ListenTarget):
         self._since = self._query_since = since
         self._start_listening = start_listening
         self._is_listening = False
-        self._last_read: Run | None = None
-        """The last run of the last page; the next page starts after it."""
+        self._last_read: RunPosition | None = None
+        """The last position of the last page; the next page starts after it."""
         self._changes = PendingChanges()
 
     def to_proto(self, client: Any) -> Target:
@@ -191,23 +192,25 @@ class ChannelListenTarget(ListenTarget):
             self.on_broken()
 
     async def refresh(self) -> None:
-        last_read, since = None, self._since
-        while runs := await self._store.changed_runs(self._channel, since=since, after=last_read, limit=PAGE_SIZE):
-            for run in runs:
+        last_read: RunPosition | None = None
+        since = self._since
+        while not self._is_broken:
+            page = await self._store.changed_runs(self._channel, since=since, after=last_read, limit=PAGE_SIZE)
+            for run in page.runs:
                 self.on_change(run)
-            last_read = runs[-1]
-            if len(runs) < PAGE_SIZE or self._is_broken:
+            if len(page.positions) < PAGE_SIZE:
                 return
+            last_read = page.positions[-1]
 
     async def _read_earlier_changes(self) -> bool:
         if self._is_listening:
             return False
-        runs = await self._store.changed_runs(self._channel, since=self._since, after=self._last_read, limit=PAGE_SIZE)
-        self._changes.add(runs)
-        self._last_read = runs[-1] if runs else self._last_read
-        if len(runs) < PAGE_SIZE:
+        page = await self._store.changed_runs(self._channel, since=self._since, after=self._last_read, limit=PAGE_SIZE)
+        self._changes.add(page.runs)
+        self._last_read = page.positions[-1] if page.positions else self._last_read
+        if len(page.positions) < PAGE_SIZE:
             if self._last_read is not None:
-                self._since = max(self._since, self._last_read.updated_at - OVERLAP)
+                self._since = max(self._since, self._last_read.at - OVERLAP)
             self._is_listening = True
             await self._start_listening(self)
         return True

@@ -22,13 +22,13 @@ from shared.adapters.gcp.idempotency_keys import IdempotencyKey
 from shared.adapters.gcp.permits import RunPermits, release_permit
 from shared.adapters.gcp.run_parts import PARTS, add_parts, read_parts
 from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_required, split_large_input
-from shared.adapters.storage.readable import readable_runs
+from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
 from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
+from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
 
 RUNS = "llm_runs"
 MAX_CREATE_TRIES = 8
@@ -93,7 +93,7 @@ class FirestoreRunStore:
         if not snapshot.exists:
             raise RunNotFound
         texts = await self._result_texts(snapshot) if with_result else ()
-        with parts_required():
+        with must_be_readable(), parts_required():
             run = _to_run(snapshot, texts)
         return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))
 
@@ -159,16 +159,16 @@ class FirestoreRunStore:
         raise if_unchanged if stored.revision == run.revision else StaleRun
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
         query = (
             self._filter_query(wanted)
             .order_by("created_at", direction="DESCENDING")
             .order_by("__name__", direction="DESCENDING")
         )
         if after is not None:
-            query = query.start_after({"created_at": after.created_at, "__name__": self._reference(after.run_id)})
-        return await self._fetch(query.offset(offset).limit(limit))
+            query = query.start_after({"created_at": after.at, "__name__": self._reference(after.run_id)})
+        return await self._page(query.offset(offset).limit(limit), ordered_by="created_at")
 
     async def count_runs(self, wanted: RunFilter) -> int:
         return await self._count(self._filter_query(wanted))
@@ -179,9 +179,9 @@ class FirestoreRunStore:
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
+    ) -> RunPage:
         statuses = [status.value for status in Status if (status in TERMINAL) is terminal]
         query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
         query = query.where(filter=FieldFilter("status", "in", statuses))
@@ -191,16 +191,16 @@ class FirestoreRunStore:
             query = query.where(filter=FieldFilter("due_at", ">", EPOCH))  # excludes runs without due_at
         query = query.order_by("due_at").order_by("__name__")
         if after is not None:
-            query = query.start_after({"due_at": after.due_at, "__name__": self._reference(after.id)})
-        return await self._fetch(query.limit(limit))
+            query = query.start_after({"due_at": after.at, "__name__": self._reference(after.run_id)})
+        return await self._page(query.limit(limit), ordered_by="due_at")
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
         query = self.changes_query(channel, since=since).order_by("__name__")
         if after is not None:
-            query = query.start_after({"updated_at": after.updated_at, "__name__": self._reference(after.id)})
-        return await self._fetch(query.limit(limit))
+            query = query.start_after({"updated_at": after.at, "__name__": self._reference(after.run_id)})
+        return await self._page(query.limit(limit), ordered_by="updated_at")
 
     def changes_query(self, channel: Channel, *, since: datetime) -> Any:
         """Returns the query of a channel's runs with `updated_at` at or after `since`. The watcher listens to it."""
@@ -218,11 +218,13 @@ class FirestoreRunStore:
                 query = query.where(filter=FieldFilter(name, "==", str(value)))
         return query
 
-    async def _fetch(self, query: Any) -> list[Run]:
-        """Returns the query's runs without large results, and skips unreadable ones."""
+    async def _page(self, query: Any, *, ordered_by: str) -> RunPage:
+        """Returns the query's runs without large results; `ordered_by` is the field of the positions."""
         async with google_errors_as(StoreUnavailable):
             snapshots = [snapshot async for snapshot in query.stream(**bounded())]
-        return list(readable_runs(snapshots, lambda snapshot: _to_run(snapshot, ())))
+        runs = list(readable_runs(snapshots, lambda snapshot: _to_run(snapshot, ())))
+        positions = [RunPosition(at=snapshot.get(ordered_by), run_id=snapshot.id) for snapshot in snapshots]
+        return RunPage(runs=runs, positions=positions)
 
     async def _count(self, query: Any) -> int:
         async with google_errors_as(StoreUnavailable):

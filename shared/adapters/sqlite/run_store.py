@@ -16,21 +16,20 @@ from shared.adapters.storage.parts import (
     split_large_input,
     split_large_result,
 )
-from shared.adapters.storage.readable import readable_runs
+from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
+from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
 
 _AFTER_ALL_TIMES = "9999"
 """Is greater than every time as text."""
 _OPEN = "('pending', 'processing')"
 _TERMINAL = "('completed', 'failed', 'cancelled')"
 """SQLite uses a partial index only for a condition with the same text as in sqlite/migrations.py."""
-RowReader = Callable[[sqlite3.Connection, tuple[str, int]], Run]
 """A function of the connection and a row (document, revision) that returns the row's run."""
 
 
@@ -63,11 +62,14 @@ class SqliteRunStore:
         return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        read_row = _read_with_required_parts if with_result else _read_without_parts
-        runs = await self._runs("WHERE id = ?", [run_id], read_row=read_row)
-        if not runs:
-            raise RunNotFound
-        return runs[0]
+        def read(connection: sqlite3.Connection) -> Run:
+            row = connection.execute("SELECT document, revision FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise RunNotFound
+            with must_be_readable():
+                return (_read_with_parts if with_result else _read_without_parts)(connection, row)
+
+        return await self._database.read(read)
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
@@ -119,14 +121,14 @@ class SqliteRunStore:
         return replace(run, revision=revision)
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
         where, values = _conditions(wanted)
         if after is not None:
             where += " AND (created_at, id) < (?, ?)"
-            values += [after.created_at.isoformat(), after.run_id]
+            values += [after.at.isoformat(), after.run_id]
         where = f"WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
-        return await self._runs(where, [*values, limit, offset])
+        return await self._page(where, [*values, limit, offset], ordered_by="created_at")
 
     async def count_runs(self, wanted: RunFilter) -> int:
         where, values = _conditions(wanted)
@@ -141,35 +143,34 @@ class SqliteRunStore:
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
+    ) -> RunPage:
         latest = before.isoformat() if before else _AFTER_ALL_TIMES
-        cursor = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
+        cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
         where = f"WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
         where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-        return await self._runs(where, [shard, latest, *cursor, limit])
+        return await self._page(where, [shard, latest, *cursor, limit], ordered_by="due_at")
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
-        cursor = (after.updated_at.isoformat(), after.id) if after else ("", "")
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
+        cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
         where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
         values = [channel.name, since.isoformat(), channel.tenant_id, *cursor, limit]
-        return await self._runs(where, values)
+        return await self._page(where, values, ordered_by="updated_at")
 
-    async def _runs(self, where: str, values: list[Any], *, read_row: RowReader | None = None) -> Sequence[Run]:
-        """Returns the runs of the rows that `where` selects, and skips unreadable runs.
+    async def _page(self, where: str, values: list[Any], *, ordered_by: str) -> RunPage:
+        """Returns the runs of the rows that `where` selects, without large results.
 
-        `where` never contains text of a caller. Without `read_row`, large results are left out.
+        `where` never contains text of a caller. `ordered_by` is the column of the positions.
         """
-
-        def read(connection: sqlite3.Connection) -> list[Run]:
-            rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
-            return list(readable_runs(rows, lambda row: (read_row or _read_without_parts)(connection, row)))
-
-        return await self._database.read(read)
+        query = f"SELECT document, revision, {ordered_by}, id FROM runs {where}"
+        rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
+        runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
+        positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
+        return RunPage(runs=runs, positions=positions)
 
 
 def _mutable_columns(run: Run) -> tuple[tuple[Any, ...], list[str]]:
@@ -244,17 +245,12 @@ def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) ->
 
 
 def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run with its result. Raises PartsMissing, so that `readable_runs` skips the run."""
+    """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
     document = json.loads(row[0])
     if document.get("result_parts"):
-        document["result"] = _read_parts(connection, document["id"], RESULT)
+        with parts_required():
+            document["result"] = _read_parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
-
-
-def _read_with_required_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run with its result. Raises StoreUnavailable when parts are missing."""
-    with parts_required():
-        return _read_with_parts(connection, row)
 
 
 def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:

@@ -10,7 +10,7 @@ from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
-from shared.ports import RunStore
+from shared.ports import RunPosition, RunStore
 
 POLL_INTERVAL_SECONDS = 0.2
 PAGE_SIZE = 200
@@ -61,8 +61,8 @@ class SqliteChannelFeed:
         self._store = store
         self._channel = channel
         self._since = since
-        self._last_read: Run | None = None
-        """The last run of a full page; the next page starts after it. None when there are no more pages."""
+        self._last_read: RunPosition | None = None
+        """The last position of a full page; the next page starts after it. None when there are no more pages."""
         self._pending = PendingChanges()
         self.changed = asyncio.Event()
         """The watcher sets it when a run may have changed. It is set at first, so that `next` reads earlier changes."""
@@ -84,16 +84,16 @@ class SqliteChannelFeed:
 
     async def _read_page(self) -> None:
         try:
-            runs = await self._store.changed_runs(
+            page = await self._store.changed_runs(
                 self._channel, since=self._since, after=self._last_read, limit=PAGE_SIZE
             )
         except BaseException:
             self.changed.set()
             raise
-        self._pending.add(runs)
-        self._last_read = runs[-1] if len(runs) == PAGE_SIZE else None
-        if runs and self._last_read is None:
-            self._since = max(self._since, runs[-1].updated_at - OVERLAP)
+        self._pending.add(page.runs)
+        self._last_read = page.positions[-1] if len(page.positions) == PAGE_SIZE else None
+        if page.positions and self._last_read is None:
+            self._since = max(self._since, page.positions[-1].at - OVERLAP)
 
 
 class SqliteRunWatcher:
