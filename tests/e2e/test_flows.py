@@ -71,6 +71,7 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
         "channel",
         "result",
         "metrics",
+        "attempts",
         "error",
     }
     assert run["kind"] == "user_run" and run["deployment"] == "europe" and run["channel"] == "user:demo"
@@ -123,6 +124,7 @@ def test_c_goes_from_submit_to_result(system: System, model_id: str, path: str) 
         "processing_time",
         "result_data",
         "model",
+        "attempts",
     }
     assert set(result) == {
         "success",
