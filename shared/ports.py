@@ -48,7 +48,7 @@ class RunPosition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPage:
-    """What a store found. A document that cannot be read, such as one of a later release, has a position and no run."""
+    """Holds what a store found. A document that cannot be read, as of a later release, has a position and no run."""
 
     runs: Sequence[Run]
     positions: Sequence[RunPosition]
@@ -56,7 +56,7 @@ class RunPage:
 
     @property
     def unreadable(self) -> list[str]:
-        """The ids of the documents that cannot be read."""
+        """Returns the ids of the documents that cannot be read."""
         readable = {run.id for run in self.runs}
         return [position.run_id for position in self.positions if position.run_id not in readable]
 

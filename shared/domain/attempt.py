@@ -12,7 +12,7 @@ MAX_KEPT_ATTEMPTS = 20
 
 
 class Outcome(StrEnum):
-    """How an attempt ended."""
+    """Tells how an attempt ended."""
 
     ACCEPTED = "accepted"
     """The LLM created a provider job, which is still open."""

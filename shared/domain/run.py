@@ -118,32 +118,32 @@ class Run:
 
     @property
     def lacks_result(self) -> bool:
-        """Whether the run has a result that was too large to be read along with it (see RunStore.list_runs)."""
+        """Returns whether the run has a result that was left out as too large (see RunStore.list_runs)."""
         return self.result is None and self.result_parts > 0
 
     @property
     def idempotency_key(self) -> str:
-        """The same key for every submit of one attempt, so that the LLM can recognize a repeat."""
+        """Returns the same key for every submit of one attempt, so that the LLM can recognize a repeat."""
         return f"{self.id}-{self.attempt}"
 
     @property
     def open_attempt(self) -> Attempt | None:
-        """The attempt whose end is not recorded: a worker makes its call, or was lost while it did."""
+        """Returns the attempt whose end is not recorded: a worker makes its call, or was lost while it did."""
         return self.attempts[-1] if self.attempts and self.attempts[-1].outcome is None else None
 
     @property
     def billed_attempts(self) -> int:
-        """How many attempts may have cost money."""
+        """Returns how many attempts may have cost money."""
         return sum(attempt.may_be_billed for attempt in self.attempts)
 
     @property
     def resumes_attempt(self) -> bool:
-        """Whether a new claim continues the attempt of a lost worker: its protocol recognizes the idempotency key."""
+        """Returns whether a new claim continues the attempt of a lost worker, as protocols with idempotency keys do."""
         return self.open_attempt is not None and self.api in IDEMPOTENT_APIS
 
     @property
     def lane(self) -> Lane:
-        """Where the run is queued: a call to a synchronous protocol lasts as long as the LLM works."""
+        """Returns the lane of the run's queue: a call to a synchronous protocol lasts as long as the LLM works."""
         return Lane.LONG if self.api in SYNCHRONOUS_APIS else Lane.SHORT
 
     @property

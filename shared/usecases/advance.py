@@ -40,7 +40,7 @@ WORKER_ERROR_PAUSE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeBudgets:
-    """How the time of one delivery is divided. A call to the LLM always ends before its lease does."""
+    """Divides the time of one delivery. A call to the LLM always ends before its lease does."""
 
     short_call: timedelta
     """Maximum time of a call to an asynchronous protocol."""

@@ -120,7 +120,7 @@ class SweepRuns:
 
     async def _publish(self, run: Run, now: datetime) -> None:
         try:
-            await self.queue.publish(run.id)
+            await self.queue.publish(run.id, lane=run.lane)
         except QueueUnavailable:
             await self._schedule_once(run, now)
 
@@ -131,11 +131,12 @@ class SweepRuns:
         sequence = f"sweep-{round(run.due_at.timestamp() * 1000)}-{doublings}"
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence, checks=run.checks)
         try:
-            await self.scheduler.schedule(recheck, at=now)
+            await self.scheduler.schedule(recheck, at=now, lane=run.lane)
         except SchedulerUnavailable:
-            await self.queue.publish(run.id)
+            await self.queue.publish(run.id, lane=run.lane)
 
     async def _patrol(self, run: Run, now: datetime) -> None:
         assert run.sent_at is not None
         at = now + until_next_check(run, now)
-        await self.scheduler.schedule(recheck_of(run, at, checks=checks_planned_until(now - run.sent_at)), at=at)
+        recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
+        await self.scheduler.schedule(recheck, at=at, lane=run.lane)

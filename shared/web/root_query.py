@@ -13,7 +13,7 @@ MAX_ID_LENGTH = 255
 
 
 class Target(StrEnum):
-    """What a call at the root asks for. The value is the name of the body's id field, or the value of its `kind`."""
+    """Tells what a call at the root asks for. The value is the name of the body's id field, or that of its `kind`."""
 
     USER_RUN = "run_uuid"
     """One run, as GET /llm_user_runs/{run_uuid} shows it."""

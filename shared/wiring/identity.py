@@ -73,7 +73,7 @@ class Verifiers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
-    """What the functions need to authenticate callers. The verifiers cache successful verifications."""
+    """Holds what the functions need to authenticate callers. The verifiers cache successful verifications."""
 
     tokens: TokenVerifier
     sessions: Sessions

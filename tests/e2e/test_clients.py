@@ -1,7 +1,6 @@
 """The clients that `make clients` generates, used on a running system: results and errors have their types."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from infra.clients import generate
 from tests.e2e.system import ROOT, System, until, updates
+from tests.needs import need
 
 UNKNOWN = UUID("00000000-0000-4000-8000-000000000000")
 USAGE = Path(__file__).parent / "clients" / "usage.ts"
@@ -113,10 +113,7 @@ def test_the_python_client_waits_and_follows_a_stream(python_client: Any, caller
 
 @pytest.fixture(scope="module")
 def typescript_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if generate.node_is_missing():
-        if os.environ.get("CI"):
-            pytest.fail(generate.NODE_IS_MISSING)
-        pytest.skip(generate.NODE_IS_MISSING)
+    need(generate.NODE_IS_MISSING if generate.node_is_missing() else None)
     folder = tmp_path_factory.mktemp("clients") / "typescript"
     generate.generate_typescript(folder)
     return folder

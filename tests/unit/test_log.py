@@ -18,7 +18,7 @@ from shared.adapters.identity.http import IdentityHttp
 ROOT = Path(__file__).parents[2]
 CANARY = "canary-7f3a"
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-LIBRARY = logging.getLogger("some.library")
+LIBRARY = logging.getLogger("urllib3.pool")
 
 
 class Output(io.StringIO):
@@ -142,7 +142,11 @@ def test_a_library_line_shows_a_literal_template_without_its_arguments(output: O
         LIBRARY.warning("connection to %s is lost", CANARY)
     line = output.line()
     assert (line["severity"], line["message"]) == ("WARNING", "connection to %s is lost")
-    assert (line["logger"], line["request_id"], line["logging.googleapis.com/trace"]) == ("some.library", "q-1", "t")
+    assert (line["logger"], line["request_id"], line["logging.googleapis.com/trace"]) == (
+        "urllib3.pool",
+        "q-1",
+        "t",
+    )
     location = line["logging.googleapis.com/sourceLocation"]
     assert (location["file"], location["function"]) == (__file__, sys._getframe().f_code.co_name)
     assert CANARY not in output.getvalue()

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Lane, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
@@ -239,3 +241,15 @@ async def test_the_sweeper_goes_on_behind_documents_that_it_cannot_read(world: W
     for run in runs[1:]:
         assert (await world.get(run)).status is Status.COMPLETED
     assert (await world.services.read.overdue()).unreadable == [runs[0].id]
+
+
+@pytest.mark.parametrize(("model_id", "topic"), [("demo-model", "llm-runs"), ("demo-chat-model", "llm-runs-long")])
+async def test_a_run_that_is_published_again_keeps_its_lane(world: World, model_id: str, topic: str) -> None:
+    await world.submit_job(model_id=model_id)
+    await world.lose_everything_under_way()
+    world.clock.forward(120)
+    await world.services.sweep()
+    topics = await world.sqlite.database.read(
+        lambda connection: connection.execute("SELECT topic FROM messages").fetchall()
+    )
+    assert topics == [(topic,)]

@@ -22,7 +22,7 @@ class CircuitBreaker:
 
     @property
     def remaining_seconds(self) -> float:
-        """How long until a call may pass; 0 when one may pass now."""
+        """Returns how long it takes until a call may pass; 0 when one may pass now."""
         return 0.0 if self._open_until is None else max(self._open_until - self._now(), 0.0)
 
     def allows_call(self) -> bool:
