@@ -168,7 +168,7 @@ class RunWatcher(Protocol):
 
 
 class RunQueue(Protocol):
-    async def publish(self, run_id: str, *, lane: Lane = Lane.SHORT) -> None:
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
         """Makes process_run be called with the run at least once, through the queue of that lane.
 
         Raises QueueUnavailable.
@@ -188,7 +188,7 @@ class Recheck:
 
 
 class RecheckScheduler(Protocol):
-    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
         """Makes recheck_run be called at that time or later, at least once, through the queue of that lane.
 
         Does nothing when a task of the same (run_id, attempt, sequence) was made in the last 24 hours. Raises

@@ -17,7 +17,7 @@ TOPIC, QUEUE = TOPICS[Lane.SHORT], QUEUES[Lane.SHORT]
 
 
 async def test_a_leased_message_is_due_again_only_after_its_lease(sqlite: Any) -> None:
-    await sqlite.queue.publish("r")
+    await sqlite.queue.publish("r", lane=Lane.SHORT)
     now = time.time() + 1
     [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
     assert message.data == '{"run_id": "r"}' and message.deliveries == 1
@@ -29,7 +29,7 @@ async def test_a_leased_message_is_due_again_only_after_its_lease(sqlite: Any) -
 
 
 async def test_a_message_moved_to_the_dead_letters_is_due_only_there(sqlite: Any) -> None:
-    await sqlite.queue.publish("r")
+    await sqlite.queue.publish("r", lane=Lane.SHORT)
     now = time.time() + 1
     [message] = await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=10, limit=9)
     await sqlite.deliveries.move_to_dead_letters(message, now=now, attributes={"reason": "too many deliveries"})
@@ -41,25 +41,25 @@ async def test_a_message_moved_to_the_dead_letters_is_due_only_there(sqlite: Any
 async def test_a_task_is_due_at_its_time_and_its_name_stays_reserved_for_a_day(sqlite: Any) -> None:
     at = datetime.now(UTC) + timedelta(hours=1)
     for _ in range(3):
-        await sqlite.scheduler.schedule(RECHECK, at=at)
+        await sqlite.scheduler.schedule(RECHECK, at=at, lane=Lane.SHORT)
     due = at.timestamp()
     assert await sqlite.deliveries.lease_tasks(QUEUE, now=due - 1, lease=10, limit=9) == []
     [task] = await sqlite.deliveries.lease_tasks(QUEUE, now=due, lease=10, limit=9)
     assert task.name == task_name(RECHECK)
     await sqlite.deliveries.acknowledge([task])
-    await sqlite.scheduler.schedule(RECHECK, at=at)
+    await sqlite.scheduler.schedule(RECHECK, at=at, lane=Lane.SHORT)
     await sqlite.deliveries.delete_expired_names(now=due + 23 * 3600)
-    await sqlite.scheduler.schedule(RECHECK, at=at)
+    await sqlite.scheduler.schedule(RECHECK, at=at, lane=Lane.SHORT)
     assert await sqlite.deliveries.next_due((TOPIC,), (QUEUE,)) is None
     await sqlite.deliveries.delete_expired_names(now=due + 25 * 3600)
-    await sqlite.scheduler.schedule(RECHECK, at=at)
+    await sqlite.scheduler.schedule(RECHECK, at=at, lane=Lane.SHORT)
     assert await sqlite.deliveries.next_due((TOPIC,), (QUEUE,)) == due
 
 
 async def test_released_leases_are_due_at_once_and_other_tasks_keep_their_time(sqlite: Any) -> None:
     now = time.time() + 1
-    await sqlite.queue.publish("r")
-    await sqlite.scheduler.schedule(RECHECK, at=datetime.fromtimestamp(now + 500, UTC))
+    await sqlite.queue.publish("r", lane=Lane.SHORT)
+    await sqlite.scheduler.schedule(RECHECK, at=datetime.fromtimestamp(now + 500, UTC), lane=Lane.SHORT)
     await sqlite.deliveries.lease_messages(TOPIC, now=now, lease=600, limit=9)
     await sqlite.deliveries.release_leases(now=now)
     assert await sqlite.deliveries.next_due((TOPIC,), (QUEUE,)) == now

@@ -153,7 +153,7 @@ async def test_a_recheck_is_delivered_at_its_time_with_its_fields(
     scheduler: RecheckScheduler, receiver: Receiver
 ) -> None:
     at = in_seconds(0.5)
-    await scheduler.schedule(recheck(), at=at)
+    await scheduler.schedule(recheck(), at=at, lane=Lane.SHORT)
     await receiver.wait_for(1)
     delivered_at, _, body = receiver.requests[0]
     assert at.timestamp() - 0.01 <= delivered_at < at.timestamp() + 2
@@ -164,10 +164,10 @@ async def test_the_same_recheck_is_delivered_once_however_often_it_is_scheduled(
     scheduler: RecheckScheduler, receiver: Receiver
 ) -> None:
     at = in_seconds(0.2)
-    await asyncio.gather(*[scheduler.schedule(recheck(), at=at) for _ in range(5)])
+    await asyncio.gather(*[scheduler.schedule(recheck(), at=at, lane=Lane.SHORT) for _ in range(5)])
     await receiver.wait_for(1)
-    await scheduler.schedule(recheck(), at=in_seconds())
-    await scheduler.schedule(recheck("11"), at=in_seconds())
+    await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
+    await scheduler.schedule(recheck("11"), at=in_seconds(), lane=Lane.SHORT)
     await receiver.wait_for(2)
     await asyncio.sleep(0.3)
     assert [body["sequence"] for _, _, body in receiver.requests] == ["10", "11"]
@@ -177,7 +177,7 @@ async def test_a_recheck_that_fails_is_delivered_again_with_growing_pauses(
     scheduler: RecheckScheduler, receiver: Receiver
 ) -> None:
     receiver.answers = [500, 503]
-    await scheduler.schedule(recheck(), at=in_seconds())
+    await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
     await receiver.wait_for(3)
     times = [delivered_at for delivered_at, _, _ in receiver.requests]
     assert times[1] - times[0] >= 0.9 and times[2] - times[1] >= 1.9
@@ -187,14 +187,14 @@ async def test_an_unreachable_scheduler_raises_scheduler_unavailable_within_seco
     started_at = time.monotonic()
     async with cloud_scheduler("127.0.0.1:1", "http://127.0.0.1:1") as scheduler:
         with pytest.raises(SchedulerUnavailable):
-            await scheduler.schedule(recheck(), at=in_seconds())
+            await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
     assert time.monotonic() - started_at < 8
 
 
 async def test_the_emulator_sends_the_headers_and_the_token_of_cloud_tasks(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, cloud_scheduler(host, receiver.url) as scheduler:
         receiver.answers = [500]
-        await scheduler.schedule(recheck(), at=in_seconds())
+        await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
         await receiver.wait_for(2)
     _, headers, _ = receiver.requests[1]
     assert headers["x-cloudtasks-queuename"] == "rechecks" and headers["x-cloudtasks-taskretrycount"] == "1"
@@ -205,7 +205,7 @@ async def test_the_emulator_sends_the_headers_and_the_token_of_cloud_tasks(tmp_p
 
 async def test_the_emulator_keeps_its_tasks_across_a_restart(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, cloud_scheduler(host, receiver.url) as scheduler:
-        await scheduler.schedule(recheck(), at=in_seconds(1))
+        await scheduler.schedule(recheck(), at=in_seconds(1), lane=Lane.SHORT)
     async with emulator(tmp_path):
         await receiver.wait_for(1)
 
@@ -240,7 +240,7 @@ async def test_the_emulator_drops_and_duplicates_tasks_as_configured(tmp_path: P
     faults = Faults(drop_every=3, duplicate_every=2)
     async with emulator(tmp_path, faults=faults) as host, cloud_scheduler(host, receiver.url) as scheduler:
         for number in range(6):
-            await scheduler.schedule(recheck(str(number)), at=in_seconds())
+            await scheduler.schedule(recheck(str(number)), at=in_seconds(), lane=Lane.SHORT)
         await receiver.wait_for(6)
         await asyncio.sleep(0.3)
     assert len(receiver.requests) == 6, "of six tasks, two are dropped and two are delivered twice"

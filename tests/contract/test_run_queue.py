@@ -84,7 +84,7 @@ def received_run_ids(receiver: Receiver) -> list[str]:
 
 
 async def test_published_runs_are_pushed(queue: RunQueue, receiver: Receiver) -> None:
-    await asyncio.gather(*[queue.publish(f"run-{number}") for number in range(20)])
+    await asyncio.gather(*[queue.publish(f"run-{number}", lane=Lane.SHORT) for number in range(20)])
     await receiver.wait_for(20)
     assert set(received_run_ids(receiver)) == {f"run-{number}" for number in range(20)}
     _, _, body = receiver.requests[0]
@@ -93,7 +93,7 @@ async def test_published_runs_are_pushed(queue: RunQueue, receiver: Receiver) ->
 
 async def test_a_message_that_is_not_acknowledged_is_delivered_again(queue: RunQueue, receiver: Receiver) -> None:
     receiver.answers = [500, 503]
-    await queue.publish("run-1")
+    await queue.publish("run-1", lane=Lane.SHORT)
     await receiver.wait_for(3, seconds=20)
     assert set(received_run_ids(receiver)) == {"run-1"}
 
@@ -102,7 +102,9 @@ async def test_an_unreachable_queue_raises_queue_unavailable_within_seconds() ->
     clients = ClientsByLoop(GoogleEndpoints(project="p", pubsub_emulator="127.0.0.1:1"))
     started_at = time.monotonic()
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/llm-runs"}).publish("run-1")
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/llm-runs"}).publish(
+            "run-1", lane=Lane.SHORT
+        )
     assert time.monotonic() - started_at < 4
     await clients().close()
 
@@ -110,5 +112,7 @@ async def test_an_unreachable_queue_raises_queue_unavailable_within_seconds() ->
 async def test_a_missing_topic_raises_queue_unavailable(google_emulators: Any) -> None:
     clients = ClientsByLoop(endpoints(google_emulators))
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/nothing"}).publish("run-1")
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/nothing"}).publish(
+            "run-1", lane=Lane.SHORT
+        )
     await clients().close()

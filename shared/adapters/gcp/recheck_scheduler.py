@@ -39,7 +39,7 @@ class CloudTasksRecheckScheduler:
         self._clients = clients
         self._target = target
 
-    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
         queue = self._target.queues[lane]
         task = self._task(recheck, at, queue)
         async with google_errors_as(SchedulerUnavailable):

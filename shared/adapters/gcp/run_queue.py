@@ -20,7 +20,7 @@ class PubSubRunQueue:
         self._clients = clients
         self._topics = topics
 
-    async def publish(self, run_id: str, *, lane: Lane = Lane.SHORT) -> None:
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
         message = PubsubMessage(data=json.dumps({"run_id": run_id}).encode())
         async with google_errors_as(QueueUnavailable):
             publisher = self._clients().publisher

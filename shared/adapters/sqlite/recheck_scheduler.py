@@ -23,7 +23,7 @@ class SqliteRecheckScheduler:
         self._database = database
         self._on_schedule = on_schedule
 
-    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
         body, forget_at = json.dumps(asdict(recheck)), (at + NAME_RESERVED_FOR).timestamp()
         row = (task_name(recheck), QUEUES[lane], body, at.timestamp(), forget_at)
         try:

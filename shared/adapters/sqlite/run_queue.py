@@ -17,7 +17,7 @@ class SqliteRunQueue:
         self._clock = clock
         self._on_publish = on_publish
 
-    async def publish(self, run_id: str, *, lane: Lane = Lane.SHORT) -> None:
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
         now = self._clock.now().timestamp()
         row = (TOPICS[lane], json.dumps({"run_id": run_id}), "{}", now, now)
         try:
