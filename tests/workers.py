@@ -118,8 +118,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Tests of whole systems mostly wait: with one worker more than cores, none is idle meanwhile."""
-    return (os.cpu_count() or 1) + (0 if config.getoption("--fast") else 1)
+    """Many tests mostly wait: with one worker more than cores, no core is idle meanwhile."""
+    return (os.cpu_count() or 1) + 1
 
 
 def is_worker(config: pytest.Config) -> bool:
