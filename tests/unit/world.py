@@ -189,6 +189,7 @@ class World:
             scheduler=lite.scheduler,
             watcher=lite.watcher,
             directory=lite.directory,
+            users=lite.directory,
             dead_letters=lite.dead_letters,
             cache=self.cache,
             tokens=None,  # type: ignore[arg-type]
