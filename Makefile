@@ -12,6 +12,7 @@ export TEXT
 endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
+CAPACITY_OPTION = $(foreach limit,$(CAPACITY),--capacity "$(limit)")
 
 UV = uv==0.13.9
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -23,8 +24,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
-	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(TEXT_OPTION)
+run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages, CAPACITY=process_run=10)
+	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(CAPACITY_OPTION) $(TEXT_OPTION)
 
 demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it completed (TEXT="…" is your own text)
 	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)

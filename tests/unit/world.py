@@ -16,8 +16,6 @@ from infra.local.fixtures import put_fixtures
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
-from shared.adapters.sqlite.recheck_scheduler import QUEUES
-from shared.adapters.sqlite.run_queue import TOPICS
 from shared.domain import submission
 from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, Running
@@ -249,7 +247,7 @@ class World:
         ends = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.deliver()
-            due = await self.sqlite.deliveries.next_due((*TOPICS.values(), DEAD_LETTERS), QUEUES.values())
+            due = await self.broker.next_due()
             moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
             if sweeping:
                 interval = self.settings.sweep_interval

@@ -5,13 +5,14 @@ python -m infra.local.embedded.host --once     ends after the sample; exit 0 onl
 python -m infra.local.embedded.host --text T   translates T as the sample
 python -m infra.local.embedded.host --quiet    no sample
 python -m infra.local.embedded.host --public FOLDER    also serves the pages of a front end, from the same origin
+python -m infra.local.embedded.host --capacity process_run=10    answers 429 when process_run has 10 open requests
 """
 
 import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, leave, print_any_character, run_until_signal
 from infra.local.embedded.asgi import post
+from infra.local.embedded.capacity import Capacity
 from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
@@ -49,8 +51,17 @@ with suppress(ImportError):  # uvloop is not made for Windows
 class LocalHost:
     """An ASGI app for two ports: the simulated LLM on `simulator_port`, the service on any other."""
 
-    def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
+    def __init__(
+        self,
+        simulator: ASGIApp | None,
+        simulator_port: int | None,
+        pages: Pages | None = None,
+        *,
+        capacity: Mapping[str, int],
+    ) -> None:
+        """`capacity` is {function: the maximum number of its open requests}; the others have no limit."""
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
+        self._apps |= {name: Capacity(self._apps[name], limit) for name, limit in capacity.items()}
         self._apps[DOCS] = Starlette(routes=docs.routes())
         self._simulator = simulator
         self._simulator_port = simulator_port
@@ -103,7 +114,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         Simulator(seconds=settings.sim_seconds, path=settings.data_dir / "simulator.jsonl") if simulator_port else None
     )
     pages = Pages(options.public) if options.public else None
-    host = LocalHost(simulator.app() if simulator else None, simulator_port, pages)
+    host = LocalHost(simulator.app() if simulator else None, simulator_port, pages, capacity=dict(options.capacity))
     backend = wiring.sqlite()
     await put_fixtures(backend.directory, settings)
     broker = Broker(backend.deliveries, deliver_task=host.deliver_task, deliver_message=host.deliver_message)
@@ -168,6 +179,14 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="no sample translation")
     parser.add_argument("--public", type=Path, help="a folder of pages to serve besides")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
+    parser.add_argument(
+        "--capacity",
+        action="append",
+        default=[],
+        type=read_capacity,
+        metavar="FUNCTION=REQUESTS",
+        help="how many requests a function takes at once; more get 429",
+    )
     options = parser.parse_args()
     print_any_character()
     try:
@@ -183,6 +202,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return int(options.once) if status is None else status
+
+
+def read_capacity(text: str) -> tuple[str, int]:
+    """Returns (function, limit) of `FUNCTION=REQUESTS`. Raises ArgumentTypeError."""
+    name, _, limit = text.partition("=")
+    if name not in FUNCTIONS or not limit.isdecimal() or int(limit) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FUNCTION=REQUESTS with one of {', '.join(FUNCTIONS)}")
+    return name, int(limit)
 
 
 def prepare() -> tuple[Settings, list[socket.socket]]:
