@@ -6,6 +6,7 @@ python -m infra.local.embedded.host --text T   translates T as the sample
 python -m infra.local.embedded.host --quiet    no sample
 python -m infra.local.embedded.host --public FOLDER    also serves the pages of a front end, from the same origin
 python -m infra.local.embedded.host --capacity process_run=10    answers 429 when process_run has 10 open requests
+python -m infra.local.embedded.host --front hosting    like Firebase Hosting: no stream before its end, 60 s
 """
 
 import argparse
@@ -33,6 +34,7 @@ from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
+from infra.local.reverse_proxy import FRONTS, ReverseProxy
 from infra.local.routing import DOCS, FUNCTIONS, ROOT, function_for
 from infra.local.simulator import Simulator
 from shared import log, wiring
@@ -133,6 +135,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         _start(broker.serve(settings.data_dir / "broker.lock", on_takeover=wiring.services().recover), server),
         _start(sweep_every(host, settings.sweep_interval.total_seconds()), server),
     ]
+    front, sockets = await put_before(sockets, options.front)
     serving = asyncio.create_task(server.serve(sockets=sockets))
     try:
         while not server.started and not serving.done():
@@ -140,9 +143,20 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         return await _show(server, serving, f"http://127.0.0.1:{port}", options)
     finally:
         server.should_exit = True
+        if front is not None:
+            front.close()
         await serving
         for task in background:
             task.cancel()
+
+
+async def put_before(sockets: list[socket.socket], front: str) -> tuple[asyncio.Server | None, list[socket.socket]]:
+    """Lets the front of this name listen on the first socket. Returns it, and the sockets for the server behind it."""
+    if FRONTS[front] is None:
+        return None, sockets
+    behind = bind(0)
+    ports = dict.fromkeys((*FUNCTIONS, DOCS), behind.getsockname()[1])
+    return await ReverseProxy(ports, hosting=FRONTS[front]).serve(sockets[0]), [behind, *sockets[1:]]
 
 
 async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, options: argparse.Namespace) -> int:
@@ -187,6 +201,7 @@ def main() -> int:
         metavar="FUNCTION=REQUESTS",
         help="how many requests a function takes at once; more get 429",
     )
+    parser.add_argument("--front", choices=FRONTS, default="direct", help="what is before the functions")
     options = parser.parse_args()
     print_any_character()
     try:
