@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from shared.adapters.sqlite.delivery import Task as SqliteTask
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck, RecheckScheduler
+from tests.grpc_proxy import Forward, GrpcProxy, Refused, Requests, lose_answers
 
 LOCATION = "projects/p/locations/l"
 QUEUES = {Lane.SHORT: f"{LOCATION}/queues/rechecks", Lane.LONG: f"{LOCATION}/queues/rechecks-long"}
@@ -234,6 +235,31 @@ async def test_the_emulator_answers_for_queues_and_tasks_as_google_does(tmp_path
         assert "/tasks/" in (await client.create_task(parent=queue, task=Task(http_request=request))).name
         await client.purge_queue(name=queue)
         assert [task async for task in await client.list_tasks(parent=queue)] == []
+
+
+async def test_a_lost_answer_to_a_task_makes_one_task(tmp_path: Path, receiver: Receiver) -> None:
+    async with emulator(tmp_path) as host:
+        proxy = GrpcProxy(host)
+        proxy.hook = lose_answers("CreateTask", times=1)
+        async with cloud_scheduler(proxy.host, receiver.url) as scheduler:
+            await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
+            await receiver.wait_for(1)
+            await asyncio.sleep(0.3)
+        proxy.close()
+    assert len(receiver.requests) == 1 and proxy.calls["CreateTask"] == 2
+
+
+async def test_a_queue_that_does_not_exist_makes_the_scheduler_unavailable(tmp_path: Path, receiver: Receiver) -> None:
+    def not_found(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        raise Refused(grpc.StatusCode.NOT_FOUND)
+
+    async with emulator(tmp_path) as host:
+        proxy = GrpcProxy(host)
+        proxy.hook = not_found
+        async with cloud_scheduler(proxy.host, receiver.url) as scheduler:
+            with pytest.raises(SchedulerUnavailable):
+                await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
+        proxy.close()
 
 
 async def test_a_paused_queue_delivers_its_tasks_when_it_is_resumed(tmp_path: Path, receiver: Receiver) -> None:
