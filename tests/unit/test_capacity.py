@@ -1,11 +1,14 @@
 """A function that takes no more requests at once than it may."""
 
+import argparse
 import asyncio
 
+import pytest
 from starlette.types import Receive, Scope, Send
 
 from infra.local.embedded.asgi import post
 from infra.local.embedded.capacity import Capacity
+from infra.local.embedded.host import read_capacity
 
 
 async def test_requests_above_the_limit_get_429_and_never_reach_the_function() -> None:
@@ -41,3 +44,10 @@ async def test_a_function_that_raises_gives_its_place_back() -> None:
         except RuntimeError:
             continue
         raise AssertionError("the request did not reach the function")
+
+
+def test_a_capacity_is_a_function_and_a_number() -> None:
+    assert read_capacity("process_run=10") == ("process_run", 10)
+    for wrong in ("process_runs=10", "process_run", "process_run=0", "process_run=-1", "process_run=ten", "=10"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            read_capacity(wrong)
