@@ -24,7 +24,8 @@ MAIN = str(Path(__file__).parents[2] / "main.py")
 @cache
 def app(name: str) -> ASGIApp:
     """Returns the function's app. Each call of create_asgi_app adds an entry to sys.path, which slows all imports."""
-    return create_asgi_app(name, MAIN)
+    created: ASGIApp = create_asgi_app(name, MAIN)
+    return created
 
 
 @dataclass
