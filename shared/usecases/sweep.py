@@ -24,6 +24,7 @@ from shared.domain.status import Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
+from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
@@ -41,6 +42,8 @@ class Swept:
     cached: int = 0
     failed: int = 0
     forgotten: int = 0
+    overdue: int = 0
+    """Runs that earlier passes should have continued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,7 @@ class SweepRuns:
         now, swept = self.clock.now(), Swept()
         for shard in range(SHARDS):
             async for run in self._due_runs(shard, before=now):
+                swept.overdue += run.due_at is not None and run.due_at < now - OVERDUE_AFTER
                 await self._count(self._repair(run, now), swept, "published")
         patrolled = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
         async for run in self._due_runs(patrolled, before=None):
