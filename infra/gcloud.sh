@@ -31,12 +31,13 @@ grant() {
   case "${group[0]}" in tasks) options=(--location="$REGION") ;; run) options=(--region="$REGION") ;; esac
   local key="${group[*]} $resource"
   if [ "$key" != "${granted_key:-}" ]; then
-    granted_key=$key granted=$(lines gcloud "${group[@]}" get-iam-policy "$resource" "${options[@]}" \
+    granted_key=$key granted=$(lines gcloud "${group[@]}" get-iam-policy "$resource" ${options[@]+"${options[@]}"} \
       --flatten='bindings[].members' --format='value[separator=" "](bindings.role,bindings.members)')
   fi
   has "$granted" "$role $member" && return
   [ "${group[0]}" = projects ] && options+=(--condition=None)
-  gcloud "${group[@]}" add-iam-policy-binding "$resource" "${options[@]}" --member="$member" --role="$role" --format=none
+  gcloud "${group[@]}" add-iam-policy-binding "$resource" ${options[@]+"${options[@]}"} --format=none \
+    --member="$member" --role="$role"
 }
 
 step "1. APIs"
