@@ -69,7 +69,7 @@ package: $(VENV)/run  ## makes the functions' source from the last commit and pr
 	@$(BIN)/python -m infra.package
 
 check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
-	@$(BIN)/python -m pytest tests/infra/check_*.py $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
 deploy: $(VENV)/run  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing)
 	@test -n "$(PROJECT)" -a -n "$(REGION)" || { echo "where? make deploy PROJECT=my-project REGION=europe-west1" >&2; exit 1; }
