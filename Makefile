@@ -65,16 +65,16 @@ lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same
 	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
 
-package: $(VENV)/run  ## makes the functions' source from the last commit and prints its path
-	@$(BIN)/python -m infra.package
+package:  ## makes the functions' source from the last commit and prints its path
+	@$(PYTHON) -m infra.package
 
 check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
-deploy: $(VENV)/run  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing)
+deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing)
 	@test -n "$(PROJECT)" -a -n "$(REGION)" || { echo "where? make deploy PROJECT=my-project REGION=europe-west1" >&2; exit 1; }
 	@test -f infra/terraform/terraform.tfvars || { echo "first: cp infra/terraform/terraform.tfvars.example infra/terraform/terraform.tfvars" >&2; exit 1; }
-	@package=$$($(BIN)/python -m infra.package) && cd infra/terraform && terraform init -input=false && \
+	@package=$$($(PYTHON) -m infra.package) && cd infra/terraform && terraform init -input=false && \
 		terraform apply -input=false $(APPLY) -var project="$(PROJECT)" -var region="$(REGION)" -var package="$$package"
 
 clean:  ## removes the virtual environment and the local data
