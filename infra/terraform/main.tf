@@ -17,6 +17,7 @@ locals {
 
 data "google_project" "this" {
   project_id = var.project
+  depends_on = [google_project_service.apis]
 }
 
 resource "google_project_service" "apis" {

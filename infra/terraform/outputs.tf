@@ -4,7 +4,7 @@ output "url" {
 }
 
 output "functions" {
-  description = "{function: its own URL}. With front = \"plain\", clients submit to submit_run and read from read_runs."
+  description = "{function: its own URL}. With front = \"plain\", infra/routes.json says which paths go to which."
   value       = local.urls
 }
 

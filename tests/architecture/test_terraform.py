@@ -8,10 +8,11 @@ from typing import Any
 
 from functions import read_runs, submit_run
 from infra.local import broker
-from infra.local.routing import FUNCTIONS, ROUTES
+from infra.local.routing import FUNCTIONS, ROUTES, function_for
 from shared.settings import Settings
 from shared.wiring.assembly import SAVING
 from tests.infra.terraform import FOLDER, configuration
+from tests.openapi import operations
 
 ROOT = Path(__file__).parents[2]
 CLOUD = json.loads((ROOT / "infra/cloud.json").read_text())
@@ -196,6 +197,9 @@ def test_every_path_of_the_api_leads_to_the_function_that_answers_it() -> None:
             if route.path not in ("", "/health", "/healthz"):
                 assert path_map(re.sub(r"\{\w+\}", "x", route.path)) == name, route.path
     assert path_map("/health") == "read_runs"
+    paths = [re.sub(r"\{\w+\}", "x", operation.path) for operation in operations()]
+    for path in {*paths, *(f"{path.rstrip('/')}/" for path in paths)}:
+        assert path_map(path) == function_for(path), path
 
 
 def path_map(path: str) -> str:
