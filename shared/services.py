@@ -28,6 +28,8 @@ class Services:
     dead_letters: DeadLetters
     allowed_origins: frozenset[str]
     """Origins of other sites whose pages may call the API, such as https://app.example.com."""
+    streams_url: str | None
+    """The base URL of streams when the server before the functions holds them back; then A answers with JSON."""
     max_input_bytes: int
     """Maximum size of a job's `input_data` as JSON, in bytes."""
     submit: SubmitRun

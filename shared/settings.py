@@ -40,6 +40,8 @@ class Settings:
     oidc_audiences: tuple[str, ...] = ()
     oidc_emails: tuple[str, ...] = ()
     allowed_origins: frozenset[str] = frozenset()
+    streams_url: str | None = None
+    """Where clients find streams when the address that they called cannot pass them on."""
     log_level: str = "INFO"
     trace_export: str = "none"
     trace_endpoint: str = "http://127.0.0.1:4318"
@@ -168,6 +170,7 @@ def _google(reader: SettingsReader) -> dict[str, Any]:
 def _callers(reader: SettingsReader) -> dict[str, Any]:
     return {
         "firebase_project": reader.text("FIREBASE_PROJECT"),
+        "streams_url": reader.url("STREAMS_URL"),
         "oidc_audiences": reader.items("OIDC_AUDIENCES", r"\S+", "an audience"),
         "oidc_emails": reader.items("OIDC_EMAILS", r"[^@\s]+@[^@\s]+", "an e-mail address"),
         "allowed_origins": frozenset(

@@ -25,6 +25,7 @@ from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
+from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
@@ -48,6 +49,8 @@ class Swept:
     cached: int = 0
     failed: int = 0
     forgotten: int = 0
+    overdue: int = 0
+    """Runs that earlier passes should have continued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,8 @@ class SweepRuns:
         give_up_at = self.clock.now() + self.interval
         for shard in shards:
             async for page in self._pages(shard, before=before):
+                if before is not None:
+                    this.swept.overdue += sum(_is_overdue(run, before) for run in page)
                 repairs = (self._count(_traced(repair, run, this.now), this.swept, counter) for run in page)
                 outcomes = await asyncio.gather(*repairs, return_exceptions=True)
                 this.unexpected.extend(outcome for outcome in outcomes if isinstance(outcome, Exception))
@@ -200,3 +205,7 @@ async def _traced(repair: Repair, run: Run, now: datetime) -> bool:
     """Repairs in the run's own trace, so that what it sends goes on there."""
     with tracing.continued(run.traceparent, "repair run"):
         return await repair(run, now)
+
+
+def _is_overdue(run: Run, now: datetime) -> bool:
+    return run.due_at is not None and run.due_at < now - OVERDUE_AFTER

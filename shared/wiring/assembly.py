@@ -69,6 +69,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         directory=backend.directory,
         dead_letters=backend.dead_letters,
         allowed_origins=settings.allowed_origins,
+        streams_url=settings.streams_url,
         max_input_bytes=settings.max_input_bytes,
         read=read,
         submit=_submit(settings, backend),

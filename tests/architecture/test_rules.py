@@ -23,7 +23,7 @@ MAX_FILE_LINES = 300
 MAX_BODY_LINES = 50
 TOP_LEVEL = {
     ".ci", ".env.example", ".gcloudignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
-    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
+    "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
     "pyproject.toml", "requirements-dev.txt", "requirements.txt", "shared", "tests",
 }  # fmt: skip
 

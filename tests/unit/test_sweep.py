@@ -239,6 +239,16 @@ async def test_operators_see_runs_that_nobody_swept(world: World) -> None:
     assert (await world.services.read.overdue()).runs == []
 
 
+async def test_a_pass_counts_the_runs_that_earlier_passes_should_have_continued(world: World) -> None:
+    await world.submit()
+    await world.lose_everything_under_way()
+    world.clock.forward(61)
+    assert (await world.services.sweep()).overdue == 0
+    await world.lose_everything_under_way()
+    world.clock.forward(600)
+    assert (await world.services.sweep()).overdue == 1
+
+
 async def test_a_dead_letter_is_kept_once_and_is_no_verdict_on_its_run(world: World) -> None:
     run = await world.submit()
     for _ in range(2):

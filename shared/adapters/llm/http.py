@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
-from shared import tracing
+from shared import log, tracing
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.domain.fields import is_nested_too_deeply
 from shared.error_codes import ErrorCode
@@ -97,8 +98,8 @@ class LlmHttp:
         try:
             response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
         except LlmUnavailable as error:
-            if error.code in _SERVER_FAULTS:
-                self._breaker.record_failure()
+            if error.code in _SERVER_FAULTS and self._breaker.record_failure():
+                log.warning("circuit breaker open", server=urlsplit(url).hostname, code=error.code)
             raise
         self._breaker.record_success()
         return response
