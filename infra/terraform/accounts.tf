@@ -35,6 +35,13 @@ resource "google_project_iam_member" "firestore" {
   member   = each.value.member
 }
 
+resource "google_project_iam_member" "traces" {
+  for_each = { for name, service in local.services : name => service if local.exports_traces }
+  project  = var.project
+  role     = local.cloud.traces.role
+  member   = google_service_account.functions[each.key].member
+}
+
 # The predefined role with these two permissions may also delete every user.
 resource "google_project_iam_custom_role" "sessions" {
   project     = var.project

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from shared import log
+from shared import log, tracing
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.run import SHARDS, Run
@@ -34,6 +34,10 @@ MAX_CACHED = 500
 MAX_FORGOTTEN = 500
 MAX_REPAIR_PAUSE = timedelta(minutes=5)
 """A run that no worker takes is sent again at intervals that grow up to this one."""
+
+
+Repair = Callable[[Run, datetime], Awaitable[bool]]
+"""A function of (run, time of the pass) that returns whether there was something to repair."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,7 +100,7 @@ class SweepRuns:
         *,
         before: datetime | None,
         counter: str,
-        repair: Callable[[Run, datetime], Awaitable[bool]],
+        repair: Repair,
     ) -> None:
         """Repairs the due runs page by page until the time of the round is over."""
         give_up_at = self.clock.now() + self.interval
@@ -104,7 +108,7 @@ class SweepRuns:
             async for page in self._pages(shard, before=before):
                 if before is not None:
                     this.swept.overdue += sum(_is_overdue(run, before) for run in page)
-                repairs = (self._count(repair(run, this.now), this.swept, counter) for run in page)
+                repairs = (self._count(_traced(repair, run, this.now), this.swept, counter) for run in page)
                 outcomes = await asyncio.gather(*repairs, return_exceptions=True)
                 this.unexpected.extend(outcome for outcome in outcomes if isinstance(outcome, Exception))
                 if self.clock.now() > give_up_at:
@@ -199,3 +203,9 @@ class SweepRuns:
 
 def _is_overdue(run: Run, now: datetime) -> bool:
     return run.due_at is not None and run.due_at < now - OVERDUE_AFTER
+
+
+async def _traced(repair: Repair, run: Run, now: datetime) -> bool:
+    """Repairs in the run's own trace, so that what it sends goes on there."""
+    with tracing.continued(run.traceparent, "repair run"):
+        return await repair(run, now)

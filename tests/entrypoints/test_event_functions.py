@@ -10,6 +10,8 @@ from shared import wiring
 from tests.entrypoints.conftest import Functions, push
 from tests.entrypoints.test_client_functions import UNKNOWN, submitted
 
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
 
 async def status_of(functions: Functions, job_id: str) -> Any:
     async with functions.client("read_runs") as client:
@@ -104,10 +106,19 @@ async def test_without_a_store_the_event_comes_again(functions: Functions, name:
         assert (await client.post("/", json=body)).status_code == 500
 
 
+async def test_the_trace_of_the_message_goes_before_that_of_its_delivery(functions: Functions) -> None:
+    job_id = (await submitted(functions))["job_id"]
+    body = push(job_id, traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")
+    async with functions.client("bury_run", user=None) as client:
+        await client.post("/", json=body, headers={"traceparent": f"00-{'1' * 32}-00f067aa0ba902b7-01"})
+    assert json.loads(functions.log.getvalue().splitlines()[-1])["logging.googleapis.com/trace"] == TRACE_ID
+
+
 async def test_log_lines_carry_severity_trace_and_run(functions: Functions) -> None:
     job_id = (await submitted(functions))["job_id"]
     async with functions.client("bury_run", user=None) as client:
-        await client.post("/", json=push(job_id), headers={"X-Cloud-Trace-Context": "abc123/7;o=1"})
+        await client.post("/", json=push(job_id), headers={"X-Cloud-Trace-Context": f"{TRACE_ID}/7;o=1"})
     line = json.loads(functions.log.getvalue().splitlines()[-1])
     assert line["severity"] == "ERROR" and line["run_id"] == job_id
-    assert line["logging.googleapis.com/trace"] == "abc123"
+    assert line["logging.googleapis.com/trace"] == TRACE_ID and line["logging.googleapis.com/trace_sampled"] is True
+    assert len(line["logging.googleapis.com/spanId"]) == 16

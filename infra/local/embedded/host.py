@@ -9,6 +9,7 @@ python -m infra.local.embedded.host --public FOLDER    also serves the pages of 
 
 import argparse
 import asyncio
+import json
 import socket
 import sys
 from collections.abc import Callable, Coroutine
@@ -33,7 +34,7 @@ from infra.local.fixtures import put_fixtures
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
 from infra.local.routing import DOCS, FUNCTIONS, ROOT, function_for
 from infra.local.simulator import Simulator
-from shared import log, wiring
+from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
 from shared.errors import ConfigurationError, ServiceError
 from shared.settings import REGIONS, Settings
@@ -70,7 +71,9 @@ class LocalHost:
 
     async def deliver_task(self, task: Task) -> int:
         """Calls recheck_run, as Cloud Tasks does; returns the HTTP status."""
-        return await self._post("recheck_run", task.body.encode(), **task_headers(task, queue="rechecks"))
+        traceparent = json.loads(task.body).get(tracing.HEADER)
+        headers = task_headers(task, queue="rechecks") | ({tracing.HEADER: traceparent} if traceparent else {})
+        return await self._post("recheck_run", task.body.encode(), **headers)
 
     async def sweep(self) -> int:
         """Calls sweep_runs, as Cloud Scheduler does; returns the HTTP status."""
