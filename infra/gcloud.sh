@@ -42,7 +42,9 @@ grant() {
 
 step "1. APIs"
 enabled=$(lines gcloud services list --enabled --format='value(config.name)')
-missing=$(rows apis | grep -vxF -e "$enabled" || true)
+traces=
+case " ${SETTINGS:-} " in *" $(rows traces.setting) "*) traces=yes ;; esac
+missing=$({ rows apis; [ -z "$traces" ] || rows traces.apis | tr -d '[]" ' | tr , '\n'; } | grep -vxF -e "$enabled" || true)
 [ -z "$missing" ] || gcloud services enable $missing
 NUMBER=$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')
 url() { echo "https://$1-$NUMBER.$REGION.run.app"; }
@@ -89,6 +91,11 @@ while IFS='|' read -r account role; do
   [[ $role == roles/* ]] || role="projects/$PROJECT/roles/$role"
   grant "$(member "$account")" "$role" projects "$PROJECT"
 done < <(rows project_roles)
+if [ -n "$traces" ]; then
+  while IFS='|' read -r _ _ account _; do
+    grant "$(member "$account")" "$(rows traces.role)" projects "$PROJECT"
+  done < <(rows functions)
+fi
 
 step "4. Topics and queues"
 present=$(lines gcloud pubsub topics list --format='value(name)')

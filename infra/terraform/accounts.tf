@@ -36,10 +36,10 @@ resource "google_project_iam_member" "firestore" {
 }
 
 resource "google_project_iam_member" "traces" {
-  for_each = lookup(var.settings, "TRACE_EXPORT", "") == "cloud_trace" ? google_service_account.functions : {}
+  for_each = { for name, service in local.services : name => service if local.exports_traces }
   project  = var.project
-  role     = "roles/cloudtrace.agent"
-  member   = each.value.member
+  role     = local.cloud.traces.role
+  member   = google_service_account.functions[each.key].member
 }
 
 # The predefined role with these two permissions may also delete every user.

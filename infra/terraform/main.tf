@@ -12,6 +12,8 @@ locals {
   services = { for name in keys(local.functions) : name => replace(name, "_", "-") }
   urls     = { for name, service in local.services : name => "https://${service}-${data.google_project.this.number}.${var.region}.run.app" }
 
+  exports_traces = contains([for name, value in var.settings : "${name}=${value}"], local.cloud.traces.setting)
+
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
@@ -23,6 +25,7 @@ data "google_project" "this" {
 resource "google_project_service" "apis" {
   for_each = toset(concat(
     local.cloud.apis,
+    local.exports_traces ? local.cloud.traces.apis : [],
     var.front == "domain" ? ["compute.googleapis.com"] : [],
     var.memorystore ? ["compute.googleapis.com", "redis.googleapis.com", "vpcaccess.googleapis.com"] : [],
     var.billing_account != "" ? ["billingbudgets.googleapis.com"] : [],

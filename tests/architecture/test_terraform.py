@@ -27,6 +27,7 @@ SECRETS = {"OPENAI_API_KEY", "REDIS_URL"}
 PROJECT_ROLES = {
     "google_project_iam_member.build": CLOUD["build_roles"],
     "google_project_iam_member.firestore": ["roles/datastore.user"],
+    "google_project_iam_member.traces": ["${local.cloud.traces.role}"],
     "google_project_iam_member.sessions": ["${google_project_iam_custom_role.sessions.id}"],
 }
 """All roles on the whole project: Google has no narrower place for them."""

@@ -26,7 +26,7 @@ GIVEN = {
     "ALERT_EMAIL": "oncall@example.com",
     "LLM_DEPLOYMENTS": '{"default": "https://llm.example.com"}',
     "SECRETS": "OPENAI_API_KEY=3 NEW_KEY=",
-    "SETTINGS": "MAX_ATTEMPTS=2",
+    "SETTINGS": "MAX_ATTEMPTS=2 TRACE_EXPORT=cloud_trace",
 }
 APIS = (
     "artifactregistry", "cloudbuild", "cloudfunctions", "cloudresourcemanager", "cloudscheduler", "cloudtasks",
@@ -192,6 +192,7 @@ def test_nobody_may_do_more_than_terraform_allows(walk: Walk) -> None:
     services = [name.replace("_", "-") for name in CLOUD["functions"]]
     project = {(PROJECT, "roles/datastore.user", account(name)) for name in services}
     project |= {(PROJECT, role, account("runs-build")) for role in CLOUD["build_roles"]}
+    project |= {(PROJECT, "roles/cloudtrace.agent", account(name)) for name in services}
     sessions = f"projects/{PROJECT}/roles/llmRunsSessions"
     project |= {(PROJECT, sessions, account(name)) for name in ("submit-run", "read-runs")}
     assert walk.grants("cloudresourcemanager") == project
@@ -234,5 +235,5 @@ def test_the_settings_are_those_that_terraform_gives(walk: Walk) -> None:
     source = (ROOT / "infra/terraform/functions.tf").read_text().partition("environment = merge(")[2].partition("})")[0]
     names = {line.split()[0] for line in source.splitlines()[1:] if line.strip()} - {"STREAMS_URL"}
     named = {made["setting"] for kind in ("topics", "queues") for made in CLOUD[kind].values()} - {None}
-    assert set(json.loads(given)) - {"LOG_EXECUTION_ID"} == names | named | {"MAX_ATTEMPTS"}
+    assert set(json.loads(given)) - {"LOG_EXECUTION_ID"} == names | named | {"MAX_ATTEMPTS", "TRACE_EXPORT"}
     assert json.loads(json.loads(given)["LLM_DEPLOYMENTS"]) == {"default": "https://llm.example.com"}

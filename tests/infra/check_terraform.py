@@ -30,6 +30,7 @@ GIVEN = {
     "settings": {"MAX_ATTEMPTS": "2"},
 }
 DOMAIN = {
+    "settings": {"MAX_ATTEMPTS": "2", "TRACE_EXPORT": "cloud_trace"},
     "front": "domain",
     "domain": "runs.example.com",
     "memorystore": True,
@@ -235,6 +236,16 @@ def test_secrets_are_mounted_where_they_are_read_and_only_with_a_version(applied
     assert mounted["plain"] == {**nothing, "process_run": {"OPENAI_API_KEY"}, "recheck_run": {"OPENAI_API_KEY"}}
     with_redis = {name for name, keys in mounted["domain"].items() if "REDIS_URL" in keys}
     assert with_redis == {"process_run", "recheck_run", "read_runs", "sweep_runs"}
+
+
+def test_functions_may_write_traces_only_when_they_export_them(applied: dict[str, Applied]) -> None:
+    writers = {
+        front: [
+            member for member in made.of_type("google_project_iam_member") if member["role"] == "roles/cloudtrace.agent"
+        ]
+        for front, made in applied.items()
+    }
+    assert {front: len(found) for front, found in writers.items()} == {"plain": 0, "domain": 6, "hosting": 0}
 
 
 def test_the_load_balancer_sends_every_path_to_its_function(applied: dict[str, Applied]) -> None:
