@@ -115,13 +115,27 @@ class AdvanceRun:
         async with self.provider.slot(run) as has_room:
             if not has_room:
                 return await self._wait_for_room(run)
-            try:
-                run = await self.store.save(run.claimed(self._now(run), lease=self.budgets.lease(run.lane)))
-            except StaleRun:
-                log.info("run claimed by another worker", run_id=run.id)
+            claimed = await self._claim(run)
+            if claimed is None:
                 return None
-            observed = await self._submit(run)
-        return await self._settle(run, observed, checks=0)
+            observed = await self._submit(claimed)
+        return await self._settle(claimed, observed, checks=0)
+
+    async def _claim(self, run: Run) -> Run | None:
+        """Returns the claimed run, or None when another worker is first.
+
+        A save that lets the run as free as before is no reason to drop it: the sweeper notes when it has sent a run,
+        and its note may come between the worker's read and its claim.
+        """
+        for _ in range(MAX_UPDATES):
+            try:
+                return await self.store.save(run.claimed(self._now(run), lease=self.budgets.lease(run.lane)))
+            except StaleRun:
+                run, before = await self.store.get(run.id), run
+                if run.fence != before.fence or next_step(run, self._now(run)) != Start():
+                    break
+        log.info("run claimed by another worker", run_id=run.id)
+        return None
 
     async def _wait_for_room(self, run: Run) -> None:
         """Schedules another attempt, since a function does not wait. Only the first one is saved.

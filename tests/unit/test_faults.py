@@ -224,6 +224,29 @@ async def test_two_sweepers_at_once_repair_each_run_once(world: World, backlog: 
     assert set(world.llm.submits.values()) == {1}
 
 
+class NotedMeanwhile:
+    """A store in which the sweeper notes that it has sent the run, just before the first save of a worker."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._is_noted = False
+
+    async def save(self, run: Run) -> Run:
+        if not self._is_noted:
+            self._is_noted = True
+            await self._world.services.sweep()
+        return await self._world.store.save(run)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.store, name)
+
+
+async def test_a_worker_whose_claim_meets_the_sweepers_note_claims_again(world: World, backlog: list[Run]) -> None:
+    advance = replace(world.services.advance, store=NotedMeanwhile(world))
+    await advance(backlog[0].id)
+    assert world.llm.submits == {f"{backlog[0].id}-1": 1}
+
+
 async def test_a_sweeper_that_is_called_ten_times_as_often_does_no_more(world: World, backlog: list[Run]) -> None:
     sweep: Callable[[], Awaitable[Any]] = world.services.sweep
     for _ in range(10):
