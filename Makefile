@@ -12,6 +12,8 @@ export TEXT
 endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
+FRONT_OPTION = $(if $(FRONT),--front "$(FRONT)")
+CAPACITY_OPTION = $(foreach limit,$(CAPACITY),--capacity "$(limit)")
 
 UV = uv==0.13.9
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -26,8 +28,8 @@ SCHEMA := .data/check-infra
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
-	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(TEXT_OPTION)
+run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages, CAPACITY=process_run=10, FRONT=hosting)
+	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(CAPACITY_OPTION) $(FRONT_OPTION) $(TEXT_OPTION)
 
 demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it completed (TEXT="…" is your own text)
 	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
@@ -54,8 +56,8 @@ token: $(VENV)/run  ## prints a bearer token for this machine: make token USER=d
 bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench
 
-emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it
-	@exec $(BIN)/python -m infra.local.emulators.host $(TEXT_OPTION)
+emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
+	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)
 
 clients: $(VENV)/dev  ## generates Python and TypeScript clients from infra/openapi.yaml into .data/clients
 	@$(BIN)/python -m infra.clients.generate .data/clients

@@ -7,6 +7,7 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.sessions import Sessions
@@ -35,6 +36,7 @@ class Services:
     advance: AdvanceRun
     cancel: CancelRun
     delete: DeleteRun
+    forget: ForgetUser
     read: ReadRuns
     watch: WatchRun
     watch_channel: WatchChannel

@@ -201,11 +201,11 @@ class SweepRuns:
         return True
 
 
-def _is_overdue(run: Run, now: datetime) -> bool:
-    return run.due_at is not None and run.due_at < now - OVERDUE_AFTER
-
-
 async def _traced(repair: Repair, run: Run, now: datetime) -> bool:
     """Repairs in the run's own trace, so that what it sends goes on there."""
     with tracing.continued(run.traceparent, "repair run"):
         return await repair(run, now)
+
+
+def _is_overdue(run: Run, now: datetime) -> bool:
+    return run.due_at is not None and run.due_at < now - OVERDUE_AFTER

@@ -85,6 +85,7 @@ class Container:
             scheduler=adapters.scheduler,
             watcher=adapters.watcher,
             directory=CachedDirectory(adapters.directory, clock),
+            users=adapters.directory,
             dead_letters=adapters.dead_letters,
             cache=self._result_cache(clock),
             tokens=authentication.tokens,

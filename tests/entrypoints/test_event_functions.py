@@ -82,6 +82,24 @@ async def test_a_re_check_moves_its_run_on(functions: Functions) -> None:
     assert (await status_of(functions, job_id))["status"] == "processing"
 
 
+async def test_messages_tasks_and_runs_of_a_later_release_are_handled_as_far_as_they_are_known(
+    functions: Functions,
+) -> None:
+    """While a release is rolled out, an old worker gets what a new one has written."""
+    job_id = (await submitted(functions))["job_id"]
+    statement = """UPDATE runs SET document = json_set(document, '$.of_a_later_release', json('{"a": 1}'))"""
+    await wiring.sqlite().database.write(lambda connection: connection.execute(statement))
+    later = {"run_id": job_id, "schema": 2, "priority": "high"}
+    async with functions.client("process_run", user=None) as client:
+        assert (await client.post("/", json=push(json.dumps(later), lane="bulk"))).status_code == 204
+    assert (await status_of(functions, job_id))["status"] == "processing"
+    async with functions.client("recheck_run", user=None) as client:
+        assert (await client.post("/", json={**later, "attempt": 1, "sequence": "1", "checks": 0})).status_code == 204
+    async with functions.client("recheck_run", user=None) as client:
+        assert (await client.post("/", json={"run_id": job_id})).status_code == 204, "and of an earlier one"
+    assert await functions.count("dead_letters") == 0
+
+
 async def test_the_sweeper_answers(functions: Functions) -> None:
     async with functions.client("sweep_runs", user=None) as client:
         assert (await client.post("/", json={})).status_code == 204

@@ -1,6 +1,5 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -151,22 +150,6 @@ async def test_an_error_that_no_code_foresees_stops_the_repair_of_no_other_run(w
         await world.services.sweep()
     await world.run_for(10)
     assert [(await world.get(run)).status for run in runs] == [Status.PENDING] + [Status.COMPLETED] * 8
-
-
-async def test_two_sweepers_at_once_send_a_run_to_one_worker(world: World) -> None:
-    runs = [await world.submit() for _ in range(9)]
-    for run in runs:
-        await world.store.save((await world.get(run)).claimed(world.clock.now(), lease=timedelta(seconds=90)))
-    await world.lose_everything_under_way()
-    world.clock.forward(120)
-    await asyncio.gather(world.services.sweep(), world.services.sweep())
-    tasks = await world.sqlite.database.read(
-        lambda connection: connection.execute("SELECT count(*) FROM tasks").fetchone()
-    )
-    assert tasks == (len(runs),)
-    await world.run_for(30)
-    assert {(await world.get(run)).status for run in runs} == {Status.COMPLETED}
-    assert set(world.llm.submits.values()) == {1}
 
 
 async def ended_without_the_cache(world: World, count: int) -> list[Run]:
