@@ -10,6 +10,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
+import msgspec
 from starlette.requests import Request
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -33,7 +34,7 @@ MAX_ESCAPE_LENGTH = 6
 """JSON may write one byte of text as six, such as \\u0041."""
 MAX_INLINE_BYTES = 64 * 1024
 """Larger bodies are read in a thread, so that other requests go on meanwhile."""
-MAX_VALUES = 250_000
+MAX_VALUES = 150_000
 MAX_LENGTH_DIGITS = 12
 _STRING_OR_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
 
@@ -70,7 +71,7 @@ def _read_object(content: bytes) -> Mapping[str, Any]:
     if len(content) > MAX_INLINE_BYTES and has_too_many_values(content):
         raise InputTooLarge("The body has too many values.")
     try:
-        body = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
+        body = _decode(content)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
@@ -82,11 +83,23 @@ def _read_object(content: bytes) -> Mapping[str, Any]:
     return body
 
 
+def _decode(content: bytes) -> Any:
+    """Returns the JSON value. Raises ValueError or RecursionError.
+
+    msgspec's parser holds up other threads half as long as Python's or less, but takes no unpaired surrogate and, as
+    JSON has it, no infinity; Python's decides about what it refuses.
+    """
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.MsgspecError:
+        return json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
+
+
 def has_too_many_values(content: bytes) -> bool:
     """Returns whether JSON has more than MAX_VALUES values, by its commas and brackets outside of strings.
 
-    Python's parser keeps the whole process waiting while it works: 100 ms for 250,000 values, a second for the
-    millions that fit into a body. This search lets other threads run after each of its steps.
+    A parser keeps the whole process waiting while it works: Python's needs 60 ms for 150,000 values, and a second for
+    the millions that fit into a body. This search lets other threads run after each of its steps.
     """
     if sum(content.count(mark) for mark in (b",", b"[", b"{")) <= MAX_VALUES:
         return False

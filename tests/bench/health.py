@@ -14,7 +14,7 @@ from tests.bench.bench import percentile, show
 from tests.e2e.system import System
 
 BODY_BYTES = 6 * 1024 * 1024
-MANY = 245_000
+MANY = 145_000
 
 
 def main(bodies: int = 50) -> None:
