@@ -1,0 +1,142 @@
+"""Pub/Sub's push: at least once, unordered, with a window that nacks shrink and a backoff for the whole subscription."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shared.errors import QueueUnavailable
+from tests.simulation.deliveries import Caller, Losses, push_body
+from tests.simulation.faults import LoseAll, Loss
+from tests.simulation.wire import Wire
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+FIRST_WINDOW = 3
+MAX_WINDOW = 64
+FIRST_BACKOFF = 0.1
+MAX_BACKOFF = 60.0
+MAX_DELIVERIES = 8
+JITTER = 0.2
+
+
+@dataclass(slots=True, kw_only=True)
+class Message:
+    id: str
+    run_id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    deliveries: int = 0
+
+
+class Subscription:
+    """Pushes to one function. Without `dead_letters` a message is delivered until it is acknowledged."""
+
+    def __init__(
+        self, world: "World", caller: Caller, *, function: str, dead_letters: "Subscription | None" = None
+    ) -> None:
+        self._world = world
+        self._caller = caller
+        self._function = function
+        self._dead_letters = dead_letters
+        self._losses = Losses(world, "queue")
+        self._ready: list[Message] = []
+        self._epoch = 0
+        """Rises when everything is lost; what was put in before counts no longer."""
+        self._outstanding = 0
+        self._window = FIRST_WINDOW
+        self._nacks = 0
+        self._paused_until = 0.0
+        self._published = 0
+
+    def publish(self, run_id: str) -> None:
+        self._published += 1
+        message = Message(id=f"{self._function}-{self._published}", run_id=run_id)
+        fault = self._losses.next()
+        if fault is not None:
+            self._world.touch(run_id, str(fault))
+        if fault is not None and fault.loss is Loss.LOST:
+            return
+        late = fault.seconds if fault is not None and fault.loss is Loss.LATE else 0.0
+        self._put(message, after=late + self._world.random.random() * JITTER)
+        if fault is not None and fault.loss is Loss.TWICE:
+            self._put(Message(id=message.id, run_id=run_id), after=fault.seconds + self._world.random.random() * JITTER)
+
+    def take_dead(self, message: Message) -> None:
+        count = {"CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries)}
+        self._put(Message(id=message.id, run_id=message.run_id, attributes=count), after=JITTER)
+
+    def lose_all(self, fault: LoseAll) -> None:
+        for message in self._ready:
+            self._world.touch(message.run_id, str(fault))
+        self._world.touch(None, str(fault))
+        self._ready.clear()
+        self._epoch += 1
+
+    def _put(self, message: Message, *, after: float) -> None:
+        self._world.loop.call_later(after, self._arrive, message, self._epoch)
+
+    def _arrive(self, message: Message, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._ready.append(message)
+            self._pump()
+        else:
+            self._world.touch(message.run_id, "the queue lost everything")
+
+    def _pump(self) -> None:
+        """Starts deliveries while there are messages and room."""
+        now = self._world.now
+        pause = self._losses.paused_until(now)
+        if pause is not None:
+            self._paused_until = max(self._paused_until, pause)
+            for message in self._ready:
+                self._world.touch(message.run_id, "the queue is paused")
+        if now < self._paused_until:
+            if self._ready:
+                self._world.loop.call_at(self._paused_until, self._pump)
+            return
+        while self._ready and self._outstanding < self._window:
+            message = self._ready.pop(self._world.random.randrange(len(self._ready)))
+            self._outstanding += 1
+            self._world.background(self._deliver(message, self._epoch))
+
+    async def _deliver(self, message: Message, epoch: int) -> None:
+        message.deliveries += 1
+        body = push_body(message.id, message.run_id, attributes=message.attributes, subscription=self._function)
+        status = await self._caller.call(
+            self._function, body, within=self._world.plan.knobs.ack_deadline, about=message.run_id
+        )
+        self._world.note(self._function, f"{message.id} of {message.run_id[-4:]}: {status}")
+        self._outstanding -= 1
+        if 200 <= status < 300:
+            self._window, self._nacks = min(self._window * 2, MAX_WINDOW), 0
+        else:
+            self._nack(message, status, epoch)
+        self._pump()
+
+    def _nack(self, message: Message, status: int, epoch: int) -> None:
+        self._nacks += 1
+        self._window = max(self._window // 2, 1)
+        pause = min(FIRST_BACKOFF * 2**self._nacks, MAX_BACKOFF)
+        self._paused_until = max(self._paused_until, self._world.now + pause)
+        self._world.touch(message.run_id, f"{self._function} answered {status}")
+        self._world.touch(None, f"{self._function} answered {status}")
+        if epoch != self._epoch:
+            return
+        if self._dead_letters is not None and message.deliveries >= MAX_DELIVERIES:
+            self._world.history.dead_letters.append((self._world.now, message.run_id))
+            self._dead_letters.take_dead(message)
+        else:
+            self._put(message, after=min(2.0 ** (message.deliveries - 1), MAX_BACKOFF))
+
+
+class SimulatedRunQueue:
+    """The queue as one instance reaches it."""
+
+    def __init__(self, subscription: Subscription, wire: Wire) -> None:
+        self._subscription = subscription
+        self._wire = wire
+
+    async def publish(self, run_id: str) -> None:
+        await self._wire.call(
+            "queue.publish", lambda: self._subscription.publish(run_id), error=QueueUnavailable, about=run_id
+        )

@@ -1,0 +1,159 @@
+"""The simulated database: each method is one atomic commit or one consistent read, and takes no time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from shared.adapters.storage.readable import readable
+from shared.adapters.storage.run_document import from_document
+from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many_submits
+from shared.domain.result import Result
+from shared.domain.run import Run, Status
+from shared.errors import RunNotFound, StaleRun
+from shared.ports import IdempotencyRecord
+
+INLINE_CHARACTERS = 200
+"""A longer result or input is kept in parts."""
+
+
+@dataclass(slots=True)
+class Row:
+    """`run` is whole but for what stands in parts; `document` is there instead when another release wrote it."""
+
+    run: Run | None
+    revision: int
+    input: Mapping[str, Any] | None = None
+    result: Result | None = None
+    document: Mapping[str, Any] | None = None
+    keys: Mapping[str, Any] | None = None
+    """What queries need of a document that this release cannot read."""
+
+    def key(self, name: str) -> Any:
+        return self.keys[name] if self.keys is not None else getattr(self.run, name)
+
+
+class Tables:
+    def __init__(self, random: Random, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
+        self._random = random
+        self._on_change = on_change
+        self._revision = 0
+        self.rows: dict[str, Row] = {}
+        self.keys: dict[str, IdempotencyRecord] = {}
+        self.permits: dict[str, dict[int, str]] = {}
+        """Which run holds which permit of which tenant."""
+
+    def create(self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits) -> IdempotencyRecord | Run | None:
+        """Returns the stored run, None when it was stored before, or the record of the run that has the key."""
+        if idempotency is not None:
+            taken = self._living_record(idempotency, run)
+            if taken is not None and taken.run_id != run.id:
+                return taken
+        if run.id in self.rows:
+            return None
+        permit = self._take_permit(limits, run)
+        if idempotency is not None:
+            self.keys[idempotency.key_hash] = idempotency
+        text = str(run.input)
+        is_large = len(text) > INLINE_CHARACTERS
+        stored = replace(run, permit=permit, input={} if is_large else run.input, input_parts=int(is_large))
+        self._put(Row(run=stored, revision=self._next_revision(), input=run.input if is_large else None), run.id)
+        return self.get(run.id)
+
+    def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        """Raises RunNotFound, and ValueError for a document that this release cannot read."""
+        row = self.rows.get(run_id)
+        if row is None:
+            raise RunNotFound
+        return _read(row, with_result=with_result)
+
+    def input_of(self, run_id: str) -> Mapping[str, Any] | None:
+        row = self.rows.get(run_id)
+        return row.input if row is not None else None
+
+    def save(self, run: Run, *, without_parts: bool = False) -> Run:
+        """Raises StaleRun when the run was saved since `run` was read."""
+        row = self.rows.get(run.id)
+        if row is None or self.is_stale(row, run):
+            raise StaleRun
+        kept_result = run.result or row.result
+        is_large = run.result is not None and len(run.result.text) > INLINE_CHARACTERS
+        in_parts = is_large or (run.result is None and run.result_parts > 0)
+        stored = replace(run, result=None if in_parts else run.result, result_parts=int(in_parts), permit=run.permit)
+        if run.is_terminal:
+            stored = self._give_back(stored)
+        self._put(
+            Row(
+                run=stored,
+                revision=self._next_revision(),
+                input=None if without_parts else row.input,
+                result=kept_result if in_parts and not without_parts else None,
+            ),
+            run.id,
+        )
+        return self.get(run.id)
+
+    def is_stale(self, row: Row, run: Run) -> bool:
+        return row.revision != run.revision
+
+    def select(
+        self, wanted: Callable[[Row], bool], *, order: Callable[[Row], Any], limit: int, with_result: bool = False
+    ) -> Sequence[Run]:
+        """Returns the rows that `wanted` takes, in order; those that this release cannot read are left out."""
+        rows = sorted(filter(wanted, self.rows.values()), key=order)[:limit]
+        return list(readable(rows, lambda row: _read(row, with_result=with_result)))
+
+    def put_document(self, document: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
+        """Stores a document as another release wrote it."""
+        row = Row(run=None, revision=self._next_revision(), document=document, keys=keys)
+        self._put(row, keys["id"])
+
+    def open_runs(self, tenant_id: str) -> int:
+        runs = (row.run for row in self.rows.values() if row.run is not None)
+        return sum(run.tenant_id == tenant_id and not run.is_terminal for run in runs)
+
+    def _put(self, row: Row, run_id: str) -> None:
+        self.rows[run_id] = row
+        self._on_change(run_id)
+
+    def _next_revision(self) -> int:
+        self._revision += 1
+        return self._revision
+
+    def _living_record(self, wanted: IdempotencyRecord, run: Run) -> IdempotencyRecord | None:
+        record = self.keys.get(wanted.key_hash)
+        if record is None or record.expires_at <= run.created_at:
+            return None
+        row = self.rows.get(record.run_id)
+        return None if row is None or row.key("status") is Status.FAILED else record
+
+    def _take_permit(self, limits: Limits, run: Run) -> int | None:
+        """Returns the number of the permit. Raises TooManyRuns."""
+        if limits.submits_a_minute is not None:
+            minute = minute_of(run.created_at)
+            mine = (row.run for row in self.rows.values() if row.run is not None and row.run.user_id == run.user_id)
+            if sum(minute_of(one.created_at) == minute for one in mine) >= limits.submits_a_minute:
+                raise too_many_submits(limits.submits_a_minute, run.created_at)
+        if limits.open_runs is None:
+            return None
+        taken = self.permits.setdefault(run.tenant_id, {})
+        free = [number for number in range(limits.open_runs) if number not in taken]
+        if not free:
+            raise too_many_open_runs(limits.open_runs)
+        number = self._random.choice(free)
+        taken[number] = run.id
+        return number
+
+    def _give_back(self, run: Run) -> Run:
+        if run.permit is None:
+            return run
+        self.permits.get(run.tenant_id, {}).pop(run.permit, None)
+        return replace(run, permit=None)
+
+
+def _read(row: Row, *, with_result: bool) -> Run:
+    if row.run is None:
+        assert row.document is not None
+        return from_document(row.document, revision=row.revision)
+    result = row.result if with_result and row.result is not None else row.run.result
+    return replace(row.run, result=result, revision=row.revision)

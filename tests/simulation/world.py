@@ -1,0 +1,214 @@
+"""One simulation: instances of all functions over simulated parts, the clients of a plan, its faults, and the quiet end."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from shared.adapters.directory_cache import CachedDirectory
+from shared.adapters.llm.chat import ChatProtocol
+from shared.adapters.llm.jobs import JobsProtocol
+from shared.adapters.llm.provider import DirectoryLlmProvider
+from shared.domain.limits import Limits
+from shared.services import Services
+from shared.settings import Settings
+from shared.usecases.sessions import Sessions
+from shared.wiring.assembly import Backend, assemble
+from tests.simulation.chaos import Chaos
+from tests.simulation.clients import start_clients
+from tests.simulation.deliveries import Caller
+from tests.simulation.faults import AtCall, Outage, Rollout, Skew
+from tests.simulation.history import History
+from tests.simulation.instance import EPOCH, Instance
+from tests.simulation.llm import Llm, SimulatedLlmHttp
+from tests.simulation.make_plan import FAULTS_END
+from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
+from tests.simulation.plan import Plan
+from tests.simulation.queue import SimulatedRunQueue, Subscription
+from tests.simulation.store import SimulatedRunStore
+from tests.simulation.tables import Tables
+from tests.simulation.timers import SimulatedRecheckScheduler, TaskQueue
+from tests.simulation.watcher import Announcer, SimulatedRunWatcher
+from tests.simulation.wire import Trap, Weather, Wire
+
+PLACES = 2
+"""How many instances each function has."""
+DEPLOYMENTS = {name: f"sim://{name}" for name in ("europe", "tokyo", "default")}
+MARGIN = 90.0
+"""Beyond deadlines and sweeps: how long the last deliveries may take."""
+
+
+class World:
+    def __init__(self, plan: Plan, *, is_noted: bool = False) -> None:
+        """`is_noted`: keeps a log for people."""
+        self.plan = plan
+        self.loop = asyncio.get_running_loop()
+        self.random = Random(f"{plan.seed} world")
+        self.history = History()
+        self._is_noted = is_noted
+        self.instances_made = 0
+        self.weather = Weather([fault for fault in plan.faults if isinstance(fault, Outage)])
+        self.trap = Trap([fault for fault in plan.faults if isinstance(fault, AtCall)])
+        self.announcer = Announcer(self)
+        self.tables = Tables(self.random, on_change=self.announcer.on_change)
+        self.cache: dict[str, tuple[datetime, str]] = {}
+        self.letters: dict[str, tuple[str, str, str]] = {}
+        self.llm = Llm(self, {mark_of(submit): submit.llm for submit in plan.submits})
+        self.caller = Caller(self)
+        self.burials = Subscription(self, self.caller, function="bury_run")
+        self.queue = Subscription(self, self.caller, function="process_run", dead_letters=self.burials)
+        self.tasks = TaskQueue(self, self.caller)
+        self._instances: dict[tuple[str, int], Instance] = {}
+        self._skews = {(one.function, one.place): one.seconds for one in plan.faults if isinstance(one, Skew)}
+        self._background: set[asyncio.Task[Any]] = set()
+        self.is_rolled_out = False
+
+    @property
+    def now(self) -> float:
+        return self.loop.time()
+
+    @property
+    def max_skew(self) -> float:
+        return max([abs(seconds) for seconds in self._skews.values()], default=0.0)
+
+    async def run(self) -> History:
+        """Plays the plan to its end, waits until every deadline is over, and records what is left."""
+        chaos, clients = Chaos(self), start_clients(self)
+        chaos.start()
+        await asyncio.sleep(self._faults_end())
+        self.history.quiet_at = self.now
+        horizon = self.now + self._longest_deadline() + 4 * self.plan.knobs.sweep + 2 * self.max_skew + MARGIN
+        while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
+            await asyncio.sleep(5)
+        await asyncio.sleep(self.plan.knobs.sweep + MARGIN / 3)
+        await self._take_stock()
+        return self.history
+
+    def instance_of(self, function: str) -> Instance:
+        """Returns any instance of the function; it is started when there is none in its place."""
+        place = self.random.randrange(PLACES)
+        if (function, place) not in self._instances:
+            self._instances[function, place] = self._start(function, place)
+        return self._instances[function, place]
+
+    def replace(self, instance: Instance) -> None:
+        """Takes an instance that has died out of its place; the next request starts another one."""
+        self._instances.pop((instance.function, instance.place), None)
+
+    def kill(self, function: str, why: str, *, place: int | None = None) -> None:
+        for number in range(PLACES) if place is None else (place,):
+            instance = self._instances.get((function, number))
+            if instance is not None:
+                instance.die(why)
+                return
+
+    def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = self.loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    def touch(self, run_id: str | None, why: str) -> None:
+        """Records that a fault touched the run; None when it touched none in particular."""
+        if run_id is None:
+            self.history.trouble.append((self.now, why))
+        else:
+            self.history.touched[run_id].append(why)
+
+    def note(self, who: str, what: str) -> None:
+        if self._is_noted:
+            self.history.log.append(f"{self.now:9.3f}  {who:<18} {what}")
+
+    def new_run_id(self) -> str:
+        return str(UUID(int=self.random.getrandbits(128), version=4))
+
+    def settings(self, *, second: bool) -> Settings:
+        knobs = self.plan.knobs
+        return Settings(
+            deployments=DEPLOYMENTS,
+            chat_seconds=knobs.second_chat if second else knobs.chat,
+            llm_threads=knobs.llm_threads,
+            deadlines={"default": timedelta(seconds=knobs.deadline)},
+            limits=Limits(submits_a_minute=knobs.submits_a_minute, open_runs=knobs.open_runs),
+            pending_grace=timedelta(seconds=knobs.second_grace if second else knobs.grace),
+            sweep_interval=timedelta(seconds=knobs.sweep),
+        )
+
+    def _start(self, function: str, place: int) -> Instance:
+        instance = Instance(self, function=function, place=place, skew=self._skews.get((function, place), 0.0))
+        is_second = self.is_rolled_out and place % 2 == 0
+        instance.services = self._services(instance, self.settings(second=is_second))
+        return instance
+
+    def _services(self, instance: Instance, settings: Settings) -> Services:
+        wire = Wire(instance, trap=self.trap, weather=self.weather, random=self.random, history=self.history)
+        is_firestore = self.plan.knobs.firestore
+        store = SimulatedRunStore(self, wire, by=instance.name, firestore=is_firestore)
+        directory, tokens = CachedDirectory(SimulatedDirectory(wire), instance.clock), NoTokens()
+        sessions: Any = Sessions(
+            tokens=tokens, issuer=tokens, ended=tokens, verifier=tokens, clock=instance.clock  # type: ignore[arg-type]
+        )
+        backend = Backend(
+            store=store,
+            queue=SimulatedRunQueue(self.queue, wire),
+            scheduler=SimulatedRecheckScheduler(self.tasks, wire),
+            watcher=SimulatedRunWatcher(self, instance, store, firestore=is_firestore),
+            directory=directory,
+            dead_letters=SimulatedDeadLetters(self, wire),
+            cache=SimulatedResultCache(self, wire),
+            tokens=tokens,
+            sessions=sessions,
+            clock=instance.clock,
+        )
+        services = assemble(settings, backend, self._provider(instance, wire, settings, directory))
+        return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
+
+    def _provider(
+        self, instance: Instance, wire: Wire, settings: Settings, directory: CachedDirectory
+    ) -> DirectoryLlmProvider:
+        def http(name: str) -> SimulatedLlmHttp:
+            return SimulatedLlmHttp(self.llm, wire, instance, threads=settings.llm_threads, name=name)
+
+        return DirectoryLlmProvider(
+            directory,
+            deployments=settings.deployments,
+            jobs=JobsProtocol(http("jobs")),
+            chat=ChatProtocol(http("chat"), seconds=settings.chat_seconds, secret=lambda name: "key"),
+        )
+
+    def _faults_end(self) -> float:
+        """Returns when the last fault and the last new client are over."""
+        starts = [client.at for client in self.plan.clients]
+        ends = [getattr(one, "start", 0.0) + getattr(one, "seconds", 0.0) for one in self.plan.faults]
+        late = [FAULTS_END] if any(isinstance(one, Rollout) for one in self.plan.faults) else []
+        return max([*starts, *ends, *late, 0.0]) + 1.0
+
+    def _longest_deadline(self) -> float:
+        return max([self.plan.knobs.deadline, *(submit.deadline or 0.0 for submit in self.plan.submits)])
+
+    def _is_settled(self) -> bool:
+        runs = (row.run for row in self.tables.rows.values() if row.run is not None)
+        return all(run.is_terminal and run.due_at is None for run in runs)
+
+    async def _take_stock(self) -> None:
+        """Records what is left, without a fault in the way."""
+        history = self.history
+        history.ended_at = self.now
+        now = EPOCH + timedelta(seconds=self.now)
+        for run_id, row in self.tables.rows.items():
+            if row.run is None:
+                history.odd.add(run_id)
+                continue
+            history.final[run_id] = self.tables.get(run_id)
+            if row.run.due_at is not None and row.run.due_at < now - timedelta(minutes=2):
+                history.overdue.append(run_id)
+        history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
+        history.cache = {key: text for key, (_, text) in self.cache.items()}
+
+
+def mark_of(submit: Any) -> str:
+    """Returns the mark of the submit's text: the same for submits with the same key and body."""
+    return f"{submit.key or submit.name}/{submit.body}"
