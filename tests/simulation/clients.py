@@ -72,13 +72,7 @@ class ApiClient:
         )
 
     def surprise(self, error: BaseException) -> None:
-        frames = []
-        traceback = error.__traceback__
-        while traceback is not None:
-            frames.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
-            traceback = traceback.tb_next
-        self.world.history.surprises.append(f"{type(error).__name__}: {error} at {' > '.join(frames[-3:])}")
-        self.world.note(self.name, f"meets {type(error).__name__}: {error}")
+        self.world.surprise(self.name, error)
 
     def note(self, what: str) -> None:
         self.world.note(self.name, what)

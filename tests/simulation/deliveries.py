@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from functions import bury_run, process_run, recheck_run, sweep_runs
+from shared.errors import ServiceError
+from shared.services import Services
 from shared.web.push import answer_event
 from tests.simulation.faults import AtDelivery, NoCapacity, Pause
 from tests.simulation.instance import ConnectionLost, Instance
@@ -85,7 +87,16 @@ class Caller:
 
 
 async def _serve(instance: Instance, function: str, request: Request) -> int:
-    response = await answer_event(request, lambda: instance.services, HANDLERS[function], source=function)
+    async def handle(request: Request, services: Services) -> None:
+        try:
+            await HANDLERS[function](request, services)
+        except ServiceError:
+            raise
+        except Exception as error:
+            instance.world.surprise(function, error)
+            raise
+
+    response = await answer_event(request, lambda: instance.services, handle, source=function)
     return response.status_code
 
 

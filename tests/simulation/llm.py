@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from shared.adapters.llm.http import Answer, LlmHttp, raise_for_trouble
 from shared.errors import LlmUnavailable
@@ -88,7 +89,7 @@ class Llm:
         outcome = script.outcomes[number - 1] if number <= len(script.outcomes) else Outcome.FINISHED
         now = self._world.now
         job = Job(
-            id=f"job-{mark}-{number}",
+            id=f"job-{mark.replace('/', '.')}-{number}",
             run_id=run_id,
             mark=mark,
             script=script,
@@ -189,7 +190,7 @@ class SimulatedLlmHttp(LlmHttp):
         """There is nothing to close."""
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Answer:
-        path = url.partition("//")[2]
+        path = unquote(url.partition("//")[2])
         if method == "GET":
             return await self._check(path.rpartition("/")[2])
         if path.endswith("/cancel"):

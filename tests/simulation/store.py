@@ -1,5 +1,6 @@
 """The run store of one instance: the tables behind a wire, with the promises of the Firestore or the SQLite adapter."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_TRIES = 8
+CREATE_SECONDS = 20.0
+MAX_PAUSE = 0.5
 OPEN = frozenset({Status.PENDING, Status.PROCESSING})
 
 
@@ -36,14 +39,24 @@ class SimulatedRunStore:
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
         """Repeats a commit whose answer was lost as the Firestore adapter does: reads first whether it is there."""
-        for _ in range(MAX_TRIES if self._firestore else 1):
+        if not self._firestore:
+            return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
+        try:
+            async with asyncio.timeout(CREATE_SECONDS):
+                return await self._create_again_and_again(run, idempotency, limits)
+        except TimeoutError as error:
+            raise StoreUnavailable from error
+
+    async def _create_again_and_again(
+        self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits
+    ) -> IdempotencyRecord | None:
+        for _ in range(MAX_TRIES):
             try:
                 return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
             except StoreUnavailable:
-                if not self._firestore:
-                    raise
-            if await self._exists(run.id):
-                return None
+                if await self._exists(run.id):
+                    return None
+            await asyncio.sleep(self._world.random.random() * MAX_PAUSE)
         raise StoreUnavailable
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:

@@ -8,7 +8,6 @@ from typing import Any
 from shared.adapters.storage.readable import readable
 from shared.adapters.storage.run_document import from_document
 from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many_submits
-from shared.domain.result import Result
 from shared.domain.run import Run, Status
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import IdempotencyRecord
@@ -19,12 +18,14 @@ INLINE_CHARACTERS = 200
 
 @dataclass(slots=True)
 class Row:
-    """`run` is whole but for what stands in parts; `document` is there instead when another release wrote it."""
+    """`run` is the run without what stands in parts, `whole` has its result; `document` stands for a run that another
+    release wrote.
+    """
 
     run: Run | None
     revision: int
+    whole: Run | None = None
     input: Mapping[str, Any] | None = None
-    result: Result | None = None
     document: Mapping[str, Any] | None = None
     keys: Mapping[str, Any] | None = None
     """What queries need of a document that this release cannot read."""
@@ -56,9 +57,11 @@ class Tables:
             self.keys[idempotency.key_hash] = idempotency
         text = str(run.input)
         is_large = len(text) > INLINE_CHARACTERS
-        stored = replace(run, permit=permit, input={} if is_large else run.input, input_parts=int(is_large))
-        self._put(Row(run=stored, revision=self._next_revision(), input=run.input if is_large else None), run.id)
-        return self.get(run.id)
+        revision = self._next_revision()
+        inline: Mapping[str, Any] = {} if is_large else run.input
+        stored = replace(run, permit=permit, input=inline, input_parts=int(is_large), revision=revision)
+        self._put(Row(run=stored, revision=revision, whole=stored, input=run.input if is_large else None), run.id)
+        return stored
 
     def get(self, run_id: str, *, with_result: bool = True) -> Run:
         """Raises RunNotFound, and ValueError for a document that this release cannot read."""
@@ -76,22 +79,19 @@ class Tables:
         row = self.rows.get(run.id)
         if row is None or self.is_stale(row, run):
             raise StaleRun
-        kept_result = run.result or row.result
         is_large = run.result is not None and len(run.result.text) > INLINE_CHARACTERS
-        in_parts = is_large or (run.result is None and run.result_parts > 0)
-        stored = replace(run, result=None if in_parts else run.result, result_parts=int(in_parts), permit=run.permit)
+        in_parts = is_large or run.lacks_result
+        revision = self._next_revision()
+        whole = replace(run, result_parts=int(in_parts), revision=revision)
+        if run.lacks_result:
+            whole = replace(whole, result=row.whole.result if row.whole is not None else None)
         if run.is_terminal:
-            stored = self._give_back(stored)
+            whole = self._give_back(whole)
+        stored = replace(whole, result=None) if in_parts else whole
         self._put(
-            Row(
-                run=stored,
-                revision=self._next_revision(),
-                input=None if without_parts else row.input,
-                result=kept_result if in_parts and not without_parts else None,
-            ),
-            run.id,
+            Row(run=stored, revision=revision, whole=whole, input=None if without_parts else row.input), run.id
         )
-        return self.get(run.id)
+        return whole
 
     def is_stale(self, row: Row, run: Run) -> bool:
         return row.revision != run.revision
@@ -152,8 +152,8 @@ class Tables:
 
 
 def _read(row: Row, *, with_result: bool) -> Run:
-    if row.run is None:
+    run = row.whole if with_result else row.run
+    if run is None:
         assert row.document is not None
         return from_document(row.document, revision=row.revision)
-    result = row.result if with_result and row.result is not None else row.run.result
-    return replace(row.run, result=result, revision=row.revision)
+    return run

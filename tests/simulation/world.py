@@ -118,6 +118,16 @@ class World:
         else:
             self.history.touched[run_id].append(why)
 
+    def surprise(self, who: str, error: BaseException) -> None:
+        """Records an exception that no code foresaw."""
+        frames, traceback = [], error.__traceback__
+        while traceback is not None:
+            frames.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
+            traceback = traceback.tb_next
+        what = f"{type(error).__name__}: {error} at {' > '.join(frames[-3:])}"
+        self.history.surprises.append(f"{who}: {what}")
+        self.note(who, f"meets {what}")
+
     def note(self, who: str, what: str) -> None:
         if self._is_noted:
             self.history.log.append(f"{self.now:9.3f}  {who:<18} {what}")
