@@ -1,10 +1,11 @@
-# Names that scripts rely on; `make help` lists them.
+# Scripts rely on the names of these targets; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
+export PYTHONDONTWRITEBYTECODE =  # many processes start, and compile nothing twice
 
-# As it was typed: a $ in the text is the text's own.
+# TEXT is used as it was typed: make does not expand a $ in it.
 ifdef TEXT
 override TEXT := $(value TEXT)
 export TEXT
@@ -12,44 +13,56 @@ endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
 
-.DEFAULT_GOAL := help
-.PHONY: help run demo test check format token emulators clients bench deploy clean
+UV = uv==0.13.9
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(LOCK)
 
-help:  ## this list
+.DEFAULT_GOAL := help
+.PHONY: help run demo test coverage check format token emulators clients bench lock deploy clean
+
+help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/run  ## the whole system on this machine, with one sample translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
-	@exec $(BIN)/python -m infra.local.host $(PUBLIC_OPTION) $(TEXT_OPTION)
+run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
+	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(TEXT_OPTION)
 
-demo: $(VENV)/run  ## one translation from start to end (TEXT="…" gives your own); exit 0 only if it completed
-	@exec $(BIN)/python -m infra.local.host --once $(TEXT_OPTION)
+demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it completed (TEXT="…" is your own text)
+	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
 
-test: $(VENV)/dev  ## every test that this machine has the parts for
-	@$(BIN)/python -m pytest $(PYTEST)
+test: $(VENV)/dev  ## runs all tests whose tools this machine has (FAST=1 runs only those that take a minute; PYTEST="-k …")
+	@$(BIN)/python -m pytest -n auto $(if $(FAST),--fast) $(PYTEST)
 
-check: $(VENV)/dev  ## format, lint, types
+coverage: $(VENV)/dev  ## runs the tests and prints which files they execute least (FAST=1 and PYTEST as for test)
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=json:.data/coverage/report.json $(if $(FAST),--fast) $(PYTEST)
+
+check: $(VENV)/dev  ## checks format, lint rules and types
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@echo "format, lint and types are fine"
 
-format: $(VENV)/dev  ## puts the code into shape
+format: $(VENV)/dev  ## formats the code and fixes lint errors
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix . && $(BIN)/ruff format --quiet .
 
-token: $(VENV)/run  ## a bearer token of the embedded mode: make token USER=demo
+token: $(VENV)/run  ## prints a bearer token for this machine: make token USER=demo
 	@test "$(origin USER)" = "command line" || { echo "whose? make token USER=demo" >&2; exit 1; }
 	@$(BIN)/python -m infra.local.token "$(USER)"
 
-bench: $(VENV)/dev  ## measures, prints a table
+bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench
 
-emulators: $(VENV)/run  ## the same system on Google's emulators, each function its own process; Ctrl-C ends it
-	@exec $(BIN)/python -m infra.local.cloud $(TEXT_OPTION)
+emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it
+	@exec $(BIN)/python -m infra.local.emulators.host $(TEXT_OPTION)
 
-clients: $(VENV)/dev  ## Python and TypeScript clients of the API, from infra/openapi.yaml into .data/clients
+clients: $(VENV)/dev  ## generates Python and TypeScript clients from infra/openapi.yaml into .data/clients
 	@$(BIN)/python -m infra.clients.generate .data/clients
 
-deploy:  ## (not yet) applies infra/terraform
+lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same versions as before (LOCK=--upgrade takes new ones)
+	@$(COMPILE) pyproject.toml --output-file requirements.txt
+	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
+
+deploy:  ## fails: a later release adds infra/terraform
 	@echo "make deploy is not there yet: it comes with infra/terraform. Try: make run, make emulators" >&2; exit 1
 
 clean:  ## removes the virtual environment and the local data
@@ -59,10 +72,14 @@ $(VENV)/run: requirements.txt infra/local/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up $(VENV), once …" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r infra/local/requirements.txt >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r infra/local/requirements.txt >&2
 	@touch $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/run
 	@echo "installing what tests and checks need, once …" >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
+	@touch $@
+
+$(VENV)/lock: Makefile $(VENV)/run
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(UV) >&2
 	@touch $@

@@ -1,4 +1,4 @@
-"""The functions, by the names under which they are deployed. Wrong settings stop the start, here and at once."""
+"""Exports the functions by the names under which they are deployed; wrong settings make the import fail."""
 
 from functions.bury_run import bury_run
 from functions.process_run import process_run

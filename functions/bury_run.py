@@ -1,4 +1,4 @@
-"""Handles a dead letter of Pub/Sub: keeps the message and fails the run that it names."""
+"""Handles a dead letter of Pub/Sub: keeps the message for operators; its run goes on."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -22,4 +22,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def bury_run(request: Request) -> Response:
+    """Handles one push of the dead-letter subscription."""
     return await answer_event(request, wiring.services, _handle, source="bury_run")

@@ -1,4 +1,8 @@
-"""Shows runs to their owner: status, result, list, stream. Cancel and delete stand here too, below a run's own path."""
+"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs and serves browser sessions.
+
+Cancel and delete are here because Firebase Hosting routes by path and not by method, and their paths begin with that
+of a run.
+"""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -14,6 +18,7 @@ from shared.web.routes import Route, Routes
 
 
 async def get_user_run(request: Request, services: Services, run_uuid: str) -> Response:
+    """Answers with one run, after it has ended when `Prefer: wait=N` asks for that."""
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(run_uuid))
     run = await services.watch.until_terminal(run, within=wait)
@@ -22,6 +27,7 @@ async def get_user_run(request: Request, services: Services, run_uuid: str) -> R
 
 
 async def list_user_runs(request: Request, services: Services) -> Response:
+    """Answers with a page of the caller's runs of the kinds admin run and user run, newest first."""
     caller = await auth.caller(request, services)
     return await _user_runs(services, list_query.user_run_query(list_query.from_query(request.query_params), caller))
 
@@ -33,6 +39,7 @@ async def _user_runs(services: Services, query: list_query.ListQuery) -> Respons
 
 
 async def get_job_status(request: Request, services: Services, job_id: str) -> Response:
+    """Answers with the status of one run, after it has ended when `Prefer: wait=N` asks for that."""
     caller, wait = await auth.caller(request, services), parse.wait(request)
     run = await services.read.get(caller, parse.run_id(job_id))
     run = await services.watch.until_terminal(run, within=wait)
@@ -40,11 +47,13 @@ async def get_job_status(request: Request, services: Services, job_id: str) -> R
 
 
 async def get_job_result(request: Request, services: Services, job_id: str) -> Response:
+    """Answers with the result of a completed run. Raises RunNotFinished, RunFailed or RunDeleted."""
     caller = await auth.caller(request, services)
     return render.job_result(await services.read.get_finished(caller, parse.run_id(job_id)))
 
 
 async def list_jobs(request: Request, services: Services) -> Response:
+    """Answers with a page of the caller's jobs, newest first."""
     caller = await auth.caller(request, services)
     return await _jobs(services, list_query.job_query(list_query.from_query(request.query_params), caller))
 
@@ -55,18 +64,21 @@ async def _jobs(services: Services, query: list_query.ListQuery) -> Response:
 
 
 async def cancel_job(request: Request, services: Services, job_id: str) -> Response:
+    """Cancels a run. The field `cancelled` of the answer is False when the run had ended before."""
     caller = await auth.caller(request, services)
     run, cancelled = await services.cancel(caller, parse.run_id(job_id))
     return render.one(run, views.run_object(run, await services.read.input_of(run)), cancelled=cancelled)
 
 
 async def delete_run(request: Request, services: Services, run_uuid: str) -> Response:
+    """Erases the input and the result of a run that has ended. Raises RunOpen."""
     caller = await auth.caller(request, services)
     run = await services.delete(caller, parse.run_id(run_uuid))
     return render.one(run, views.run_object(run, {}))
 
 
 async def stream_run(request: Request, services: Services, run_uuid: str) -> Response:
+    """Answers with the events of one run as a stream, until the run has ended."""
     caller = await auth.caller(request, services)
     run = await services.read.get(caller, parse.run_id(run_uuid))
     after = parse.starting_after(request)
@@ -74,18 +86,20 @@ async def stream_run(request: Request, services: Services, run_uuid: str) -> Res
 
 
 async def stream_channel(request: Request, services: Services, channel: str) -> Response:
+    """Answers with the events of all runs of a channel as a stream without an end."""
     wanted = channel_for(await auth.caller(request, services), channel)
     after = parse.channel_cursor(wanted, request)
     return sse.stream_channel(services, wanted, auth.reauthenticate(request, services), after=after)
 
 
 async def list_overdue(request: Request, services: Services) -> Response:
+    """Answers members of the group `admins` with the runs that the sweeper has not handled in time."""
     await auth.caller(request, services, group="admins")
     return render.overdue_list(await services.read.overdue())
 
 
 async def read_any(request: Request, services: Services) -> Response:
-    """Serves the function's root, where gcloud posts; the body tells what path and query tell elsewhere."""
+    """Serves the function's root. gcloud can post there only, so the body replaces the path and the query."""
     caller = await auth.caller(request, services)
     query = parse_root_query(await parse.json_object(request, max_input_bytes=0, if_empty=b"{}"))
     match query.target:
@@ -121,4 +135,5 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def read_runs(request: Request) -> Response:
+    """Serves all routes of ROUTES."""
     return await ROUTES.answer(request, wiring.services)

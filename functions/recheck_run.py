@@ -4,17 +4,17 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared import log, wiring
+from shared import wiring
 from shared.services import Services
-from shared.web.push import answer_event, read_recheck
+from shared.web.push import advance, answer_event, read_recheck
 
 
 async def _handle(request: Request, services: Services) -> None:
     recheck = await read_recheck(request)
-    with log.bound(run_id=recheck.run_id):
-        await services.advance(recheck.run_id, checks=recheck.checks)
+    await advance(services, recheck.run_id, checks=recheck.checks)
 
 
 @functions_framework.aio.http
 async def recheck_run(request: Request) -> Response:
+    """Handles one re-check task."""
     return await answer_event(request, wiring.services, _handle, source="recheck_run")

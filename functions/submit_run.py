@@ -1,4 +1,7 @@
-"""Accepts runs. The list of runs is served here too, since Firebase Hosting routes by path and not by method."""
+"""Accepts runs. Also serves the list of runs, because Firebase Hosting routes by path and not by method.
+
+https://firebase.google.com/docs/hosting/functions
+"""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -13,23 +16,27 @@ from shared.web.submissions import Form
 
 
 async def submit_admin_run(request: Request, services: Services) -> Response:
+    """Accepts a translation; answers with a stream of its events unless the client asks for JSON."""
     return await _submit(request, services, submissions.ADMIN_RUN, stream_by_default=True)
 
 
 async def submit_user_run(request: Request, services: Services) -> Response:
+    """Accepts a run of an end client; answers with JSON unless the client asks for a stream."""
     return await _submit(request, services, submissions.USER_RUN)
 
 
 async def submit_job(request: Request, services: Services) -> Response:
+    """Accepts an LLM job; always answers with JSON."""
     return await _submit(request, services, submissions.JOB, streamable=False)
 
 
 async def submit_trainer_analysis(request: Request, services: Services) -> Response:
+    """Accepts a job of the type trainer_question_analysis; always answers with JSON."""
     return await _submit(request, services, submissions.TRAINER_ANALYSIS, streamable=False)
 
 
 async def submit_any(request: Request, services: Services) -> Response:
-    """Serves the function's root, where gcloud posts; the body's fields tell the form."""
+    """Serves the function's root. gcloud can post there only, so the form follows from the body's fields."""
     return await _submit(request, services, None, streamable=False)
 
 
@@ -46,16 +53,16 @@ async def _submit(
     form = form or submissions.form_of(body)
     auth.require_group(caller, form.group)
     key = parse.idempotency_key(request, caller, body)
-    submission = form.parse(body, services.max_input_bytes)
+    submission = await parse.off_loop(request, form.parse, body, services.max_input_bytes)
     run, replayed = await services.submit(caller, submission, key=key)
     headers = render.replay_headers(replayed)
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
+        headers = {**headers, **render.content_location(run)}
         return sse.stream(services, run, auth.reauthenticate(request, services), headers=headers)
     wait = parse.wait(request)
     if wait is None:
         return render.submitted(run, headers=headers)
-    run = await services.watch.until_terminal(run, within=wait)
-    return render.submitted(run, await services.read.input_of(run), headers={**headers, **render.wait_headers(wait)})
+    return await submissions.wait_and_answer(services, run, wait, headers)
 
 
 ROUTES = Routes(
@@ -71,4 +78,5 @@ ROUTES = Routes(
 
 @functions_framework.aio.http
 async def submit_run(request: Request) -> Response:
+    """Serves all routes of ROUTES."""
     return await ROUTES.answer(request, wiring.services)

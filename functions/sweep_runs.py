@@ -1,4 +1,4 @@
-"""Handles the call of Cloud Scheduler, once a minute: repairs what lost messages and tasks left behind."""
+"""Handles the call of Cloud Scheduler, once a minute: continues runs whose messages or tasks were lost."""
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -15,4 +15,5 @@ async def _handle(request: Request, services: Services) -> None:
 
 @functions_framework.aio.http
 async def sweep_runs(request: Request) -> Response:
+    """Handles one call of the scheduler."""
     return await answer_event(request, wiring.services, _handle, source="sweep_runs")

@@ -1,4 +1,4 @@
-"""Every error code that clients, runs and logs may show: stable names that a front end may compare with."""
+"""Defines every error code that clients, runs and logs may show. A front end may rely on these names."""
 
 from enum import StrEnum
 

@@ -73,8 +73,14 @@ class Unauthenticated(CallerError):
 
 
 class Forbidden(CallerError):
+    """`field` names the field of the request that asks for what is not allowed, None when it is the request itself."""
+
     code = ErrorCode.FORBIDDEN
     default_message = "This is not allowed."
+
+    def __init__(self, message: str = "", *, field: str | None = None, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.field = field
 
 
 class RunNotFound(CallerError):
@@ -176,14 +182,25 @@ class StaleRun(TransientError):
 
 
 class LlmUnavailable(TransientError):
-    """`code` says why; `retry_after` is what the server asked for, None when it did not say."""
+    """`code` says why; `retry_after` is what the server asked for, None when it did not say.
+
+    `may_be_billed` is True when the request was sent and the server may have done the work.
+    """
 
     code = ErrorCode.LLM_UNAVAILABLE
     default_message = "The LLM is not available at the moment."
 
-    def __init__(self, message: str = "", *, code: str | None = None, retry_after: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: str | None = None,
+        retry_after: timedelta | None = None,
+        may_be_billed: bool = False,
+    ) -> None:
         super().__init__(message, code=code)
         self.retry_after = retry_after
+        self.may_be_billed = may_be_billed
 
 
 class PermanentError(ServiceError):
@@ -191,10 +208,17 @@ class PermanentError(ServiceError):
 
 
 class LlmRefused(PermanentError):
-    """`code` says why: one of the codes below "the run fails" in error_codes.py."""
+    """`code` says why: one of the codes below "the run fails" in error_codes.py.
+
+    `may_be_billed` is True when the model has read the input and declined.
+    """
 
     code = ErrorCode.LLM_REFUSED
     default_message = "The LLM refused this input."
+
+    def __init__(self, message: str = "", *, code: str | None = None, may_be_billed: bool = False) -> None:
+        super().__init__(message, code=code)
+        self.may_be_billed = may_be_billed
 
 
 class ResultTooLarge(PermanentError):

@@ -1,26 +1,98 @@
-"""JSON lines for Cloud Logging: severity, trace and run id on every line, never the user's text.
+"""Writes JSON lines for Cloud Logging: the context of the request is on every line, text of users on none.
 
-Line shape: https://cloud.google.com/logging/docs/structured-logging
+Line shape: https://cloud.google.com/logging/docs/structured-logging. Records of libraries, which come through the
+standard library's `logging`, become lines of the same shape.
 """
 
-import json
+import logging
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, TextIO
 
-_SEVERITIES = ("DEBUG", "INFO", "WARNING", "ERROR")
+from pythonjsonlogger.json import JsonEncoder, JsonFormatter
+
+MAX_FRAMES = 8
+TEXT_WITHHELD = "(text withheld)"
+SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
-_sink: dict[str, Any] = {"stream": None, "minimum": "INFO", "project": None}
+_project: dict[str, str | None] = {"id": None}
+_encode = JsonEncoder().encode
+
+
+class _LineFormatter(JsonFormatter):
+    """Formats one line from a record whose `msg` maps field names to values; leaves out fields that are None."""
+
+    def __init__(self) -> None:
+        renamed = {"levelname": "severity", "trace": "logging.googleapis.com/trace"}
+        super().__init__(["levelname"], rename_fields=renamed, timestamp="time")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record if record.name == _logger.name else _redacted(record))
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in log_data.items() if value is not None}
+
+    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+        return _encode(log_data)
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes each line with one call, so that lines of several processes do not mix. `target` None is sys.stdout."""
+
+    target: TextIO | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = self.target or sys.stdout  # functions-framework replaces sys.stdout when it adds execution ids
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Reports a line that cannot be written without its text; the inherited report quotes all arguments."""
+        with suppress(OSError, ValueError):
+            print(f"log line lost: {type(sys.exception()).__name__}", file=sys.stderr)
+
+
+_handler = _LineHandler()
+_handler.setFormatter(_LineFormatter())
+_logger = logging.getLogger("llm_runs")
+_logger.addHandler(_handler)
+_logger.setLevel(logging.INFO)
+_logger.propagate = False  # other handlers of the root logger do not know this line shape
 
 
 def configure(*, stream: TextIO | None = None, minimum: str = "INFO", project: str | None = None) -> None:
-    """`stream` None means standard output, which is what Cloud Run collects."""
-    _sink.update(stream=stream, minimum=minimum, project=project)
+    """Replaces the settings of an earlier call, and all handlers of the root logger.
+
+    `stream` None means standard output, which Cloud Run collects. `minimum` is DEBUG, INFO, WARNING or ERROR: the
+    lowest severity that is written. Libraries write from WARNING on, unless `minimum` is DEBUG or ERROR. `project` is
+    the Google Cloud project id in names of traces.
+    """
+    _handler.target = stream
+    _project["id"] = project
+    _logger.setLevel(minimum)
+    _logger.disabled = False  # logging.config.dictConfig disables existing loggers by default
+    libraries = minimum if minimum in ("DEBUG", "ERROR") else "WARNING"
+    root = logging.getLogger()
+    root.handlers[:] = [_handler]  # other handlers would write the texts that this one withholds
+    root.setLevel(libraries)
+    # google-api-core cuts "google" off from the root logger unless it has a level (google/api_core/client_logging.py).
+    google = logging.getLogger("google")
+    google.setLevel(libraries)
+    google.propagate = True
+    for name in SERVER_LOGGERS:
+        logging.getLogger(name).addFilter(_write_here)
+
+
+def _write_here(record: logging.LogRecord) -> bool:
+    """Writes a server's record as a JSON line and refuses it to the server's own handlers, which write plain text.
+
+    It is a filter because servers replace handlers when they start, after `configure`, but keep filters.
+    """
+    _handler.handle(record)
+    return False
 
 
 @contextmanager
@@ -34,45 +106,79 @@ def bound(**fields: Any) -> Iterator[None]:
 
 
 def current(name: str) -> Any:
-    """A field of the context, such as the request id; None outside."""
+    """Returns a field of the context, such as `request_id`; None when it is not bound."""
     return _context.get().get(name)
 
 
 def info(message: str, **fields: Any) -> None:
-    _write("INFO", message, fields)
+    _write(logging.INFO, message, fields)
 
 
 def warning(message: str, **fields: Any) -> None:
-    _write("WARNING", message, fields)
+    _write(logging.WARNING, message, fields)
 
 
 def error(message: str, **fields: Any) -> None:
-    _write("ERROR", message, fields)
+    _write(logging.ERROR, message, fields)
 
 
 def failure(message: str, error: BaseException) -> None:
-    """An unexpected exception by its type and place; its words may quote the user's text and stay out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    stack = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
-    _write("ERROR", message, {"exception": type(error).__name__, "stack": stack})
+    """Logs an unexpected exception by its type and stack; its text is left out because it may quote a user's text."""
+    _write(logging.ERROR, message, _exception_fields(error))
 
 
-def _write(severity: str, message: str, fields: dict[str, Any]) -> None:
-    if _SEVERITIES.index(severity) < _SEVERITIES.index(_sink["minimum"]):
-        return
-    line = {"severity": severity, "message": message, "time": datetime.now(UTC).isoformat(), **_context.get(), **fields}
-    trace = line.pop("trace", None)
-    line["logging.googleapis.com/trace"] = trace
-    shown = {name: value for name, value in line.items() if value is not None}
-    print(json.dumps(shown, default=str), file=_sink["stream"] or sys.stdout, flush=True)
+def _write(level: int, message: str, fields: Mapping[str, Any]) -> None:
+    _logger.log(level, {"message": message, **_context.get(), **fields})
+
+
+def _exception_fields(error: BaseException) -> dict[str, Any]:
+    """Returns `exception`, the type's name, and `stack`, the innermost frames as "file:line function"."""
+    frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+    stack = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"exception": type(error).__name__, "stack": stack}
+
+
+def _redacted(record: logging.LogRecord) -> logging.LogRecord:
+    """Returns a library's record without run-time values: arguments, extra fields and exception texts.
+
+    These may quote a user's text, a token or a URL with a password.
+    """
+    location = {"file": record.pathname, "line": str(record.lineno), "function": record.funcName}
+    error = record.exc_info[1] if record.exc_info else None
+    fields = {
+        "message": _literal_text(record) or TEXT_WITHHELD,
+        **_context.get(),
+        "logger": record.name,
+        "logging.googleapis.com/sourceLocation": location,
+        **(_exception_fields(error) if error else {}),
+    }
+    return logging.makeLogRecord({"levelname": record.levelname, "created": record.created, "msg": fields})
+
+
+def _literal_text(record: logging.LogRecord) -> str | None:
+    """Returns the record's message template if it is a literal of the function that logs it, else None.
+
+    An f-string or a concatenation is no literal: it may contain run-time values.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_lineno == record.lineno and frame.f_code.co_filename == record.pathname:
+            is_literal = isinstance(record.msg, str) and record.msg in frame.f_code.co_consts
+            return record.msg if is_literal else None
+        frame = frame.f_back
+    return None
 
 
 def trace_name(header: str | None) -> str | None:
-    """The trace of an `X-Cloud-Trace-Context: TRACE/SPAN;o=1` or `traceparent` header, as Cloud Logging names it."""
+    """Returns the trace of an `X-Cloud-Trace-Context` or `traceparent` header as Cloud Logging names it.
+
+    The headers are "TRACE/SPAN;o=1" and "VERSION-TRACE-SPAN-FLAGS" (https://www.w3.org/TR/trace-context/). Returns
+    None without a header and for one that contains no trace id.
+    """
     if not header:
         return None
     trace = header.split("-")[1] if header.count("-") == 3 else header.split("/")[0]
     if not trace.isalnum() or len(trace) > 64:
         return None
-    project = _sink["project"]
+    project = _project["id"]
     return f"projects/{project}/traces/{trace}" if project else trace

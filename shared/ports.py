@@ -1,8 +1,8 @@
-"""What the use cases ask of the outside world. An adapter that keeps these promises can take another's place.
+"""Defines the interfaces to the outside world. Each docstring is a promise that every adapter keeps.
 
-Every method may raise the TransientError named for its port (StoreUnavailable, QueueUnavailable, SchedulerUnavailable,
-CacheUnavailable), within a bounded time; foreign exceptions never pass. Delivery is at least once, unordered, and may
-repeat at any time.
+Every method ends within a bounded time and may raise the TransientError of its port: StoreUnavailable,
+QueueUnavailable, SchedulerUnavailable or CacheUnavailable. It raises no exception of the library behind it. Messages
+and tasks are delivered at least once, in any order, and may be repeated at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,21 @@ from shared.domain.channel import Channel
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import Kind, Run, Status
+from shared.domain.run import Run
+from shared.domain.status import Kind, Lane, Status
 
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Aware UTC."""
+        """Returns aware UTC."""
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Returns after that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFilter:
-    """Whose runs, and which; None filters nothing."""
+    """Selects runs of one user; a field that is None selects all values."""
 
     user_id: str
     kinds: tuple[Kind, ...]
@@ -35,16 +39,31 @@ class RunFilter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListCursor:
-    """A cursor in a list ordered by (created_at, id), newest first."""
+class RunPosition:
+    """A place in a list that is ordered by a time (created_at, due_at or updated_at) and the run's id."""
 
-    created_at: datetime
+    at: datetime
     run_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Holds what a store found. A document that cannot be read, as of a later release, has a position and no run."""
+
+    runs: Sequence[Run]
+    positions: Sequence[RunPosition]
+    """One for each document found, in the order of the list; the next page begins after the last one."""
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Returns the ids of the documents that cannot be read."""
+        readable = {run.id for run in self.runs}
+        return [position.run_id for position in self.positions if position.run_id not in readable]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyRecord:
-    """Which run a client's idempotency key belongs to. Hashes only; the key itself is not kept."""
+    """Tells which run a client's idempotency key belongs to. It has hashes only; the key itself is not stored."""
 
     key_hash: str
     body_hash: str
@@ -56,48 +75,53 @@ class RunStore(Protocol):
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
-        """One atomic commit of the run, of its idempotency record, and of the parts of an input too large to be inline.
+        """Stores the run, its idempotency record and the parts of a large input in one atomic commit.
 
-        None when the run is recorded; repeating it with the same run (after an answer was lost) does no harm. When the
-        key belongs to another run that did not fail and has not expired, that record, and nothing is written.
+        Returns None when the run is stored. Calling it again with the same run, after an answer was lost, changes
+        nothing. Returns the record of the other run, and stores nothing, when the key belongs to a run that has not
+        failed and has not expired.
 
-        The same commit reserves the run's place within `limits`, so that of any number at once no more than allowed
-        are recorded; raises TooManyRuns, and nothing is written. A store may count only runs accepted since a limit was
-        lowered or set. IdempotencyKeyBusy when too many want one key at once, StoreUnavailable when too many want the
-        same places; then nothing is known of whether the run is recorded.
+        The same commit counts the run within `limits`: of any number of concurrent calls no more runs are stored than
+        the limits allow. Raises TooManyRuns, and stores nothing. A store may count only the runs that it accepted since
+        a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at once, and
+        StoreUnavailable when it is unknown whether the run is stored.
         """
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        """Returns the run. Its input is empty when it is kept in parts (see load_input).
+        """Returns the run. Its input is empty when it is stored in parts (see load_input).
 
-        With `with_result` False, a result that is kept in parts is left out (`Run.lacks_result`). Raises RunNotFound.
+        With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
-        """The whole input, from the run or from its parts."""
+        """Returns the input {text} or the job's input_data, from the run or from its parts."""
 
     async def save(self, run: Run) -> Run:
-        """Compare-and-set: replaces the stored run that `run.revision` was read from and returns it as stored.
+        """Replaces the stored run if its revision is still `run.revision`, and returns the run with its new revision.
 
-        Raises StaleRun when somebody else saved in between, and ResultTooLarge when the run cannot be stored like this
-        however often it is tried; then nothing has changed.
+        Raises StaleRun when another writer has saved the run meanwhile, and ResultTooLarge when the run is too large to
+        be stored. Then nothing has changed.
         """
 
     async def erase(self, run: Run) -> Run:
-        """Like `save`, of a run whose content was taken out; the same commit deletes what of it is kept in parts."""
+        """Saves a run without its content as `save` does, and deletes all parts of the content in the same commit."""
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
-        """Deletes what is past its `expires_at`, where the store does not do that by itself: how many runs."""
+        """Deletes at most `limit` runs whose `expires_at` has passed, and returns how many it deleted.
 
-    async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
-        """Newest first; `after` starts behind that cursor, whatever was inserted meanwhile.
-
-        Results that are kept in parts are left out (`Run.lacks_result`), so that a page's bytes are bounded.
+        A store that deletes them by itself returns 0.
         """
 
-    async def count_runs(self, wanted: RunFilter) -> int: ...
+    async def list_runs(
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
+        """Returns the newest runs first, from behind the position `after` on, whatever was inserted meanwhile.
+
+        Results that are stored in parts are left out (`Run.lacks_result`), so that the size of a page is bounded.
+        """
+
+    async def count_runs(self, wanted: RunFilter) -> int:
+        """Returns how many runs the filter selects."""
 
     async def due_runs(
         self,
@@ -105,86 +129,91 @@ class RunStore(Protocol):
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
-        """Open runs of one shard, ordered by (due_at, id), behind `after`; with `before` only those due by then.
+    ) -> RunPage:
+        """Returns open runs of one shard, ordered by (due_at, id), from behind the position `after` on.
 
-        `terminal`: instead of them the complete runs that the result cache does not show yet. Results that are kept in
-        parts are left out; saving such a run keeps them.
+        With `before`, only runs that are due by then. With `terminal` True, runs that have ended and that the result
+        cache does not show yet. Results that are stored in parts are left out; saving such a run keeps them.
         """
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
-        """Runs of the channel whose `updated_at` is `since` or later, ordered by (updated_at, id), behind `after`;
-        with their results.
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
+        """Returns the channel's runs changed at `since` or later, ordered by (updated_at, id), from behind `after` on.
+
+        Results that are stored in parts are left out (`Run.lacks_result`).
         """
 
 
 class RunFeed(Protocol):
     async def next(self, *, timeout: float) -> Run | None:
-        """The run as soon as it differs from what this feed gave last (at once the first time).
+        """Returns the run as soon as it differs from what this feed returned last; the first call returns at once.
 
-        States that quickly replace one another may be skipped. None after `timeout` seconds without a change.
+        It may skip states that are quickly replaced. Returns None after `timeout` seconds without a change.
         """
 
 
 class RunWatcher(Protocol):
     def watch(self, run_id: str) -> AbstractAsyncContextManager[RunFeed]:
-        """Follows one run, whoever changes it. Reading raises RunNotFound."""
+        """Opens a feed of one run, whoever changes it. Its `next` raises RunNotFound."""
 
     def watch_channel(self, channel: Channel, *, since: datetime) -> AbstractAsyncContextManager[RunFeed]:
-        """Follows a channel: each run that has changed since then, and then each that changes, one at a time.
+        """Opens a feed of the channel's runs: those that have changed since then, and each that changes later.
 
-        The same state of a run is given once; of states that quickly replace one another perhaps only the last.
-        Reading raises StoreUnavailable when so much has happened between two reads that it is not kept.
+        It returns each state of a run once, and may skip states that are quickly replaced. Large results are left out.
+        Its `next` raises StoreUnavailable when more changes wait for the reader than are kept.
         """
 
 
 class RunQueue(Protocol):
-    async def publish(self, run_id: str) -> None:
-        """Once it returns, process_run is told of the run at least once."""
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
+        """Makes process_run be called with the run at least once, through the queue of that lane.
+
+        Raises QueueUnavailable.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recheck:
-    """What a re-check task carries: ids and counts only."""
+    """The content of a re-check task: ids and counts, nothing that a user wrote."""
 
     run_id: str
     attempt: int
     sequence: str
-    """Tells the re-checks of one attempt apart; the same sequence is the same task."""
+    """Distinguishes the re-checks of one attempt; the same sequence is the same task."""
     checks: int = 0
-    """How many times the LLM has been asked so far."""
+    """How often the LLM was asked about this attempt so far."""
 
 
 class RecheckScheduler(Protocol):
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        """Calls recheck_run at that time or later, at least once.
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
+        """Makes recheck_run be called at that time or later, at least once, through the queue of that lane.
 
-        A task of the same (run_id, attempt, sequence) made in the last 24 hours makes this a success without effect.
+        Does nothing when a task of the same (run_id, attempt, sequence) was made in the last 24 hours. Raises
+        SchedulerUnavailable.
         """
 
 
 class LlmProvider(Protocol):
-    """Every call ends within a bounded time. Raises LlmUnavailable or LlmRefused."""
+    """Calls LLMs. Every call ends within a bounded time and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Whether there is room to start the run at once. It is claimed inside, so that no lease is waited away."""
+        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits."""
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
-        """Submits the run under its idempotency key, or gets the answer at once; `within` that time, or less."""
+        """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""
 
     async def check(self, run: Run) -> Running | Finished:
-        """Asks about `run.provider_job_id`; changes nothing."""
+        """Returns the state of `run.provider_job_id`; changes nothing."""
 
     async def cancel(self, run: Run) -> None:
-        """Asks to stop `run.provider_job_id`; a job that has ended is no error."""
+        """Asks the LLM to stop `run.provider_job_id`; a job that has ended is no error."""
 
 
 class Directory(Protocol):
-    """Read only; records may be up to a minute old. None when there is no such record."""
+    """Reads records, which may be up to a minute old. Each method returns None when there is no such record."""
 
     async def profile(self, user_id: str) -> Profile | None: ...
 
@@ -195,54 +224,56 @@ class Directory(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What a token proves, and until when."""
+    """The user that a token proves, and until when."""
 
     user_id: str
     expires_at: datetime
     signed_in_at: datetime | None = None
-    """When the person last proved who they are; None when the token does not say."""
+    """When the person last signed in; None when the token does not say."""
 
 
 class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Identity:
-        """Who the token speaks for. Raises Unauthenticated, and IdentityUnavailable when that cannot be found out."""
+        """Returns whom the token stands for. Raises Unauthenticated, or IdentityUnavailable if it cannot be checked."""
 
 
 class CachedVerifier(TokenVerifier, Protocol):
     def forget(self, token: str) -> None:
-        """What was found out about this token earlier counts no longer, in this process."""
+        """Removes what this process remembers of the token."""
 
 
 class SessionIssuer(TokenVerifier, Protocol):
-    """Verifies the cookies that it makes; one whose owner was disabled or signed out everywhere is Unauthenticated."""
+    """Makes and verifies session cookies. A cookie of a disabled or signed-out user is Unauthenticated."""
 
     async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
-        """The cookie of a new session of whom `id_token` was verified to be. Raises what `verify` does."""
+        """Returns the cookie of a new session for the user of the verified `id_token`. Raises what `verify` raises."""
 
 
 class EndedSessions(Protocol):
-    """Sessions that their owner has ended, by a hash of the cookie; the cookie itself is not kept."""
+    """Stores which sessions were ended, by a hash of the cookie; the cookie itself is not stored."""
 
     async def end(self, session_hash: str, *, expires_at: datetime) -> None:
-        """It may be forgotten at `expires_at`, when the cookie is worth nothing anyway. Ending twice does no harm."""
+        """Stores it until `expires_at`, when the cookie expires anyway. Ending a session twice changes nothing."""
 
-    async def has_ended(self, session_hash: str) -> bool: ...
+    async def has_ended(self, session_hash: str) -> bool:
+        """Returns whether the session was ended."""
 
 
 class ResultCache(Protocol):
-    """Texts by key, for a time; any may be gone early. Every call ends within about half a second."""
+    """Stores texts by key for a time, and may drop any of them early. Every call ends within about half a second."""
 
     async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
-        """Replaces what was there. Raises CacheUnavailable, also when there is no room; it may then be there or not."""
+        """Replaces the text. Raises CacheUnavailable, also without room; the text may then be stored or not."""
 
-    async def get(self, key: str) -> str | None: ...
+    async def get(self, key: str) -> str | None:
+        """Returns the text, None when there is none."""
 
     async def delete(self, key: str) -> None:
-        """What is not there is no error."""
+        """Removes the text; a key that is not there is no error."""
 
 
 class DeadLetters(Protocol):
     async def keep(
         self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
     ) -> None:
-        """Stores a message that could not be handled, for people to look at; keeping it twice keeps it once."""
+        """Stores a message that could not be handled, for operators. The same message id is stored once."""

@@ -1,10 +1,10 @@
-"""Lists what the functions call: one use case a field. wiring builds it; functions hand it to web as an argument."""
+"""Defines what the functions can call: one use case per field. wiring builds it; functions pass it to web."""
 
 from dataclasses import dataclass
 
 from shared.ports import DeadLetters, Directory, TokenVerifier
 from shared.usecases.advance import AdvanceRun
-from shared.usecases.bury import BuryRun
+from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.read import ReadRuns
@@ -17,18 +17,18 @@ from shared.usecases.watch import WatchChannel, WatchRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything that a request may need."""
+    """The use cases and the few settings that a request may need."""
 
     tokens: TokenVerifier
     sessions: Sessions
     invoker: TokenVerifier | None
-    """Verifies who calls the internal functions; None on one machine, where every caller is let in."""
+    """Verifies the callers of the internal functions; None on one machine, where every caller is accepted."""
     directory: Directory
     dead_letters: DeadLetters
     allowed_origins: frozenset[str]
-    """Origins of other sites whose pages may call, such as https://app.example.com."""
+    """Origins of other sites whose pages may call the API, such as https://app.example.com."""
     max_input_bytes: int
-    """Maximum size of a job's input_data as JSON."""
+    """Maximum size of a job's `input_data` as JSON, in bytes."""
     submit: SubmitRun
     advance: AdvanceRun
     cancel: CancelRun
@@ -38,4 +38,4 @@ class Services:
     watch_channel: WatchChannel
     recover: RecoverRuns
     sweep: SweepRuns
-    bury: BuryRun
+    bury: BuryMessage

@@ -1,4 +1,4 @@
-"""Everything the environment may say, read in one place. infra/README.md has the table for operators."""
+"""Defines the settings and reads them from the environment, as the only module. infra/README.md describes each one."""
 
 import json
 import os
@@ -19,7 +19,7 @@ REGIONS = ("europe", "tokyo", "default")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Durations that operators give in seconds are timedeltas here."""
+    """The settings of one process. infra/README.md describes them under the names of the environment variables."""
 
     backend: str = "embedded"
     port: int = 8080
@@ -43,36 +43,42 @@ class Settings:
     deployments: Mapping[str, str] = field(default_factory=dict)
     """{name: base URL} of the regional LLM deployments."""
     own_llm: bool = False
-    """LLM_DEPLOYMENTS was given, so no simulator is needed."""
+    """True when LLM_DEPLOYMENTS is set: the local hosts then start no simulator."""
     sim_port: int = 8090
     sim_seconds: float = 2.0
     chat_base_url: str | None = None
     chat_model: str | None = None
     chat_has_key: bool = False
     chat_seconds: float = 300.0
-    """The longest a synchronous LLM call may take."""
+    """Maximum duration of a synchronous LLM call."""
     llm_threads: int = 32
+    max_attempts: int = 3
+    """How many attempts of a run may be billed; a model's record may say otherwise."""
+    long_runs_topic: str = "llm-runs-long"
+    long_tasks_queue: str = "rechecks-long"
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
+    """{job type, kind or "default": time from acceptance until an unfinished run fails}"""
     limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
     max_input_bytes: int = 1024 * 1024
     redis_url: str | None = field(default=None, repr=False)
-    """It may carry a password."""
+    """May contain a password, so that `repr` must not show it."""
     pending_grace: timedelta = timedelta(seconds=15)
     sweep_interval: timedelta = timedelta(seconds=5)
 
     @property
     def on_emulators(self) -> bool:
+        """Returns True when all three of Google's services are emulated."""
         return None not in (self.firestore_emulator, self.pubsub_emulator, self.tasks_emulator)
 
     @property
     def is_local(self) -> bool:
-        """Embedded, or on emulators: nothing of it is Google's, and `make token` mints the tokens."""
+        """Returns True when everything runs on one machine, where the tokens of `make token` are accepted."""
         return self.backend == "embedded" or self.on_emulators
 
     def as_environment(self) -> dict[str, str]:
-        """What a process needs in its environment to run on the same Google back end."""
-        named = {
+        """Returns the environment variables with which another process runs on the same emulators and directory."""
+        variables = {
             "BACKEND": self.backend,
             "DATA_DIR": str(self.data_dir.resolve()),
             "GOOGLE_CLOUD_PROJECT": self.project,
@@ -84,13 +90,14 @@ class Settings:
             "PENDING_GRACE_SECONDS": str(self.pending_grace.total_seconds()),
             "SUBMITS_PER_MINUTE": str(self.limits.submits_a_minute or 0),
             "MAX_OPEN_RUNS": str(self.limits.open_runs or 0),
+            "MAX_ATTEMPTS": str(self.max_attempts),
             "SWEEP_SECONDS": str(self.sweep_interval.total_seconds()),
         }
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in variables.items() if value is not None}
 
 
 def from_environment() -> Settings:
-    """Raises ConfigurationError with every problem there is, in one message."""
+    """Reads and checks all settings. Raises ConfigurationError with all problems in one message."""
     reader = SettingsReader(os.environ)
     sim_port = reader.number("LLM_SIM_PORT", 8090, minimum=0, maximum=65535)
     embedded = reader.text("BACKEND") in (None, "embedded")
@@ -108,8 +115,9 @@ def from_environment() -> Settings:
         chat_base_url=reader.url("OPENAI_BASE_URL"),
         chat_model=reader.text("OPENAI_MODEL"),
         chat_has_key=reader.text("OPENAI_API_KEY") is not None,
-        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=540),
+        chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=500),
         llm_threads=reader.number("LLM_THREADS", 32, minimum=1, maximum=1000),
+        max_attempts=reader.number("MAX_ATTEMPTS", 3, minimum=1, maximum=10),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
         limits=Limits(
             submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, minimum=0, maximum=10_000) or None,
@@ -126,7 +134,7 @@ def from_environment() -> Settings:
         ),
     )
     _check_place(reader, settings, on_cloud_run=reader.text("K_SERVICE") is not None)
-    reader.finish()
+    reader.raise_if_invalid()
     return settings
 
 
@@ -140,6 +148,8 @@ def _google(reader: SettingsReader) -> dict[str, Any]:
         "runs_topic": reader.text("RUNS_TOPIC") or "llm-runs",
         "tasks_location": reader.text("TASKS_LOCATION") or "us-central1",
         "tasks_queue": reader.text("TASKS_QUEUE") or "rechecks",
+        "long_runs_topic": reader.text("LONG_RUNS_TOPIC") or "llm-runs-long",
+        "long_tasks_queue": reader.text("LONG_TASKS_QUEUE") or "rechecks-long",
         "recheck_url": reader.url("RECHECK_URL"),
         "internal_audience": reader.text("INTERNAL_AUDIENCE"),
         "invoker_service_account": reader.text("INVOKER_SERVICE_ACCOUNT"),
@@ -158,25 +168,31 @@ def _callers(reader: SettingsReader) -> dict[str, Any]:
 
 
 def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bool) -> None:
-    """What fits neither this back end nor this machine."""
+    """Adds the problems of settings that are valid one by one, but not together or not on this machine."""
     emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
     if on_cloud_run and settings.backend == "embedded":
-        reader.problems.append("BACKEND=embedded does not run on Cloud Run: its data would go with the instance")
-    if on_cloud_run and reader.names_an_emulator():
-        reader.problems.append("*_EMULATOR_HOST is set on Cloud Run, where emulators have no place")
+        reader.problems.append("BACKEND=embedded does not run on Cloud Run, which deletes an instance's files with it")
+    if on_cloud_run and reader.has_emulator_host():
+        reader.problems.append("*_EMULATOR_HOST must not be set on Cloud Run")
     if (settings.chat_base_url is None) != (settings.chat_model is None):
-        reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL go together")
+        reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL must be set together")
     if settings.backend == "gcp":
         _check_google(reader, settings, emulators)
 
 
 def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[str | None, ...]) -> None:
     if any(emulators) and not all(emulators):
-        reader.problems.append("of FIRESTORE_, PUBSUB_ and CLOUD_TASKS_EMULATOR_HOST either all are set or none")
+        reader.problems.append("FIRESTORE_, PUBSUB_ and CLOUD_TASKS_EMULATOR_HOST must be set together or not at all")
     for name, value in (("GOOGLE_CLOUD_PROJECT", settings.project), ("RECHECK_URL", settings.recheck_url)):
         if value is None:
             reader.problems.append(f"{name} is needed with BACKEND=gcp")
-    for name, value in (("RUNS_TOPIC", settings.runs_topic), ("TASKS_QUEUE", settings.tasks_queue)):
+    names = {
+        "RUNS_TOPIC": settings.runs_topic,
+        "LONG_RUNS_TOPIC": settings.long_runs_topic,
+        "TASKS_QUEUE": settings.tasks_queue,
+        "LONG_TASKS_QUEUE": settings.long_tasks_queue,
+    }
+    for name, value in names.items():
         if not re.fullmatch(r"[A-Za-z][\w.~+%-]{2,254}", value):
             reader.problems.append(f"{name} must be a name of letters, digits and hyphens")
     if not any(emulators):
@@ -185,13 +201,13 @@ def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[s
 
 def _check_production(reader: SettingsReader, settings: Settings) -> None:
     if settings.invoker_service_account is None:
-        reader.problems.append("INVOKER_SERVICE_ACCOUNT is needed with BACKEND=gcp: who else calls is turned away")
+        reader.problems.append("INVOKER_SERVICE_ACCOUNT is needed with BACKEND=gcp: all other callers are refused")
     if not settings.own_llm:
-        reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: there is no simulator in the cloud")
+        reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: the cloud has no simulator")
     if settings.recheck_url is not None and not settings.recheck_url.startswith("https://"):
-        reader.problems.append("RECHECK_URL must be an https address: it is called with an identity token")
+        reader.problems.append("RECHECK_URL must be an https address: its requests carry an identity token")
 
 
 def secret(name: str) -> str | None:
-    """A key by the name that a model's record gives; None when it is not set."""
+    """Returns the value of the environment variable that a model's record names; None when it is not set."""
     return os.environ.get(name) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else None

@@ -1,4 +1,4 @@
-"""Reads settings out of the words of an environment, and collects what is wrong with them."""
+"""Reads typed settings from environment variables and collects all problems for one message."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shared.domain.run import Kind
+from shared.domain.status import Kind
 from shared.domain.submission import JOB_TYPES
 from shared.errors import ConfigurationError
 
@@ -17,53 +17,68 @@ REDIS_OPTIONS = {
     "rediss": {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"},
     "unix": {"db"},
 }
-"""What may stand behind the ? of a REDIS_URL, by its scheme."""
+"""The options that a REDIS_URL may have after its `?`, by URL scheme. redis-py takes more, but some of those (such as
+`socket_timeout`) would override what the adapter sets."""
 
 
 class SettingsReader:
-    """Reads values, and collects problems instead of stopping at the first. An empty value counts as not set."""
+    """Reads environment variables ({name: value}); a variable with an empty value counts as not set.
+
+    A method that finds a wrong value adds a sentence to `problems` and goes on, so that `raise_if_invalid` reports all
+    problems at once. The sentences never quote a value, which may be a secret.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self.problems: list[str] = []
 
-    def finish(self) -> None:
+    def raise_if_invalid(self) -> None:
+        """Raises ConfigurationError with all problems, if there are any."""
         if self.problems:
             raise ConfigurationError("The settings are wrong: " + "; ".join(self.problems))
 
     def text(self, name: str) -> str | None:
+        """Returns the value, or None when it is not set."""
         return self._environment.get(name) or None
 
-    def names_an_emulator(self) -> bool:
-        """Google's libraries know more of them than we do."""
+    def has_emulator_host(self) -> bool:
+        """Returns True when any `*_EMULATOR_HOST` is set: Google's libraries also obey variables that are not ours."""
         return any(value and name.endswith("_EMULATOR_HOST") for name, value in self._environment.items())
 
-    def items(self, name: str, pattern: str, what: str) -> tuple[str, ...]:
-        """A list with commas."""
+    def items(self, name: str, pattern: str, description: str) -> tuple[str, ...]:
+        """Reads a comma separated list. Each item must match the whole `pattern`.
+
+        `description` names an item in the problem's sentence, such as "an origin".
+        """
         values = [value for part in (self.text(name) or "").split(",") if (value := part.strip())]
         if not all(re.fullmatch(pattern, value) for value in values):
-            self.problems.append(f"each part of {name} must be {what}, and nothing more")
+            self.problems.append(f"each part of {name} must be {description}, and nothing more")
         return tuple(values)
 
     def choice(self, name: str, choices: tuple[str, ...], *, default: str | None = None) -> str:
+        """Reads one of `choices`; without a `default`, the first of them is the default."""
         value = self.text(name) or default or choices[0]
         if value not in choices:
             self.problems.append(f"{name} must be one of {', '.join(choices)}")
         return value
 
     def number(self, name: str, default: int, *, minimum: int, maximum: int) -> int:
+        """Reads a whole number from `minimum` to `maximum`."""
         return int(self._numeric(name, int, default, minimum, maximum))
 
     def decimal(self, name: str, default: float, *, minimum: float, maximum: float) -> float:
+        """Reads a number with or without a fraction, from `minimum` to `maximum`."""
         return float(self._numeric(name, float, default, minimum, maximum))
 
     def url(self, name: str) -> str | None:
+        """Reads an http or https URL."""
         value = self.text(name)
         if value is not None and not re.match(r"https?://[^/\s]", value):
             self.problems.append(f"{name} must be an http or https address")
         return value
 
     def redis_url(self, name: str) -> str | None:
+        """Reads a redis://, rediss:// or unix:// URL with the options of REDIS_OPTIONS only."""
         value = self.text(name)
         if value is not None and not _is_redis_url(value):
             self.problems.append(
@@ -72,8 +87,8 @@ class SettingsReader:
         return value
 
     def urls(self, name: str) -> Mapping[str, str] | None:
-        """A JSON object {name: base URL}."""
-        value = self._object(name)
+        """Reads a JSON object {name: http or https URL}; returns None when it is not set."""
+        value = self._json_object(name)
         if value is None:
             return None
         if value and not all(isinstance(url, str) and re.match(r"https?://[^/\s]", url) for url in value.values()):
@@ -82,16 +97,19 @@ class SettingsReader:
         return value
 
     def deadlines(self, name: str) -> Mapping[str, timedelta]:
-        """A number for all, or a JSON object {job type or kind: seconds} with an optional `default`."""
-        given = self.text(name) or "{}"
-        value = {"default": float(given)} if re.fullmatch(r"\d+(\.\d+)?", given) else self._object(name) or {}
-        good = {kind: seconds for kind, seconds in value.items() if kind in DEADLINE_KINDS and _is_deadline(seconds)}
-        if len(good) < len(value):
+        """Reads a JSON object {kind: seconds}, or one number of seconds for all kinds. DEADLINE_KINDS lists the kinds.
+
+        Returns {kind: deadline}. The kind `default` is always there; it is one hour unless it is set.
+        """
+        text = self.text(name) or "{}"
+        value = {"default": float(text)} if re.fullmatch(r"\d+(\.\d+)?", text) else self._json_object(name) or {}
+        valid = {kind: seconds for kind, seconds in value.items() if kind in DEADLINE_KINDS and _is_deadline(seconds)}
+        if len(valid) < len(value):
             kinds = ", ".join(DEADLINE_KINDS)
             self.problems.append(f"{name} must be 1 to 86400 seconds, or a JSON object of them by {kinds}")
-        return {"default": timedelta(hours=1)} | {kind: timedelta(seconds=seconds) for kind, seconds in good.items()}
+        return {"default": timedelta(hours=1)} | {kind: timedelta(seconds=seconds) for kind, seconds in valid.items()}
 
-    def _object(self, name: str) -> dict[str, Any] | None:
+    def _json_object(self, name: str) -> dict[str, Any] | None:
         text = self.text(name)
         if text is None:
             return None
@@ -105,13 +123,13 @@ class SettingsReader:
         return value
 
     def _numeric(
-        self, name: str, read: Callable[[str], float], default: float, minimum: float, maximum: float
+        self, name: str, parse: Callable[[str], float], default: float, minimum: float, maximum: float
     ) -> float:
         text = self.text(name)
         if text is None:
             return default
         try:
-            value = read(text)
+            value = parse(text)
         except ValueError:
             value = minimum - 1
         if not minimum <= value <= maximum:
@@ -125,11 +143,22 @@ def _is_deadline(seconds: Any) -> bool:
 
 
 def _is_redis_url(value: str) -> bool:
+    """Returns True for a URL that redis-py reads in the way that the operator means.
+
+    redis-py's own parser is not strict enough: it ignores a database that is not a number, and accepts options that do
+    not exist.
+    """
     try:
         url = urlsplit(value)
         has_host = bool(url.hostname) and url.port != 0
     except ValueError:
         return False
     options = REDIS_OPTIONS.get(url.scheme, set())
-    is_place = bool(url.path) if url.scheme == "unix" else has_host and re.fullmatch(r"(/\d*)?", url.path) is not None
-    return is_place and not url.fragment and bool(options) and {name for name, _ in parse_qsl(url.query)} <= options
+    is_unix_path = url.scheme == "unix" and bool(url.path)
+    is_host_and_database = url.scheme != "unix" and has_host and re.fullmatch(r"(/\d*)?", url.path) is not None
+    return (
+        (is_unix_path or is_host_and_database)
+        and not url.fragment
+        and bool(options)
+        and {name for name, _ in parse_qsl(url.query)} <= options
+    )

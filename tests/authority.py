@@ -1,22 +1,23 @@
 """Google's and Firebase's part in signing people in, as a real server on this machine with keys made for the test."""
 
 import json
+import logging
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
-from urllib.parse import parse_qs
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from shared.wiring.identity import Endpoints
 
@@ -74,8 +75,8 @@ class Reply:
 class Authority:
     """`replies` by path stand before what it would say by itself; `asked` is all that it was asked, in order."""
 
-    def __init__(self) -> None:
-        self.url = ""
+    def __init__(self, url: str) -> None:
+        self.url = url
         self.firebase = signing_key("firebase-1")
         self.sessions = signing_key("sessions-1")
         self.google = signing_key("google-1")
@@ -97,7 +98,7 @@ class Authority:
 
     def id_token(self, user_id: str = "demo", *, key: SigningKey | None = None, **changes: Any) -> str:
         now = int(time.time())
-        claims = {
+        claims: dict[str, Any] = {
             "iss": f"https://securetoken.google.com/{PROJECT}",
             "aud": PROJECT,
             "sub": user_id,
@@ -110,9 +111,14 @@ class Authority:
         issuer = f"https://session.firebase.google.com/{PROJECT}"
         return self.id_token(user_id, key=self.sessions, **{"iss": issuer, **changes})
 
-    def oidc_token(self, email: str = ROBOT, **changes: Any) -> str:
+    def oidc_token(self, email: str | None = ROBOT, **changes: Any) -> str:
         now = int(time.time())
-        claims = {"iss": "https://accounts.google.com", "aud": AUDIENCE, "sub": "1234567890", "email": email}
+        claims: dict[str, Any] = {
+            "iss": "https://accounts.google.com",
+            "aud": AUDIENCE,
+            "sub": "1234567890",
+            "email": email,
+        }
         claims |= {"email_verified": True, "iat": now, "exp": now + 3600, **changes}
         return self.google.sign({name: value for name, value in claims.items() if value is not None})
 
@@ -128,6 +134,16 @@ class Authority:
         }
         path.write_text(json.dumps(account))
         return path
+
+    def serve(self, request: Request) -> Response:
+        is_form = request.mimetype == "application/x-www-form-urlencoded"
+        body = request.form.to_dict(flat=False) if is_form else request.get_json() if request.data else None
+        asked = Asked(request.path, request.headers.get("Authorization"), body)
+        self.asked.append(asked)
+        reply = self.answer(asked)
+        if reply.when is not None:
+            reply.when.wait(10)
+        return Response(reply.body, reply.status, reply.headers)
 
     def answer(self, asked: Asked) -> Reply:
         keys = {"/firebase": self.firebase, "/sessions": self.sessions, "/google": self.google}.get(asked.path)
@@ -152,48 +168,19 @@ def _json(body: Any, **headers: str) -> Reply:
     return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
 
-@contextmanager
-def serving() -> Iterator[Authority]:
-    authority = Authority()
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """One server for all tests of a process; a reply that waits holds up no other.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            is_form = self.headers.get("Content-Type") == "application/x-www-form-urlencoded"
-            body = (parse_qs(content.decode()) if is_form else json.loads(content)) if content else None
-            asked = Asked(self.path, self.headers.get("Authorization"), body)
-            authority.asked.append(asked)
-            reply = authority.answer(asked)
-            if reply.when is not None:
-                reply.when.wait(10)
-            try:
-                self.send_response(reply.status)
-                for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(reply.body)
-            except OSError:
-                return  # whoever asked has not waited
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = False
-    authority.url = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield authority
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    Werkzeug logs each request, through the same root logger as the functions that are under test.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with HTTPServer(threaded=True) as server:
+        yield server
 
 
 @pytest.fixture
-def authority() -> Iterator[Authority]:
-    with serving() as authority:
-        yield authority
+def authority(httpserver: HTTPServer) -> Authority:
+    authority = Authority(httpserver.url_for("").rstrip("/"))
+    httpserver.expect_request(re.compile("")).respond_with_handler(authority.serve)
+    return authority

@@ -3,6 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT", "OPENAI_BASE_URL")
 CALLERS = ("FIREBASE_PROJECT", "OIDC_AUDIENCES", "OIDC_EMAILS", "ALLOWED_ORIGINS", "GOOGLE_APPLICATION_CREDENTIALS")
@@ -34,4 +38,12 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.authority", "tests.google", "tests.redis_server"]
+pytest_plugins = [
+    "tests.workers",
+    "tests.order",
+    "tests.authority",
+    "tests.google",
+    "tests.redis_server",
+    "tests.sqlite",
+    "tests.coverage_summary",
+]

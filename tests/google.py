@@ -1,58 +1,71 @@
-"""Google's emulators for the tests, started once a session; a laptop without them skips, CI does not."""
+"""Google's emulators for the tests: one pair for all workers."""
 
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from infra.local import emulators
-from infra.local.emulators import Emulator
+from infra.local.emulators.google import missing_software, start_firestore, start_pubsub
+from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.processes import wait_until_listening
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from tests.grpc_proxy import GrpcProxy
+from tests.needs import need
+from tests.workers import SharedFolder, SharedServers
 
 
-def skip_without_emulators() -> None:
-    problem = emulators.missing()
-    if problem is not None and not os.environ.get("CI"):
-        pytest.skip(problem)
+@dataclass(frozen=True, kw_only=True)
+class GoogleEmulators:
+    """Each as host:port."""
+
+    firestore: str
+    pubsub: str
+
+
+def need_emulators() -> None:
+    need(missing_software())
 
 
 @pytest.fixture(scope="session")
-def google_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Emulator]]:
-    skip_without_emulators()
-    folder = tmp_path_factory.mktemp("emulators")
-    started: dict[str, Emulator] = {}
-    try:
-        started["firestore"] = emulators.start_firestore(folder)
-        started["pubsub"] = emulators.start_pubsub(folder, project="demo-tests")
-        for emulator in started.values():
-            emulators.wait_until_ready(emulator)
-        yield started
-    finally:
-        for emulator in started.values():
-            emulator.kill()
+def google_emulators(shared_folder: SharedFolder) -> GoogleEmulators:
+    need_emulators()
+
+    def start() -> SharedServers:
+        with ExitStack() as stack:
+            hosts = [f"127.0.0.1:{stack.enter_context(reserved_port())}" for _ in range(2)]
+            started = [
+                start_firestore(shared_folder.path, host=hosts[0]),
+                start_pubsub(shared_folder.path, host=hosts[1], project="demo-tests"),
+            ]
+            for emulator in started:
+                wait_until_listening(emulator)
+        return SharedServers(
+            hosts={emulator.name: emulator.host for emulator in started},
+            processes=[emulator.process for emulator in started],
+        )
+
+    return GoogleEmulators(**shared_folder.start_once("google", start))
 
 
-def endpoints(started: dict[str, Emulator], *, tasks: str = "127.0.0.1:1") -> GoogleEndpoints:
+def endpoints(google: GoogleEmulators, *, tasks: str = "127.0.0.1:1") -> GoogleEndpoints:
     """A project of its own: nothing that another test wrote is there."""
     return GoogleEndpoints(
         project=f"demo-{uuid4().hex[:12]}",
-        firestore_emulator=started["firestore"].host,
-        pubsub_emulator=started["pubsub"].host,
+        firestore_emulator=google.firestore,
+        pubsub_emulator=google.pubsub,
         tasks_emulator=tasks,
     )
 
 
 @asynccontextmanager
 async def store_behind_a_proxy(
-    started: dict[str, Emulator], **options: Any
+    emulators: GoogleEmulators, **options: Any
 ) -> AsyncIterator[tuple[GrpcProxy, FirestoreRunStore]]:
-    google = endpoints(started)
+    google = endpoints(emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     try:

@@ -26,6 +26,7 @@ class GrpcProxy:
     """`calls` counts by method; `hook`, when set, decides what becomes of a call."""
 
     def __init__(self, target: str) -> None:
+        self.target = target
         self._channel = grpc.insecure_channel(target)
         self._server = grpc.server(ThreadPoolExecutor(MAX_CALLS))
         self._server.add_generic_rpc_handlers((_Handler(self),))
@@ -53,7 +54,8 @@ class GrpcProxy:
         def forward() -> Iterable[bytes]:
             call = self._channel.stream_stream(path, None, None)(iter(seen), metadata=metadata)
             context.add_callback(call.cancel)
-            return call
+            answers: Iterable[bytes] = call
+            return answers
 
         try:
             yield from self.hook(method, seen, forward) if self.hook else forward()
@@ -79,7 +81,7 @@ class GrpcProxy:
             self.reads.update(map(_path, names))
 
 
-class _Handler(grpc.GenericRpcHandler):
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no annotations
     """Every method as a stream of bytes both ways: on the wire they all are."""
 
     def __init__(self, proxy: GrpcProxy) -> None:
@@ -92,7 +94,7 @@ class _Handler(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(answer)
 
 
-class Refused(grpc.RpcError):
+class Refused(grpc.RpcError):  # type: ignore[misc]  # grpc has no annotations
     def __init__(self, status: grpc.StatusCode, details: str = "refused") -> None:
         self._status = status
         self._details = details

@@ -1,12 +1,11 @@
 """A Redis of the tests' own, that may be killed, stopped, filled and started again."""
 
-import os
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,20 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as NoConnection
 
-from infra.local.emulators import free_host
+from infra.local.emulators.ports import reserved_port
 from tests.e2e.system import until
+from tests.needs import need
 
 HOW_TO_INSTALL = "The result cache's tests need redis-server; on Debian: apt-get install redis-server"
 
 
 class RedisServer:
-    """Keeps nothing on disk: another start is an empty one, on the same port."""
+    """Keeps nothing on disk: another start is an empty one, on the same port, which must be reserved."""
 
-    def __init__(self, folder: Path, *options: str, user_info: str = "") -> None:
+    def __init__(self, folder: Path, port: int, *options: str, user_info: str = "") -> None:
         self._folder = folder
         self._options = options
-        self._port = int(free_host().partition(":")[2])
+        self._port = port
         self.url = f"redis://{user_info}127.0.0.1:{self._port}/0"
         self.start()
 
@@ -68,27 +68,17 @@ class RedisServer:
             return False
 
 
-def skip_without_redis() -> None:
-    """A laptop without it skips, CI fails."""
-    if shutil.which("redis-server"):
-        return
-    if os.environ.get("CI"):
-        pytest.fail(HOW_TO_INSTALL)
-    pytest.skip(HOW_TO_INSTALL)
-
-
 @pytest.fixture
 def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    skip_without_redis()
-    started: list[RedisServer] = []
+    need(None if shutil.which("redis-server") else HOW_TO_INSTALL)
+    with ExitStack() as stack:
 
-    def start(*options: str, **more: str) -> RedisServer:
-        started.append(RedisServer(tmp_path, *options, **more))
-        return started[-1]
+        def start(*options: str, **more: str) -> RedisServer:
+            server = RedisServer(tmp_path, stack.enter_context(reserved_port()), *options, **more)
+            stack.callback(server.kill)
+            return server
 
-    yield start
-    for server in started:
-        server.kill()
+        yield start
 
 
 @pytest.fixture

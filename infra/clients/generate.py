@@ -1,8 +1,9 @@
-"""Generates clients of the API from infra/openapi.yaml: in Python, and in TypeScript where Node.js is installed.
+"""Generates clients of the API from infra/openapi.yaml: in Python, and in TypeScript when Node.js is installed.
 
 python -m infra.clients.generate .data/clients
 
-The Python client is a package in the folder `python`, the TypeScript client one in `typescript`, compiled to `dist`.
+The Python client is a package in the folder `python`. The TypeScript client is a package in `typescript`, compiled to
+its folder `dist`.
 """
 
 import argparse
@@ -13,18 +14,18 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "openapi.yaml"
-NPM_CI = ("npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
+NPM_CI = ("ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
 NODE_IS_MISSING = "The TypeScript client needs Node.js 18 or newer and npm; on Debian: apt-get install nodejs npm"
 
 
 class GenerationFailed(Exception):
-    """A tool failed or warned; the message is what it printed."""
+    """A tool failed or warned; the message is the command and its output."""
 
 
 def generate_python(folder: Path) -> None:
-    """Writes the package `llm_runs_client` and its pyproject.toml to the folder, in place of what was there.
+    """Replaces the folder with the package `llm_runs_client` and its pyproject.toml.
 
-    Raises GenerationFailed, also when the generator would leave something out.
+    Raises GenerationFailed, also when the generator warns that it leaves out a part of the document.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ def generate_python(folder: Path) -> None:
 
 
 def generate_typescript(folder: Path) -> None:
-    """Writes an npm package to the folder and compiles it. Installs the tools there when they are missing or changed.
+    """Writes an npm package to the folder and compiles it. Installs its tools in the folder when the lock file changed.
 
     Raises GenerationFailed.
     """
@@ -44,25 +45,34 @@ def generate_typescript(folder: Path) -> None:
     shutil.copytree(HERE / "typescript", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules"))
     lock, installed = (folder / "package-lock.json").read_bytes(), folder / "node_modules" / ".installed"
     if not installed.exists() or installed.read_bytes() != lock:
-        _run([*NPM_CI], folder)
+        _run([_found("npm"), *NPM_CI], folder)
         installed.write_bytes(lock)
-    _run(["node_modules/.bin/openapi-typescript", str(DOCUMENT), "--output", "src/api.ts"], folder)
-    _run(["node_modules/.bin/tsc"], folder)
+    node = _found("node")
+    _run([node, "node_modules/openapi-typescript/bin/cli.js", str(DOCUMENT), "--output", "src/api.ts"], folder)
+    _run([node, "node_modules/typescript/bin/tsc"], folder)
 
 
 def node_is_missing() -> bool:
+    """Returns True when this machine lacks node or npm."""
     return shutil.which("node") is None or shutil.which("npm") is None
 
 
+def _found(program: str) -> str:
+    """Returns the path of a program: Windows starts npm.cmd by its full name only, which `which` finds."""
+    return shutil.which(program) or program
+
+
 def _run(command: list[str], folder: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode != 0:
         raise GenerationFailed(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Generates clients of the API.")
-    parser.add_argument("folder", type=Path, help="where to put them")
+    parser.add_argument("folder", type=Path, help="the folder to write the clients to")
     folder = parser.parse_args().folder.resolve()
     try:
         generate_python(folder / "python")

@@ -1,41 +1,47 @@
-"""Delivers what waits in queue and timers, over and over until it is acknowledged: the engine of the local host, and of
-the Cloud Tasks emulator.
+"""Delivers due messages and tasks until they are acknowledged, for the local host and for the Cloud Tasks emulator.
 
-One process delivers for a file: whoever holds its lock. The lock goes with its holder, however that ends, and the next
-one delivers at once what the holder had in hand.
+One process at a time delivers for a database file: the process that holds the lock file. The operating system releases
+the lock when the process ends, however it ends. The next process then delivers the leased rows again at once.
 """
 
 import asyncio
-import fcntl
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import AsyncFileLock
+
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
-from shared.adapters.sqlite.run_queue import TOPIC
+from shared.adapters.sqlite.recheck_scheduler import QUEUES
+from shared.adapters.sqlite.run_queue import TOPICS
 from shared.errors import StoreUnavailable
 
 ACK_DEADLINE_SECONDS = 600.0
 MAX_CONCURRENT = 256
-MAX_PER_TURN = 16
-TURN_SECONDS = 0.01
-MAX_DELIVERIES = 8
+"""Deliveries at once, for each topic and for tasks."""
+MAX_STARTED_PER_ROUND = 16
+ROUND_PAUSE_SECONDS = 0.01
+MAX_DELIVERIES = 20
+"""After this many failed deliveries a message becomes a dead letter."""
 MAX_TASK_DELIVERIES = 100
-MAX_BACKOFF_SECONDS = 60.0
-LOOK_EVERY_SECONDS = 0.2
+"""After this many failed deliveries a task is dropped."""
+MAX_BACKOFF_SECONDS = 30.0
+POLL_INTERVAL_SECONDS = 0.2
 
 DeliverMessage = Callable[[str, Message], Awaitable[int]]
-"""(topic, message) to the status of the answer."""
+"""A function of (topic, message) that returns the HTTP status of the answer."""
 DeliverTask = Callable[[Task], Awaitable[int]]
+"""A function of the task that returns the HTTP status of the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """For tests: every n-th task is lost or comes twice; 0 means none."""
+    """Faults for tests: every n-th task is lost or delivered twice; 0 means none."""
 
     drop_every: int = 0
     duplicate_every: int = 0
@@ -45,7 +51,7 @@ NO_FAULTS = Faults()
 
 
 class Broker:
-    """Everything is delivered at least once: not acknowledged means again, later and later, then the dead letters."""
+    """Delivers at least once. After an answer other than 2xx it delivers again, with growing pauses."""
 
     def __init__(
         self,
@@ -53,140 +59,149 @@ class Broker:
         *,
         deliver_task: DeliverTask,
         deliver_message: DeliverMessage | None = None,
+        queues: Callable[[], Collection[str]] = QUEUES.values,
         faults: Faults = NO_FAULTS,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """Without `deliver_message`, only tasks are delivered.
+
+        `queues` returns the names of the task queues that are served now; `now` returns epoch seconds.
+        """
         self._deliveries = deliveries
-        self._deliver_task_to = deliver_task
-        self._deliver_message_to = deliver_message
-        self._topics: Sequence[str] = (TOPIC, DEAD_LETTERS) if deliver_message else ()
+        self._send_task = deliver_task
+        self._send_message = deliver_message
+        self._topics: Sequence[str] = (*TOPICS.values(), DEAD_LETTERS) if deliver_message else ()
+        self._queues = queues
         self._faults = faults
         self._now = now
-        self._work = asyncio.Event()
-        self._tasks_seen = 0
+        self._woken = asyncio.Event()
+        self._task_count = 0
         self._acknowledged: list[Message | Task] = []
-        self._under_way: dict[str, set[asyncio.Task[None]]] = {kind: set() for kind in (*self._topics, "tasks")}
+        """Delivered rows whose acknowledgement is not stored yet."""
+        self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
+        """By topic and by queue."""
 
     def wake(self) -> None:
-        """There is something new to deliver."""
-        self._work.set()
+        """Makes `serve` look for due rows now."""
+        self._woken.set()
 
     async def serve(self, lock: Path, *, on_takeover: Callable[[], Awaitable[object]] | None = None) -> None:
-        """Delivers until cancelled, once no other process does; `on_takeover` is called when that is so."""
-        with lock.open("w") as held:
-            while not _locked(held):
-                await asyncio.sleep(LOOK_EVERY_SECONDS)
-            await self._deliveries.release_all(now=self._now())
+        """Waits until it holds the lock file, calls `on_takeover`, then delivers until it is cancelled."""
+        # The operating system releases the lock of a killed process; a soft lock file would stay.
+        file_lock = AsyncFileLock(
+            lock, poll_interval=POLL_INTERVAL_SECONDS, run_in_executor=False, fallback_to_soft=False
+        )
+        async with file_lock:
+            await self._deliveries.release_leases(now=self._now())
             if on_takeover is not None:
                 await on_takeover()
             while True:
                 with suppress(StoreUnavailable):
                     await self.deliver_due()
-                    await self._deliveries.forget_names(now=self._now())
-                await asyncio.sleep(TURN_SECONDS)
-                await self._wait()
+                    await self._deliveries.delete_expired_names(now=self._now())
+                await asyncio.sleep(ROUND_PAUSE_SECONDS)
+                await self._wait_for_work()
 
     async def deliver_due(self) -> int:
-        """Starts the delivery of what is due, as far as there is room; how many that was."""
-        await self._acknowledge()
+        """Starts deliveries of due rows within the limits, and returns how many it has started."""
+        await self._store_acknowledgements()
         started = 0
         for topic in self._topics:
             messages = await self._deliveries.lease_messages(
-                topic, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._room(topic)
+                topic, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(topic)
             )
             for message in messages:
-                self._begin(topic, self._deliver_message(topic, message))
+                self._start(topic, self._deliver_message(topic, message))
             started += len(messages)
-        tasks = await self._deliveries.lease_tasks(
-            now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._room("tasks")
-        )
-        for task in tasks:
-            self._begin("tasks", self._deliver_task(task))
-        return started + len(tasks)
+        for queue in list(self._queues()):
+            tasks = await self._deliveries.lease_tasks(
+                queue, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(queue)
+            )
+            for task in tasks:
+                self._start(queue, self._deliver_task(task))
+            started += len(tasks)
+        return started
 
-    async def drained(self) -> None:
-        """Waits for the deliveries that are under way."""
-        while under_way := [task for tasks in self._under_way.values() for task in tasks]:
-            await asyncio.gather(*under_way)
-        await self._acknowledge()
+    async def wait_for_deliveries(self) -> None:
+        """Waits until no delivery is in flight, and stores the acknowledgements."""
+        while in_flight := [task for tasks in self._in_flight.values() for task in tasks]:
+            await asyncio.gather(*in_flight)
+        await self._store_acknowledgements()
 
-    def _room(self, kind: str) -> int:
-        """A few a turn, so that accepting new runs keeps its share of the machine."""
-        return min(MAX_CONCURRENT - len(self._under_way[kind]), MAX_PER_TURN)
+    def _capacity(self, kind: str) -> int:
+        """Returns how many deliveries may start now: few in each round, so that new requests get their CPU time."""
+        return min(MAX_CONCURRENT - len(self._in_flight[kind]), MAX_STARTED_PER_ROUND)
 
-    async def _acknowledge(self) -> None:
-        """All together, a moment after their answers: a kill in between delivers them again, which does no harm."""
+    async def _store_acknowledgements(self) -> None:
+        """Stores the acknowledgements of a round together. After a crash these rows are delivered again."""
         if self._acknowledged:
-            done, self._acknowledged = self._acknowledged, []
-            await self._deliveries.done(done)
+            acknowledged, self._acknowledged = self._acknowledged, []
+            await self._deliveries.acknowledge(acknowledged)
 
-    async def _wait(self) -> None:
-        """Until there is work in this process, or something comes due, or it is time to see what others published."""
+    async def _wait_for_work(self) -> None:
+        """Waits until `wake` is called or a row is due, at most POLL_INTERVAL_SECONDS: other processes add rows too."""
         due = None
         with suppress(StoreUnavailable):
-            due = await self._deliveries.next_due(self._topics)
-        pause = LOOK_EVERY_SECONDS if due is None else min(max(due - self._now(), 0.001), LOOK_EVERY_SECONDS)
+            due = await self._deliveries.next_due(self._topics, self._queues())
+        pause = POLL_INTERVAL_SECONDS if due is None else min(max(due - self._now(), 0.001), POLL_INTERVAL_SECONDS)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._work.wait(), pause)
-        self._work.clear()
+            await asyncio.wait_for(self._woken.wait(), pause)
+        self._woken.clear()
 
-    def _begin(self, kind: str, delivery: Coroutine[Any, Any, None]) -> None:
+    def _start(self, kind: str, delivery: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(delivery)
-        self._under_way[kind].add(task)
-        task.add_done_callback(lambda done: self._end(kind, done))
+        self._in_flight[kind].add(task)
+        task.add_done_callback(lambda done: self._on_end(kind, done))
 
-    def _end(self, kind: str, done: asyncio.Task[None]) -> None:
-        full = len(self._under_way[kind]) >= MAX_CONCURRENT
-        self._under_way[kind].discard(done)
-        if full:
+    def _on_end(self, kind: str, delivery: asyncio.Task[None]) -> None:
+        was_full = len(self._in_flight[kind]) >= MAX_CONCURRENT
+        self._in_flight[kind].discard(delivery)
+        if was_full:
             self.wake()
-        if not done.cancelled() and done.exception() is not None:
+        if not delivery.cancelled() and delivery.exception() is not None:
             log.warning("delivery not recorded; it comes again", kind=kind)
 
     async def _deliver_message(self, topic: str, message: Message) -> None:
-        assert self._deliver_message_to is not None
-        status = await self._deliver_message_to(topic, message)
+        assert self._send_message is not None
+        status = await self._send_message(topic, message)
         if 200 <= status < 300:
             self._acknowledged.append(message)
-        elif topic == TOPIC and message.deliveries >= MAX_DELIVERIES:
+        elif topic != DEAD_LETTERS and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
-            await self._deliveries.message_dead(message, now=self._now(), attributes=_dead_letter_attributes(message))
+            attributes = _dead_letter_attributes(message)
+            await self._deliveries.move_to_dead_letters(message, now=self._now(), attributes=attributes)
             self.wake()
         else:
-            await self._deliveries.message_again(message, at=self._now() + backoff(message.deliveries))
+            await self._deliveries.retry_message(message, at=self._now() + backoff(message.deliveries))
 
     async def _deliver_task(self, task: Task) -> None:
-        self._tasks_seen += 1
-        if _is_turn(self._tasks_seen, self._faults.drop_every):
+        self._task_count += 1
+        if _is_multiple(self._task_count, self._faults.drop_every):
             self._acknowledged.append(task)
             return
-        twice = _is_turn(self._tasks_seen, self._faults.duplicate_every)
-        answers = await asyncio.gather(*[self._deliver_task_to(task) for _ in range(2 if twice else 1)])
-        if any(200 <= status < 300 for status in answers) or task.deliveries >= MAX_TASK_DELIVERIES:
+        times = 2 if _is_multiple(self._task_count, self._faults.duplicate_every) else 1
+        statuses = await asyncio.gather(*[self._send_task(task) for _ in range(times)])
+        if any(200 <= status < 300 for status in statuses) or task.deliveries >= MAX_TASK_DELIVERIES:
             self._acknowledged.append(task)
         else:
-            await self._deliveries.task_again(task, at=self._now() + backoff(task.deliveries))
+            await self._deliveries.retry_task(task, at=self._now() + backoff(task.deliveries))
 
 
 def backoff(deliveries: int) -> float:
-    """1, 2, 4, … 60 seconds."""
+    """Returns the seconds to wait after this many deliveries: 1, 2, 4, … at most 60."""
     return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)
 
 
-def _is_turn(count: int, every: int) -> bool:
-    return every > 0 and count % every == 0
-
-
-def _locked(file: Any) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _is_multiple(count: int, factor: int) -> bool:
+    """Returns False for a factor of 0."""
+    return factor > 0 and count % factor == 0
 
 
 def _dead_letter_attributes(message: Message) -> dict[str, str]:
-    """https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work"""
+    """Returns the attributes that Pub/Sub adds to a dead letter.
+
+    https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work
+    """
     return {
         "CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries),
         "CloudPubSubDeadLetterSourceSubscription": "process-run",

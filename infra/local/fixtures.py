@@ -1,10 +1,10 @@
-"""The organizations, users and models that a fresh embedded system knows."""
+"""Defines the organizations, users and models of a new local system, and writes them to its directory."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
-from shared.domain.directory import CHAT, JOBS
+from shared.domain.directory import LlmApi
 from shared.settings import Settings
 
 ORGANIZATIONS: dict[str, dict[str, Any]] = {
@@ -12,6 +12,8 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
         "name": "Acme",
         "deployment": "europe",
         "phrase_client_id": "pc-acme",
+        "phrase_client_ids": ["pc-acme", "pc-acme-legal"],
+        "reference_files": ["file-1", "file-2"],
         "style_guide": "acme-default",
         "source_lang": "en",
         "target_lang": "de",
@@ -29,14 +31,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "demo-model": {
         "name": "Demo model",
         "provider": "simulator",
-        "api": JOBS,
+        "api": LlmApi.LLM_JOBS,
         "upstream_model": "simulator",
         "deployment": "default",
     },
     "demo-chat-model": {
         "name": "Demo chat model",
         "provider": "simulator",
-        "api": CHAT,
+        "api": LlmApi.OPENAI_CHAT,
         "upstream_model": "simulator",
         "deployment": "default",
         "prices": {"input": 0.15, "output": 0.6},
@@ -45,21 +47,24 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
-    """Can run again at any time; leaves other records alone."""
-    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **own_model(settings)}}
+    """Creates or replaces the fixtures; other records stay as they are."""
+    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **_configured_model(settings)}}
     for collection, documents in records.items():
         for document_id, document in documents.items():
             await directory.put(collection, document_id, document)
 
 
-def own_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
-    """`my-model`: the OpenAI-compatible server that OPENAI_BASE_URL and OPENAI_MODEL name."""
+def _configured_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
+    """Returns {"my-model": its document}; empty unless both settings OPENAI_BASE_URL and OPENAI_MODEL are set.
+
+    `my-model` is the model OPENAI_MODEL of the OpenAI-compatible server at OPENAI_BASE_URL.
+    """
     if settings.chat_base_url is None or settings.chat_model is None:
         return {}
     document = {
         "name": settings.chat_model,
         "provider": "openai",
-        "api": CHAT,
+        "api": LlmApi.OPENAI_CHAT,
         "upstream_model": settings.chat_model,
         "base_url": settings.chat_base_url,
         "secret": "OPENAI_API_KEY" if settings.chat_has_key else None,

@@ -1,30 +1,31 @@
-"""What Google's services send to the functions: the bodies of Pub/Sub pushes and the headers of Cloud Tasks."""
+"""Builds parts of requests as Google's services send them: bodies of Pub/Sub pushes and headers of Cloud Tasks."""
 
 import json
 from base64 import b64encode
 from datetime import UTC, datetime
 
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
-from shared.adapters.sqlite.run_queue import TOPIC
+from shared.adapters.sqlite.run_queue import TOPICS
 
-FUNCTION_OF = {TOPIC: "process_run", DEAD_LETTERS: "bury_run"}
+FUNCTION_OF = {**dict.fromkeys(TOPICS.values(), "process_run"), DEAD_LETTERS: "bury_run"}
+"""{topic: the function that its push subscription calls}"""
 
 
 def push_body(topic: str, message: Message) -> bytes:
-    """https://cloud.google.com/pubsub/docs/push#receive_push"""
-    published = datetime.fromtimestamp(message.published_at, UTC).isoformat().replace("+00:00", "Z")
+    """Returns the JSON body of a push request: https://cloud.google.com/pubsub/docs/push#receive_push"""
+    publish_time = datetime.fromtimestamp(message.published_at, UTC).isoformat().replace("+00:00", "Z")
     pushed = {
         "data": b64encode(message.data.encode()).decode(),
         "attributes": dict(message.attributes),
         "messageId": str(message.id),
-        "publishTime": published,
+        "publishTime": publish_time,
     }
     subscription = f"projects/local/subscriptions/{FUNCTION_OF[topic].replace('_', '-')}"
     return json.dumps({"message": pushed, "subscription": subscription, "deliveryAttempt": message.deliveries}).encode()
 
 
 def task_headers(task: Task, *, queue: str) -> dict[str, str]:
-    """https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler"""
+    """Returns Cloud Tasks' own headers: https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler"""
     return {
         "User-Agent": "Google-Cloud-Tasks",
         "X-CloudTasks-QueueName": queue,

@@ -1,4 +1,15 @@
-"""Which function answers which path. Firebase Hosting has the same rewrites: by path, not by method."""
+"""Maps paths to functions. It does so by path and not by method, as the rewrites of Firebase Hosting do.
+
+https://firebase.google.com/docs/hosting/functions
+"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FUNCTIONS = tuple(sorted(path.stem for path in (ROOT / "functions").glob("[a-z]*.py")))
+"""The names of the deployed functions: each has a file of its own in functions/."""
+DOCS = "docs"
+"""The app of the API's documentation, which only the local hosts serve. No function has this name."""
 
 PREFIXES = {
     "/llm_user_runs_admin": "submit_run",
@@ -8,12 +19,16 @@ PREFIXES = {
     "/api/llm/trainer-analysis": "submit_run",
     "/submit_run": "submit_run",
     "/read_runs": "read_runs",
+    "/docs": DOCS,
+    "/docs/": DOCS,
+    "/openapi.json": DOCS,
     "/": "read_runs",
 }
-"""The longest that fits decides; one that ends in a slash fits everything below it."""
+"""{path: function, or DOCS}. A path that ends in a slash matches every path below it; the longest match decides."""
 
 
 def function_for(path: str) -> str:
+    """Returns the name of the function that answers a request for this path, or DOCS."""
     plain = path.rstrip("/") or "/"
     return PREFIXES[max((prefix for prefix in PREFIXES if _fits(prefix, plain)), key=len)]
 

@@ -1,8 +1,9 @@
-"""An LLM to try things with: a real HTTP server of both protocols, with markers in the text to provoke each trouble.
+"""Simulates LLMs for trials and tests: an HTTP server of both protocols. Markers in a text cause failures on purpose.
 
-`[[slow 20]]` takes 20 seconds, `[[never]]` never ends, `[[fail]]` fails, `[[refuse]]` is refused, `[[rate-limit]]` is
-told to wait at its first two tries, `[[garbage]]` is answered with what nobody can read. Jobs survive a kill: each is a
-line of a file, and all else follows from when it was written.
+A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
+`[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
+with a page that is not JSON. Jobs survive a killed process: each is a line of a file, and its state follows from the
+time in that line.
 
     python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
 """
@@ -25,14 +26,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from infra.local.translation import translated
+from infra.local.translation import translate
 
 RATE_LIMITED_TRIES = 2
+NEVER_SECONDS = 1e12
+"""The duration of a job that never ends."""
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)
 class Job:
+    """`body` is the body of its POST /jobs; `created_at` is a time.time() value."""
+
     job_id: str
     body: dict[str, Any]
     created_at: float
@@ -45,16 +50,24 @@ class Job:
 
 @dataclass(slots=True)
 class Jobs:
-    """All jobs by idempotency key; `submits` counts how often each key came."""
+    """All jobs, in memory and, when there is a `path`, as lines of JSON in that file.
+
+    A line is {key, body, at, action?}: a submit with its idempotency key and time, a submit that was answered with 429
+    (`refused`), or a cancel, whose `key` is the job id.
+    """
 
     path: Path | None = None
     by_key: dict[str, Job] = field(default_factory=dict)
     by_id: dict[str, Job] = field(default_factory=dict)
     submits: Counter[str] = field(default_factory=Counter)
+    """How often each idempotency key was submitted."""
     _file: TextIO | None = None
 
     def load(self) -> None:
-        """Reads back what an earlier process wrote; a last line that is cut short was never answered."""
+        """Reads the lines of earlier processes and opens the file for more.
+
+        Ignores a line that is cut short: its process was killed while it wrote, before it answered the request.
+        """
         if self.path is None:
             return
         if self.path.exists():
@@ -68,6 +81,7 @@ class Jobs:
         self._file.write("\n")
 
     def write(self, **line: Any) -> None:
+        """Applies the line and appends it to the file. The file is line-buffered, so a killed process loses no line."""
         self._apply(**line)
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
@@ -83,28 +97,31 @@ class Jobs:
 
 
 class Simulator:
+    """The simulated LLM. Both protocols read the markers of a text."""
+
     def __init__(self, *, seconds: float = 2.0, path: Path | None = None, reports_progress: bool = True) -> None:
+        """`seconds` is the duration of a job unless its text has a marker; `path` is the file that keeps the jobs."""
         self.jobs = Jobs(path)
         self.jobs.load()
         self._seconds = seconds
         self._reports_progress = reports_progress
-        self._gets = 0
-        self._asked: Counter[str] = Counter()
+        self._checks = 0
+        self._chat_calls: Counter[str] = Counter()
 
     def app(self) -> Starlette:
-        """Any first part of the path is taken for the name of a deployment."""
+        """Returns the ASGI app. It serves each route at the root and below the name of any deployment."""
         routes: list[tuple[str, Handler, str]] = [
             ("/jobs", self._submit, "POST"),
             ("/jobs/{job_id}", self._check, "GET"),
             ("/jobs/{job_id}/cancel", self._cancel, "POST"),
             ("/v1/chat/completions", self._chat, "POST"),
         ]
-        found = [
+        protocol_routes = [
             Route(prefix + path, handler, methods=[method])
             for prefix in ("", "/{deployment}")
             for path, handler, method in routes
         ]
-        return Starlette(routes=[Route("/stats", self._stats), *found])
+        return Starlette(routes=[Route("/stats", self._stats), *protocol_routes])
 
     async def _submit(self, request: Request) -> Response:
         body = await request.json()
@@ -117,11 +134,11 @@ class Simulator:
             return _error(429, "rate_limited", "too many requests", retry_after=1)
         self.jobs.write(key=key, body=body, at=time.time())
         job = self.jobs.by_key[key]
-        first = self.jobs.submits[key] == 1
-        return JSONResponse({"job_id": job.job_id, "status": "queued" if first else "running"}, 202 if first else 200)
+        is_new = self.jobs.submits[key] == 1
+        return JSONResponse({"job_id": job.job_id, "status": "queued" if is_new else "running"}, 202 if is_new else 200)
 
     async def _check(self, request: Request) -> Response:
-        self._gets += 1
+        self._checks += 1
         job = self.jobs.by_id.get(request.path_params["job_id"])
         if job is None:
             return _error(404, "not_found", "no such job")
@@ -138,30 +155,32 @@ class Simulator:
         return JSONResponse({"job_id": job.job_id, **self._state(job)})
 
     def _state(self, job: Job) -> dict[str, Any]:
+        """Returns {status, progress?, eta_seconds?, output?, usage?, error?, finished_at?} as the job API shows it."""
         seconds, waited = _duration(job.text, self._seconds), time.time() - job.created_at
         if job.cancelled:
             return {"status": "cancelled"}
         if waited < seconds and not self._reports_progress:
             return {"status": "running"}
         if waited < seconds:
-            progress = round(waited / seconds, 2) if seconds < 1e9 else 0.01
-            eta = {"eta_seconds": round(seconds - waited, 3)} if seconds < 1e9 else {}
-            return {"status": "running", "progress": progress, **eta}
+            if seconds == NEVER_SECONDS:
+                return {"status": "running", "progress": 0.01}
+            eta = round(seconds - waited, 3)
+            return {"status": "running", "progress": round(waited / seconds, 2), "eta_seconds": eta}
         if "[[fail]]" in job.text:
             return {"status": "failed", "error": {"code": "internal", "message": "the model gave up"}}
-        output = translated(job.text, target_lang=job.body.get("target_lang"))
+        output = translate(job.text, target_lang=job.body.get("target_lang"))
         usage = {"input_tokens": len(job.text) // 4 + 1, "output_tokens": len(output["text"]) // 4 + 1}
         return {"status": "finished", "output": output, "usage": usage, "finished_at": job.created_at + seconds}
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         text = "\n\n".join(str(message.get("content")) for message in body.get("messages", []))
-        self._asked[text] += 1
+        self._chat_calls[text] += 1
         if "[[refuse]]" in text:
             return _error(422, "content_filter", "this text is not answered here")
         if "[[fail]]" in text:
             return _error(400, "internal", "the model gave up")
-        if _is_rate_limited(text, self._asked[text] - 1):
+        if _is_rate_limited(text, self._chat_calls[text] - 1):
             return _error(429, "rate_limited", "too many requests", retry_after=1)
         if "[[garbage]]" in text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
@@ -170,21 +189,22 @@ class Simulator:
 
     async def _stats(self, request: Request) -> Response:
         finish_times = {job.job_id: job.created_at + self._seconds for job in self.jobs.by_id.values()}
-        counts = {"posts": self.jobs.submits.total(), "gets": self._gets, "jobs": len(self.jobs.by_id)}
+        counts = {"posts": self.jobs.submits.total(), "gets": self._checks, "jobs": len(self.jobs.by_id)}
         duplicates = sum(count - 1 for key, count in self.jobs.submits.items() if key in self.jobs.by_key)
         runs = Counter(str(job.body.get("run_uuid")) for job in self.jobs.by_id.values())
         return JSONResponse({**counts, "duplicates": duplicates, "jobs_per_run": runs, "finish_times": finish_times})
 
 
-def _is_rate_limited(text: str, tries: int) -> bool:
-    return "[[rate-limit]]" in text and tries < RATE_LIMITED_TRIES
+def _is_rate_limited(text: str, earlier_tries: int) -> bool:
+    return "[[rate-limit]]" in text and earlier_tries < RATE_LIMITED_TRIES
 
 
-def _duration(text: str, usual: float) -> float:
+def _duration(text: str, default: float) -> float:
+    """Returns the seconds that a job with this text takes."""
     if "[[never]]" in text:
-        return 1e12
+        return NEVER_SECONDS
     slow = re.search(r"\[\[slow (\d{1,6})\]\]", text)
-    return float(slow[1]) if slow else usual
+    return float(slow[1]) if slow else default
 
 
 def _error(status: int, code: str, message: str, *, retry_after: int | None = None) -> Response:
@@ -193,8 +213,9 @@ def _error(status: int, code: str, message: str, *, retry_after: int | None = No
 
 
 def _completion(model: str, text: str) -> dict[str, Any]:
+    """Builds OpenAI's chat completion."""
     words = len(text.split())
-    answer = f"Simulated analysis of {words} words: " + translated(text[:400], target_lang="en")["text"]
+    answer = f"Simulated analysis of {words} words: " + translate(text[:400], target_lang="en")["text"]
     usage = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(answer) // 4 + 1}
     message = {"role": "assistant", "content": answer}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
@@ -204,8 +225,8 @@ def _completion(model: str, text: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Simulates an LLM.")
     parser.add_argument("--host", default="127.0.0.1:8090")
-    parser.add_argument("--file", type=Path, help="where jobs are kept")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long a job takes")
+    parser.add_argument("--file", type=Path, help="the file that keeps the jobs")
+    parser.add_argument("--seconds", type=float, default=2.0, help="the duration of a job")
     parser.add_argument("--silent", action="store_true", help="reports no progress")
     options = parser.parse_args()
     host, _, port = options.host.partition(":")

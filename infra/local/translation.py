@@ -1,6 +1,7 @@
-"""A translation that anybody can see is one, and that is the same each time: the simulator's whole talent.
+"""Simulates a translation that a reader recognises at once and that is always the same for the same text.
 
-Terms of a small glossary are translated; numbers, placeholders, tags and addresses stay; other words get accents.
+It translates the terms of a small glossary and puts accents on all other words. Numbers, placeholders, tags and URLs
+stay unchanged.
 """
 
 import re
@@ -14,45 +15,50 @@ GLOSSARY: dict[str, dict[str, str]] = {
     "ja": {"hello": "こんにちは", "world": "世界", "invoice": "請求書", "order": "注文", "customer": "お客様"},
 }
 _ACCENTS = str.maketrans("aeiouAEIOUcnyCNY", "áéíóúÁÉÍÓÚçñýÇÑÝ")
-_KEPT = re.compile(
+_UNTRANSLATED = re.compile(
     r"https?://\S+|<[^<>]+>|\{\{[^{}]*\}\}|\{[^{}]*\}|%\([^()]*\)[a-z]|%[a-z]|\$\{[^{}]*\}|\$\w+|\[\[[^\[\]]*\]\]|\d[\d.,:]*"
 )
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def translated(text: str, *, target_lang: str | None) -> dict[str, Any]:
-    """{text, memory_flags, term_pairs} as the llm_jobs protocol delivers them."""
+def translate(text: str, *, target_lang: str | None) -> dict[str, Any]:
+    """Returns {text, memory_flags: [{segment, match, used}], term_pairs: [{source, target}]} of the job API.
+
+    `target_lang` is a BCP 47 tag; without one the target is English.
+    """
     target = target_lang or "en"
     terms = GLOSSARY.get(target.split("-")[0], {})
-    used: dict[str, str] = {}
+    used_terms: dict[str, str] = {}
     parts, end = [], 0
-    for kept in _KEPT.finditer(text):
-        parts += [_words(text[end : kept.start()], terms, used), kept[0]]
-        end = kept.end()
-    parts.append(_words(text[end:], terms, used))
+    for untranslated in _UNTRANSLATED.finditer(text):
+        parts += [_translate_words(text[end : untranslated.start()], terms, used_terms), untranslated[0]]
+        end = untranslated.end()
+    parts.append(_translate_words(text[end:], terms, used_terms))
     return {
         "text": f"[{target}] {''.join(parts)}",
-        "memory_flags": [_memory_flag(segment) for segment in _segments(text)],
-        "term_pairs": [{"source": source, "target": term} for source, term in used.items()],
+        "memory_flags": [_build_memory_flag(segment) for segment in _split_sentences(text)],
+        "term_pairs": [{"source": source, "target": term} for source, term in used_terms.items()],
     }
 
 
-def _words(text: str, terms: dict[str, str], used: dict[str, str]) -> str:
-    def word(match: re.Match[str]) -> str:
-        term = terms.get(match[0].lower())
+def _translate_words(text: str, terms: dict[str, str], used_terms: dict[str, str]) -> str:
+    """Translates each word by `terms` ({source: target}) or puts accents on it; adds the used ones to `used_terms`."""
+
+    def translate_word(word: re.Match[str]) -> str:
+        term = terms.get(word[0].lower())
         if term is None:
-            return match[0].translate(_ACCENTS)
-        used[match[0].lower()] = term
+            return word[0].translate(_ACCENTS)
+        used_terms[word[0].lower()] = term
         return term
 
-    return _WORD.sub(word, text)
+    return _WORD.sub(translate_word, text)
 
 
-def _segments(text: str) -> list[str]:
-    return [segment.strip() for segment in re.split(r"(?<=[.!?])\s+", text) if segment.strip()]
+def _split_sentences(text: str) -> list[str]:
+    return [sentence.strip() for sentence in re.split(r"(?<=[.!?])\s+", text) if sentence.strip()]
 
 
-def _memory_flag(segment: str) -> dict[str, Any]:
-    """How well the translation memory knows the segment: as good as chance, but always the same."""
+def _build_memory_flag(segment: str) -> dict[str, Any]:
+    """Builds the answer of a translation memory; `match` (0.5 to 1) follows from a checksum of the segment."""
     match = 0.5 + crc32(segment.encode()) % 51 / 100
     return {"segment": segment, "match": round(match, 2), "used": match >= 0.75}

@@ -1,8 +1,10 @@
-"""Spares most look-ups in any directory: a record is asked for once a minute."""
+"""Saves most look-ups in a directory: it caches each record for one minute."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
+
+from cachetools import TTLCache
 
 from shared.domain.directory import Model, Organization, Profile
 from shared.ports import Clock, Directory
@@ -12,12 +14,11 @@ MAX_RECORDS = 10_000
 
 
 class CachedDirectory:
-    """What does not exist is not remembered, so that a new user or model works at once."""
+    """Implements Directory. It does not cache that a record is missing: a new user or model works at once."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
+    def __init__(self, directory: Directory, clock: Clock, *, max_records: int = MAX_RECORDS) -> None:
         self._directory = directory
-        self._clock = clock
-        self._records: dict[tuple[str, str], tuple[datetime, Any]] = {}
+        self._records: TTLCache[tuple[str, str], Any, datetime] = TTLCache(max_records, ttl=KEPT_FOR, timer=clock.now)
 
     async def profile(self, user_id: str) -> Profile | None:
         record: Profile | None = await self._get("profile", user_id, self._directory.profile)
@@ -32,13 +33,12 @@ class CachedDirectory:
         return record
 
     async def _get(self, kind: str, record_id: str, look_up: Callable[[str], Awaitable[Any]]) -> Any:
-        now, key = self._clock.now(), (kind, record_id)
-        kept = self._records.get(key)
-        if kept is not None and kept[0] > now:
-            return kept[1]
+        """Returns the record; `kind` keeps records of different kinds with the same id apart."""
+        key = (kind, record_id)
+        record = self._records.get(key)
+        if record is not None:
+            return record
         record = await look_up(record_id)
         if record is not None:
-            if len(self._records) >= MAX_RECORDS:
-                self._records.clear()
-            self._records[key] = (now + KEPT_FOR, record)
+            self._records[key] = record
         return record

@@ -1,30 +1,37 @@
-"""Named streams of updates: whose a channel is, and how far somebody has read it."""
+"""Channels: named streams of updates, who may read them, and the cursor from which a stream of one resumes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.domain.directory import Profile
-from shared.domain.run import Event, Run
+from shared.domain.event import Event
+from shared.domain.run import Run
 from shared.errors import ChannelNotFound
 
 OVERLAP = timedelta(seconds=30)
-"""What is written first may become visible last: an event's time is taken before what it tells is done and saved."""
-RESUMABLE_FOR = timedelta(hours=24)
-MAX_AHEAD = 1000
-"""Beyond them an event may be given twice, never not at all."""
+"""How far behind the newest event a reader still looks for others. An event gets its time before it is saved, so events
+of several runs may become visible in another order than that of their times."""
+MAX_CURSOR_AGE = timedelta(hours=24)
+MAX_TRACKED_RUNS = 1000
+"""A cursor forgets the runs beyond this number. Their latest events may then be delivered twice, but never lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:
-    """A named stream of updates; of one tenant, or, for a name that is unique by itself, of any."""
+    """A named stream of updates. `tenant_id` is None for names that are unique by themselves (`user:…`, `org:…`);
+    any other name is unique within its tenant.
+    """
 
     name: str
     tenant_id: str | None = None
 
 
 def channel_for(caller: Profile, name: str) -> Channel:
-    """`user:{own id}`, `org:{own organization}`, or any other name within it. Raises ChannelNotFound."""
+    """Returns `user:{own id}`, `org:{own organization}`, or the channel of any other name in the caller's organization.
+
+    Raises ChannelNotFound for an empty name and for the `user:` or `org:` channel of others.
+    """
     kind, _, owner = name.partition(":")
     if not name.strip():
         raise ChannelNotFound
@@ -38,7 +45,7 @@ def channel_for(caller: Profile, name: str) -> Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDelivered:
-    """The last event of a run that somebody was given."""
+    """The newest event of a run that a stream has delivered."""
 
     sequence: int
     at: datetime
@@ -46,29 +53,38 @@ class LastDelivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelCursor:
-    """How far a channel was read: all events up to `before`, and of some runs a little ahead."""
+    """The position in a channel up to which a stream has delivered its events.
 
-    before: datetime
-    ahead: Mapping[str, LastDelivered] = field(default_factory=dict)
-    """By a short form of the run's id, the one that was seen longest ago first."""
+    All events up to the time `watermark` are delivered. Of events after it, those up to `last_delivered` of their run
+    are delivered: {run key: LastDelivered}, in the order of delivery.
+    """
 
-    def is_new(self, run: Run, event: Event) -> bool:
-        given = self.ahead.get(short_id(run.id))
-        return event.sequence > given.sequence if given else event.at > self.before
+    watermark: datetime
+    last_delivered: Mapping[str, LastDelivered] = field(default_factory=dict)
 
-    def advanced(self, run: Run, event: Event, *, opened_at: datetime) -> "ChannelCursor":
-        """The place once this event was given, on a stream that was opened then.
+    def is_undelivered(self, run: Run, event: Event) -> bool:
+        """Returns True when the event of this run is behind the cursor, so that the stream still has to deliver it."""
+        last = self.last_delivered.get(run_key(run.id))
+        return event.sequence > last.sequence if last else event.at > self.watermark
 
-        What was missed before comes run by run, not event by event, and so `before` stays until that is over.
+    def after_delivery(self, run: Run, event: Event, *, opened_at: datetime) -> "ChannelCursor":
+        """Returns the cursor after this event was delivered, on a stream that was opened at `opened_at`.
+
+        The watermark follows OVERLAP behind the event. It stays while the stream delivers what happened before it was
+        opened: those events come run by run, not in the order of time, so older ones of other runs may follow.
         """
-        caught_up = event.at - OVERLAP >= opened_at
-        before = max(self.before, event.at - OVERLAP) if caught_up else self.before
-        own = short_id(run.id)
-        kept = [(name, given) for name, given in self.ahead.items() if name != own and given.at > before]
-        ahead = dict([*kept[-MAX_AHEAD + 1 :], (own, LastDelivered(sequence=event.sequence, at=event.at))])
-        return ChannelCursor(before=before, ahead=ahead)
+        is_live = event.at - OVERLAP >= opened_at
+        watermark = max(self.watermark, event.at - OVERLAP) if is_live else self.watermark
+        key = run_key(run.id)
+        others = [(other, last) for other, last in self.last_delivered.items() if other != key and last.at > watermark]
+        delivered = LastDelivered(sequence=event.sequence, at=event.at)
+        return ChannelCursor(
+            watermark=watermark, last_delivered=dict([*others[-MAX_TRACKED_RUNS + 1 :], (key, delivered)])
+        )
 
 
-def short_id(run_id: str) -> str:
-    """Enough of it to tell a channel's runs apart, as an update's id carries a hundred of them."""
+def run_key(run_id: str) -> str:
+    """Returns the last 12 digits of a run's UUID: enough to tell the runs of a channel apart, short enough for an
+    event's id, which holds hundreds of them.
+    """
     return run_id[-12:]

@@ -1,18 +1,25 @@
-"""Who calls and for whom: the records that the directory holds and that only operators change."""
+"""The records of the directory: profiles of users, organizations and models. Only operators change them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 
-CHAT = "openai_chat"
-JOBS = "llm_jobs"
+
+class LlmApi(StrEnum):
+    """The protocols in which LLMs are called."""
+
+    OPENAI_CHAT = "openai_chat"
+    """OpenAI's chat completions: one synchronous call returns the answer."""
+    LLM_JOBS = "llm_jobs"
+    """The job API: a submit returns a job id, and checks ask for the job's status until it has a result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """`users/{user_id}`; also the caller of a request."""
+    """A user, as the document `users/{user_id}` has it; also the caller of a request."""
 
     user_id: str
     organization_id: str
@@ -21,13 +28,21 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Organization:
-    """`deployment` names a region's LLM endpoint; an end client is an organization with a parent."""
+    """A customer, or, with a `parent_id`, the end client of a customer.
+
+    `deployment` is the name of a regional LLM endpoint. Runs take the style guide, phrase client and languages from
+    here when their submission names none.
+    """
 
     id: str
     name: str
     deployment: str
     parent_id: str | None = None
     phrase_client_id: str | None = None
+    phrase_client_ids: Sequence[str] = ()
+    """The phrase clients that a submission may name, beside `phrase_client_id`."""
+    reference_files: Sequence[str] = ()
+    """The ids of the reference files that a submission may name."""
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
@@ -35,9 +50,11 @@ class Organization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """`api` is the protocol it speaks. It is reached at `base_url`, or at the deployment of that name.
+    """An LLM that jobs may name.
 
-    `secret` is the name of the setting that holds its key, never the key; `prices` in USD per million tokens.
+    `api` is an LlmApi; documents of later releases may hold others. The LLM is called at `base_url`, or else at the
+    deployment with the name `deployment`. `secret` is the name of the environment variable with the API key, never the
+    key itself. `prices` is {input, output} in USD per million tokens.
     """
 
     id: str
@@ -50,14 +67,17 @@ class Model:
     secret: str | None = None
     prices: Mapping[str, float] | None = None
     enabled: bool = True
+    max_attempts: int | None = None
+    """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:
+    """Reads {organization_id, groups?: [name]}."""
     groups = frozenset(document.get("groups", ()))
     return Profile(user_id=user_id, organization_id=document["organization_id"], groups=groups)
 
 
 def read_record(kind: type[Record], record_id: str, document: Mapping[str, Any]) -> Record:
-    """An Organization or a Model; fields of other releases are passed over."""
+    """Returns the document as an Organization or Model (`kind`); ignores fields that the class does not have."""
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{**{name: value for name, value in document.items() if name in names}, "id": record_id})

@@ -1,4 +1,4 @@
-"""Reads the fields of a JSON object one by one and refuses, in one sentence that names the field, what does not fit."""
+"""Reads the fields of a JSON object one by one and refuses each wrong one with a sentence that names it."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,75 +7,81 @@ from uuid import UUID
 
 from shared.errors import InvalidRequest
 
-_LANGUAGE_TAG = re.compile(
-    r"(?P<language>[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})"
-    r"(?:-(?P<script>[a-z]{4}))?"
-    r"(?:-(?P<region>[a-z]{2}|\d{3}))?"
-    r"(?P<variants>(?:-(?:[a-z\d]{5,8}|\d[a-z\d]{3}))*)"
-    r"(?P<extensions>(?:-[a-wyz\d](?:-[a-z\d]{2,8})+)*)"
-    r"(?P<private>-x(?:-[a-z\d]{1,8})+)?",
-    re.ASCII,
-)
 MAX_TAG_LENGTH = 64
 MAX_DEPTH = 64
 
 
 class Fields:
-    """Every field must be read once, by one of the methods; `done` refuses what nobody read."""
+    """The fields of one JSON object ({name: any JSON value}).
+
+    The caller reads each field that it knows by one of the methods, then calls `reject_unknown_fields`. Every method
+    raises InvalidRequest, which names the field, when the value does not fit. A field that is null counts as absent.
+    """
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._body = body
-        self._read: set[str] = set()
+        self._names_read: set[str] = set()
 
-    def done(self) -> None:
+    def reject_unknown_fields(self) -> None:
+        """Raises InvalidRequest when the object has a field that no method has read."""
         for name in self._body:
-            if name not in self._read:
+            if name not in self._names_read:
+                # Only a short ASCII word is repeated in the message: any other name may be text of the user.
                 shown = name if re.fullmatch(r"\w{1,64}", name, re.ASCII) else None
                 raise InvalidRequest(f"there is no field named {shown}" if shown else "unknown field", field=shown)
 
     def text(self, name: str, *, max_length: int | None = None) -> str:
-        """Required: 1 to `longest` Unicode code points, not only white space."""
+        """Reads a required string of 1 to `max_length` Unicode code points, not only white space."""
         value = self.optional_text(name, max_length=max_length)
         if value is None:
             raise InvalidRequest(f"{name} is required", field=name)
         return value
 
     def optional_text(self, name: str, *, max_length: int | None = None) -> str | None:
-        value = self._take(name)
+        """Reads a string as `text` does; returns None when it is absent."""
+        value = self.raw(name)
         if value is None:
             return None
-        checked = self._string(name, value)
-        if max_length is not None and len(checked) > max_length:
+        text = _require_string(name, value)
+        if max_length is not None and len(text) > max_length:
             raise InvalidRequest(f"{name} is longer than {max_length} characters", field=name)
-        if not checked.strip():
+        if not text.strip():
             raise InvalidRequest(f"{name} is empty", field=name)
-        return checked
+        return text
 
     def optional_uuid(self, name: str) -> str | None:
-        value = self._take(name)
-        return None if value is None else read_uuid(name, self._string(name, value))
+        """Reads a UUID and returns it in lower case with hyphens; returns None when it is absent."""
+        value = self.raw(name)
+        return None if value is None else read_uuid(name, _require_string(name, value))
 
     def language(self, name: str) -> str:
-        """Required: a BCP 47 language tag, normalised as RFC 5646 section 2.1.1 says (`en`, `pt-BR`, `zh-Hant-TW`)."""
-        tag = normalised_tag(self.text(name, max_length=MAX_TAG_LENGTH))
+        """Reads a required BCP 47 language tag and returns it normalised (`en`, `pt-BR`, `zh-Hant-TW`)."""
+        text = self.text(name, max_length=MAX_TAG_LENGTH)
+        # The module loads the tables of langcodes, which takes 35 ms: only the first language of a process pays for it.
+        from shared.domain.language_tag import normalise_language_tag  # noqa: PLC0415
+
+        tag = normalise_language_tag(text)
         if tag is None:
-            raise InvalidRequest(f"{name} is not a BCP 47 language tag such as en or pt-BR", field=name)
+            raise InvalidRequest(f"{name} is not a valid BCP 47 language tag such as en or pt-BR", field=name)
         return tag
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """Reads a required string that is one of `choices`."""
         value = self.text(name, max_length=255)
         if value not in choices:
             raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
         return value
 
     def optional_choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """Reads one of `choices` as `choice` does; returns None when it is absent."""
         value = self.optional_text(name)
         if value is not None and value not in choices:
             raise InvalidRequest(f"{name} must be one of {', '.join(choices)}", field=name)
         return value
 
     def strings(self, name: str, *, maximum: int, max_length: int = 255) -> tuple[str, ...]:
-        value = self._take(name)
+        """Reads a list of at most `maximum` strings of 1 to `max_length` code points; returns () when it is absent."""
+        value = self.raw(name)
         if value is None:
             return ()
         if not isinstance(value, list):
@@ -83,12 +89,13 @@ class Fields:
         if len(value) > maximum:
             raise InvalidRequest(f"{name} holds more than {maximum} entries", field=name)
         for entry in value:
-            if not isinstance(entry, str) or not entry.strip() or len(writable(name, entry)) > max_length:
+            if not isinstance(entry, str) or not entry.strip() or len(require_utf8(name, entry)) > max_length:
                 raise InvalidRequest(f"{name} must hold strings of 1 to {max_length} characters", field=name)
         return tuple(value)
 
     def optional_whole_number(self, name: str, *, minimum: int, maximum: int | None = None) -> int | None:
-        value = integral(self._take(name))
+        """Reads a whole number, which may be written as 2 or 2.0; returns None when it is absent."""
+        value = _int_if_whole(self.raw(name))
         if value is None:
             return None
         if (
@@ -102,7 +109,8 @@ class Fields:
         return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:
-        value = self._take(name)
+        """Reads a required JSON object."""
+        value = self.raw(name)
         if value is None:
             raise InvalidRequest(f"{name} is required", field=name)
         if not isinstance(value, dict):
@@ -110,39 +118,42 @@ class Fields:
         return value
 
     def raw(self, name: str) -> Any:
-        return self._take(name)
-
-    def _take(self, name: str) -> Any:
-        self._read.add(name)
+        """Returns the field's value without a check, or None when it is absent."""
+        self._names_read.add(name)
         return self._body.get(name)
 
-    def _string(self, name: str, value: Any) -> str:
-        if not isinstance(value, str):
-            raise InvalidRequest(f"{name} must be a string", field=name)
-        return writable(name, value)
+
+def _require_string(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be a string", field=name)
+    return require_utf8(name, value)
 
 
-def integral(value: Any) -> Any:
-    """JSON knows one kind of number: 2.0 is 2."""
+def _int_if_whole(value: Any) -> Any:
+    """Returns a float without a fraction as int, any other value unchanged: JSON does not tell 2.0 from 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def is_deep(value: Any) -> bool:
-    """Whether JSON is nested deeper than is of use: near Python's own limit it is read here and fails elsewhere."""
+def is_nested_too_deeply(value: Any) -> bool:
+    """Returns True for JSON with more than MAX_DEPTH levels of lists and objects.
+
+    Python's parser reads up to about 1,000 levels, but other code that walks through the value then fails with
+    RecursionError.
+    """
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
+        level = [child for parent in level if isinstance(parent, dict | list) for child in _children(parent)]
         if not level:
             return False
     return True
 
 
-def _inside(outer: Mapping[str, Any] | list[Any]) -> Iterable[Any]:
-    return outer.values() if isinstance(outer, Mapping) else outer
+def _children(parent: Mapping[str, Any] | list[Any]) -> Iterable[Any]:
+    return parent.values() if isinstance(parent, Mapping) else parent
 
 
-def writable(name: str, value: str) -> str:
-    """`value`, unless it holds half a character (an unpaired surrogate), which no UTF-8 store can keep."""
+def require_utf8(name: str, value: str) -> str:
+    """Returns `value`; raises InvalidRequest when it has an unpaired surrogate, which no UTF-8 store can keep."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -151,7 +162,10 @@ def writable(name: str, value: str) -> str:
 
 
 def read_uuid(name: str, value: str) -> str:
-    """The UUID in its usual form: lower case with hyphens."""
+    """Returns the UUID in lower case with hyphens. Raises InvalidRequest for any other text, and for other spellings.
+
+    Python's UUID also takes braces, `urn:uuid:` and missing hyphens; here they are refused.
+    """
     try:
         canonical = str(UUID(value))
     except ValueError:
@@ -159,12 +173,3 @@ def read_uuid(name: str, value: str) -> str:
     if canonical != value.lower():
         raise InvalidRequest(f"{name} is not a UUID", field=name)
     return canonical
-
-
-def normalised_tag(tag: str) -> str | None:
-    """The tag with RFC 5646's usual case, or None when it is not one."""
-    match = _LANGUAGE_TAG.fullmatch(tag.lower())
-    if match is None:
-        return None
-    parts = [match["language"], (match["script"] or "").title(), (match["region"] or "").upper()]
-    return "-".join(filter(None, parts)) + match["variants"] + match["extensions"] + (match["private"] or "")

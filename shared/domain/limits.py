@@ -1,4 +1,4 @@
-"""How much a user may submit, and how much an organization may have open, at most."""
+"""Limits on the submits of a user and on the open runs of an organization, and the errors that report them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,13 +7,15 @@ from shared.error_codes import ErrorCode
 from shared.errors import TooManyRuns
 
 WINDOW = timedelta(minutes=1)
-OPEN_RUNS_PAUSE = timedelta(seconds=5)
-"""When to ask again for a place that any run's end may free."""
+OPEN_RUNS_RETRY_AFTER = timedelta(seconds=5)
+"""A guess: the end of any open run frees a place, and nobody knows when that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`submits_a_minute` of one user, by the clock's minutes; `open_runs` of one tenant at once. None: no limit."""
+    """`submits_a_minute` limits the submits of one user in each minute of the clock; `open_runs` limits the runs of
+    one tenant that are open at the same time. None means no limit.
+    """
 
     submits_a_minute: int | None = None
     open_runs: int | None = None
@@ -23,10 +25,12 @@ NO_LIMITS = Limits()
 
 
 def minute_of(moment: datetime) -> datetime:
+    """Returns the start of the clock's minute, which is the window that a submit at `moment` counts in."""
     return moment.replace(second=0, microsecond=0)
 
 
 def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
+    """Returns the error for a submit above `maximum`; its `retry_after` is the time until the next minute starts."""
     return TooManyRuns(
         f"You may submit {maximum} runs a minute; try again in the next one.",
         code=ErrorCode.TOO_MANY_SUBMITS,
@@ -38,11 +42,12 @@ def too_many_submits(maximum: int, now: datetime) -> TooManyRuns:
 
 
 def too_many_open_runs(maximum: int) -> TooManyRuns:
+    """Returns the error for a submit by a tenant that already has `maximum` open runs."""
     return TooManyRuns(
         f"Your organization has {maximum} open runs, as many as it may; try again when one has ended.",
         code=ErrorCode.TOO_MANY_OPEN_RUNS,
         limit="open-runs",
         maximum=maximum,
         window=None,
-        retry_after=OPEN_RUNS_PAUSE,
+        retry_after=OPEN_RUNS_RETRY_AFTER,
     )

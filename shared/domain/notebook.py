@@ -1,102 +1,115 @@
-"""Flattens a Jupyter notebook (nbformat 4, as Colab and Jupyter save it) to the text that a model reads."""
+"""Renders a Jupyter notebook (nbformat 4, as Colab and Jupyter save it) as the text that a model reads."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.domain.fields import is_deep
-from shared.domain.notebook_output import output_text
-from shared.domain.notebook_text import joined, named, refused, without_data_uris
+from shared.domain.fields import is_nested_too_deeply
+from shared.domain.notebook_output import render_output
+from shared.domain.notebook_text import describe_data, invalid_notebook, join_lines, replace_data_uris
 
 NBFORMAT = 4
 CELL_TYPES = ("code", "markdown", "raw")
 SAVE_AGAIN = "open it in Colab or Jupyter, save it and send that"
-_LANGUAGE = re.compile(r"[\w.+#-]{1,40}", re.ASCII)
+_LANGUAGE_NAME = re.compile(r"[\w.+#-]{1,40}", re.ASCII)
+"""Names outside this pattern are ignored: a name with a line break could imitate the heading of a cell."""
 
 
-def flattened(notebook: Mapping[str, Any]) -> str:
-    """Cells in order, each under its number (from 1) and type; outputs cut at 2,000 characters, images named only.
+def render_notebook(notebook: Mapping[str, Any]) -> str:
+    """Returns the cells in order, each under a heading with its number (from 1) and type.
 
-    Raises InvalidRequest, which names the cell and what is wrong with it.
+    `notebook` is the parsed JSON of an .ipynb file. Outputs are cut at 2,000 characters; images appear by type and
+    size only. Raises InvalidRequest, which names the cell and what is wrong with it.
     """
-    cells = _cells(notebook)
-    language = _language(_mapping(notebook.get("metadata"), "notebook metadata"))
-    texts = [_cell(cell, number, language) for number, cell in enumerate(cells, start=1)]
+    cells = _read_cells(notebook)
+    language = _read_language(_require_mapping(notebook.get("metadata"), "notebook metadata"))
+    texts = [_render_cell(cell, number, language) for number, cell in enumerate(cells, start=1)]
     if not any(_has_content(cell) for cell in cells):
-        raise refused("notebook", "has nothing in its cells")
+        raise invalid_notebook("notebook", "has nothing in its cells")
     return "\n\n".join(texts)
 
 
-def _cells(notebook: Mapping[str, Any]) -> list[Any]:
-    if is_deep(notebook):
-        raise refused("notebook", "is nested too deeply")
+def _read_cells(notebook: Mapping[str, Any]) -> list[Any]:
+    """Returns the cells, which are not checked yet. Raises InvalidRequest when this is no nbformat 4 notebook."""
+    if is_nested_too_deeply(notebook):
+        raise invalid_notebook("notebook", "is nested too deeply")
     version = notebook.get("nbformat")
     if isinstance(version, bool) or not isinstance(version, int):
-        raise refused("notebook", "has no nbformat number; send the .ipynb file's JSON as Colab or Jupyter saved it")
+        reason = "has no nbformat number; send the .ipynb file's JSON as Colab or Jupyter saved it"
+        raise invalid_notebook("notebook", reason)
     if version < NBFORMAT or "worksheets" in notebook:
-        raise refused("notebook", f"is of an older format than nbformat {NBFORMAT}; {SAVE_AGAIN}")
+        raise invalid_notebook("notebook", f"is of an older format than nbformat {NBFORMAT}; {SAVE_AGAIN}")
     if version > NBFORMAT:
-        raise refused("notebook", f"is of a newer format than nbformat {NBFORMAT}; save it as nbformat {NBFORMAT}")
+        reason = f"is of a newer format than nbformat {NBFORMAT}; save it as nbformat {NBFORMAT}"
+        raise invalid_notebook("notebook", reason)
     cells = notebook.get("cells")
     if not isinstance(cells, list):
-        raise refused("notebook", "has no list of cells; send the .ipynb file's JSON as Colab or Jupyter saved it")
+        reason = "has no list of cells; send the .ipynb file's JSON as Colab or Jupyter saved it"
+        raise invalid_notebook("notebook", reason)
     if not cells:
-        raise refused("notebook", "has no cells")
+        raise invalid_notebook("notebook", "has no cells")
     return cells
 
 
-def _cell(cell: Any, number: int, language: str | None) -> str:
-    where = f"notebook cell {number}"
+def _render_cell(cell: Any, number: int, language: str | None) -> str:
+    """Renders heading, source and outputs or attachments; `language` is the notebook's programming language."""
+    location = f"notebook cell {number}"
     if not isinstance(cell, dict):
-        raise refused(where, "is not an object")
-    kind = cell.get("cell_type")
-    if kind not in CELL_TYPES:
-        raise refused(where, "is not a code, markdown or raw cell")
-    metadata = _mapping(cell.get("metadata"), f"{where} metadata")
-    source = without_data_uris(joined(cell.get("source"), f"{where} source"))
-    if kind != "code":
-        return "\n".join([f"## Cell {number} ({kind})", source, *_attachments(cell, where)])
-    marks = [kind, _language(metadata) or language, _execution(cell, where)]
-    heading = f"## Cell {number} ({', '.join(mark for mark in marks if mark)})"
-    return "\n".join([heading, source, *_outputs(cell, where)])
+        raise invalid_notebook(location, "is not an object")
+    cell_type = cell.get("cell_type")
+    if cell_type not in CELL_TYPES:
+        raise invalid_notebook(location, "is not a code, markdown or raw cell")
+    metadata = _require_mapping(cell.get("metadata"), f"{location} metadata")
+    source = replace_data_uris(join_lines(cell.get("source"), f"{location} source"))
+    if cell_type != "code":
+        return "\n".join([f"## Cell {number} ({cell_type})", source, *_render_attachments(cell, location)])
+    labels = [cell_type, _read_language(metadata) or language, _read_execution(cell, location)]
+    heading = f"## Cell {number} ({', '.join(label for label in labels if label)})"
+    return "\n".join([heading, source, *_render_outputs(cell, location)])
 
 
-def _outputs(cell: Mapping[str, Any], where: str) -> Iterator[str]:
+def _render_outputs(cell: Mapping[str, Any], location: str) -> Iterator[str]:
     outputs = cell.get("outputs", [])
     if not isinstance(outputs, list):
-        raise refused(where, "has outputs that are not a list")
+        raise invalid_notebook(location, "has outputs that are not a list")
     for number, output in enumerate(outputs, start=1):
-        if text := output_text(output, f"{where}, output {number}"):
+        if text := render_output(output, f"{location}, output {number}"):
             yield f"### Output\n{text}"
 
 
-def _attachments(cell: Mapping[str, Any], where: str) -> Iterator[str]:
-    """Images that were pasted into a text cell: {file name: {type: base64}}."""
-    for name, bundle in _mapping(cell.get("attachments"), f"{where} attachments").items():
-        for kind, content in _mapping(bundle, f"{where} attachment").items():
-            yield f"Attachment {' '.join(name.split())}: {named(kind, content, f'{where} attachment')}"
+def _render_attachments(cell: Mapping[str, Any], location: str) -> Iterator[str]:
+    """Describes the images that were pasted into a text cell, {file name: {MIME type: base64}}, one line each."""
+    for name, contents in _require_mapping(cell.get("attachments"), f"{location} attachments").items():
+        for mime_type, content in _require_mapping(contents, f"{location} attachment").items():
+            description = describe_data(mime_type, content, f"{location} attachment")
+            yield f"Attachment {' '.join(name.split())}: {description}"
 
 
-def _execution(cell: Mapping[str, Any], where: str) -> str | None:
+def _read_execution(cell: Mapping[str, Any], location: str) -> str | None:
+    """Returns "execution 3", "not executed", or None when the cell does not say."""
     count = cell.get("execution_count")
     if count is None:
         return "not executed" if "execution_count" in cell and not cell.get("outputs") else None
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise refused(where, "has an execution_count that is not a whole number")
+        raise invalid_notebook(location, "has an execution_count that is not a whole number")
     return f"execution {count}"
 
 
-def _language(metadata: Mapping[str, Any]) -> str | None:
-    """Where Jupyter, Visual Studio Code and Colab write it; Colab knows a kernel's name only."""
-    for part, name in (
+def _read_language(metadata: Mapping[str, Any]) -> str | None:
+    """Returns the programming language of a notebook or cell, or None when its metadata names none.
+
+    Visual Studio Code, Jupyter and older Jupyter each write it to a place of their own. Colab writes only the name of
+    a kernel, such as python3 or ir.
+    """
+    for section_name, field in (
         ("vscode", "languageId"),
         ("language_info", "name"),
         ("kernelspec", "language"),
         ("kernelspec", "name"),
     ):
-        section = metadata.get(part)
-        language = section.get(name) if isinstance(section, dict) else None
-        if isinstance(language, str) and _LANGUAGE.fullmatch(language):
+        section = metadata.get(section_name)
+        language = section.get(field) if isinstance(section, dict) else None
+        if isinstance(language, str) and _LANGUAGE_NAME.fullmatch(language):
             return language
     return None
 
@@ -105,9 +118,10 @@ def _has_content(cell: Mapping[str, Any]) -> bool:
     return bool("".join(cell["source"]).strip() or cell.get("outputs") or cell.get("attachments"))
 
 
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+def _require_mapping(value: Any, location: str) -> Mapping[str, Any]:
+    """Returns a JSON object, {} for None. Raises InvalidRequest for any other value."""
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise refused(where, "is not an object")
+        raise invalid_notebook(location, "is not an object")
     return value

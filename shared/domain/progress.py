@@ -7,9 +7,10 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.domain.recheck_plan import CLOCK_SKEW, moment, next_offset
+from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Run, Status
+from shared.domain.run import Failure, Run
+from shared.domain.status import Status
 from shared.error_codes import ErrorCode
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
 
@@ -22,7 +23,12 @@ MAX_RECORDED_FAULTS = 3
 """Further faults of checks are not saved: each save costs a write and tells nothing new."""
 MIN_PROGRESS = 0.05
 """Smaller steps of progress are not saved."""
+MAX_WORKER_ERRORS = 5
 DEADLINE_EXCEEDED = Failure(code=DeadlineExceeded.code, message=DeadlineExceeded.default_message)
+WORKERS_LOST = Failure(
+    code=ErrorCode.LLM_CONNECTION_LOST, message="The connection to the LLM was lost as often as may be paid for."
+)
+BROKEN = Failure(code=ErrorCode.INTERNAL, message="The run could not be processed, however often it was tried.")
 
 
 # --- what is observed of the LLM; an LlmUnavailable or LlmRefused is an observation too ---
@@ -98,9 +104,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """Save the error."""
+    """Save the error. `may_be_billed` tells of the attempt under way; None keeps what is recorded of it."""
 
     error: Failure
+    may_be_billed: bool | None = None
 
 
 NextStep = Nothing | Start | Check | CheckLater | Fail
@@ -115,9 +122,11 @@ def next_step(run: Run, now: datetime) -> NextStep:
         return Check()
     if now >= run.deadline_at:
         return Fail(error=DEADLINE_EXCEEDED)
-    if run.status is Status.PENDING or run.due_at is None or now >= run.due_at - CLOCK_SKEW:
-        return Start()
-    return CheckLater(delay=run.due_at - now)
+    if run.status is not Status.PENDING and run.due_at is not None and now < run.due_at - CLOCK_SKEW:
+        return CheckLater(delay=run.due_at - now)
+    if run.billed_attempts >= run.max_attempts and not run.resumes_attempt:
+        return Fail(error=WORKERS_LOST)
+    return Start()
 
 
 def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
@@ -131,7 +140,8 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
         case Finished(result=result, usage=usage):
             return Complete(result=result, usage=usage)
         case LlmRefused():
-            return Fail(error=Failure(code=observed.code, message=observed.message))
+            error = Failure(code=observed.code, message=observed.message)
+            return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)
         case _ if now >= run.deadline_at:
             return Fail(error=DEADLINE_EXCEEDED)
         case LlmUnavailable():
@@ -152,12 +162,19 @@ def _while_running(run: Run, observed: Running, now: datetime) -> CheckLater:
 def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater | Retry | Fail:
     """Without a provider job the run starts again, with growing gaps. A provider job is only ever checked."""
     repeats = run.repeats + 1 if run.trouble == fault.code else 1
+    failure = Failure(code=fault.code, message=fault.message)
     if fault.code == ErrorCode.LLM_UNREADABLE and repeats >= MAX_UNREADABLE:
-        return Fail(error=Failure(code=fault.code, message=fault.message))
+        return Fail(error=failure, may_be_billed=True)
     delay = min(_backoff(max(run.faults, run.attempt - 1), fault.retry_after), run.deadline_at - now)
     if run.provider_job_id is None:
-        return Retry(delay=delay, changed=run.with_fault(now, reason=fault.code, delay=delay))
+        changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=fault.may_be_billed)
+        is_last = changed.billed_attempts >= run.max_attempts and not changed.resumes_attempt
+        return (
+            Fail(error=failure, may_be_billed=fault.may_be_billed) if is_last else Retry(delay=delay, changed=changed)
+        )
     if fault.code == ErrorCode.LLM_JOB_FAILED:
+        if run.billed_attempts >= run.max_attempts:
+            return Fail(error=failure)
         return Retry(delay=delay, changed=run.restarted(now, reason=fault.code, delay=delay))
     if fault.code == ErrorCode.LLM_JOB_UNKNOWN and repeats >= MAX_UNKNOWN:
         return Fail(error=Failure(code=fault.code, message="The LLM no longer knows this job."))
@@ -165,13 +182,14 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
     is_counted = fault.code in (ErrorCode.LLM_UNREADABLE, ErrorCode.LLM_JOB_UNKNOWN)
     if run.faults >= MAX_RECORDED_FAULTS and not is_counted:
         return CheckLater(delay=delay)
-    return CheckLater(delay=delay, changed=run.with_fault(now, reason=fault.code, delay=delay))
+    changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=True)
+    return CheckLater(delay=delay, changed=changed)
 
 
 def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -> timedelta:
     """Returns the time until the next planned check, at most until the deadline, when a last check is due."""
     assert run.sent_at is not None
-    planned = moment(run.sent_at, next_offset(now - run.sent_at, eta=eta))
+    planned = recheck_time(run.sent_at, next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
 
 

@@ -1,20 +1,23 @@
-"""Reads what an LLM delivered; understands what it can, keeps the rest raw, and never fails a finished run."""
+"""Reads the output of an LLM: known shapes become a Result, unknown ones stay raw, and none fails a finished run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# LLM deployments name these fields differently; the first name that an entry has counts.
 SOURCE_NAMES = ("source", "source_term", "src", "from", "term")
 TARGET_NAMES = ("target", "target_term", "tgt", "to", "translation")
 SEGMENT_NAMES = ("segment", "text", "source")
 MATCH_NAMES = ("match", "score", "similarity")
-MAX_MATCH = 1000
 USED_NAMES = ("used", "applied", "flag")
+MAX_MATCH = 1000
+MAX_TOKENS = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly (RFC 8259 section 6)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens as the LLM counted them; `cost_usd` None when the model has no prices."""
+    """Token counts as the LLM reported them; `cost_usd` is None when the model has no prices."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -23,7 +26,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """`memory_flags`: [{segment, match, used}]; `term_pairs`: [{source, target}]; `raw`: what was not understood."""
+    """The answer of an LLM.
+
+    `memory_flags` is [{segment, match: number or None, used: bool}], from a translation memory. `term_pairs` is
+    [{source, target}]. `raw` is {memory_flags?, term_pairs?} with the entries whose shape is not known.
+    """
 
     text: str
     memory_flags: tuple[Mapping[str, Any], ...] = ()
@@ -32,30 +39,36 @@ class Result:
 
 
 def read_result(output: Mapping[str, Any]) -> Result:
-    """`output` is {text, memory_flags, term_pairs}, the last two a list of objects, a list of pairs or a mapping."""
-    flags, odd_flags = _read_all(output.get("memory_flags"), _memory_flag)
-    pairs, odd_pairs = _read_all(output.get("term_pairs"), _term_pair)
-    raw = {name: odd for name, odd in (("memory_flags", odd_flags), ("term_pairs", odd_pairs)) if odd}
+    """Reads {text, memory_flags?, term_pairs?}; the last two are a list of objects, a list of lists or a mapping."""
+    flags, unknown_flags = _read_entries(output.get("memory_flags"), _read_memory_flag)
+    pairs, unknown_pairs = _read_entries(output.get("term_pairs"), _read_term_pair)
+    unknown = {"memory_flags": unknown_flags, "term_pairs": unknown_pairs}
+    raw = {name: entries for name, entries in unknown.items() if entries}
     return Result(text=output["text"], memory_flags=tuple(flags), term_pairs=tuple(pairs), raw=raw)
 
 
 def read_usage(usage: Any, *, prices: Mapping[str, float] | None = None) -> Usage:
-    """`usage` by either vendor's names; `prices` in USD per million tokens: {input, output}."""
+    """Reads {input_tokens, output_tokens} or OpenAI's {prompt_tokens, completion_tokens}; other values count as 0.
+
+    `prices` is {input, output} in USD per million tokens.
+    """
     counts = usage if isinstance(usage, Mapping) else {}
-    spent_in = _count(counts.get("input_tokens", counts.get("prompt_tokens")))
-    spent_out = _count(counts.get("output_tokens", counts.get("completion_tokens")))
+    input_tokens = _read_token_count(counts.get("input_tokens", counts.get("prompt_tokens")))
+    output_tokens = _read_token_count(counts.get("output_tokens", counts.get("completion_tokens")))
     cost = None
     if prices is not None:
-        cost = round((spent_in * prices.get("input", 0.0) + spent_out * prices.get("output", 0.0)) / 1e6, 9)
-    return Usage(input_tokens=spent_in, output_tokens=spent_out, cost_usd=cost)
+        cost = round((input_tokens * prices.get("input", 0.0) + output_tokens * prices.get("output", 0.0)) / 1e6, 9)
+    return Usage(input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost)
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+def _read_token_count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else 0
 
 
-def _read_all(value: Any, read_one: Any) -> tuple[list[Mapping[str, Any]], Any]:
-    """(what was understood, what was not)."""
+def _read_entries(
+    value: Any, read_entry: Callable[[Any], Mapping[str, Any] | None]
+) -> tuple[list[Mapping[str, Any]], Any]:
+    """Returns (entries that `read_entry` understands, the rest as it came or None). A mapping becomes [key, value]s."""
     if value is None:
         return [], None
     if isinstance(value, Mapping):
@@ -64,38 +77,41 @@ def _read_all(value: Any, read_one: Any) -> tuple[list[Mapping[str, Any]], Any]:
         items = value
     else:
         return [], value
-    read = [(read_one(item), item) for item in items]
-    understood = [entry for entry, _ in read if entry is not None]
-    return understood, [item for entry, item in read if entry is None] or None
+    entries = [(read_entry(item), item) for item in items]
+    known = [entry for entry, _ in entries if entry is not None]
+    return known, [item for entry, item in entries if entry is None] or None
 
 
-def _memory_flag(item: Any) -> Mapping[str, Any] | None:
-    """An object, [segment, match, used?], or [segment, {match, used}] (from a mapping)."""
+def _read_memory_flag(item: Any) -> Mapping[str, Any] | None:
+    """Reads an object, [segment, match, used?], [segment, used], or [segment, {match, used}] from a mapping."""
     if isinstance(item, Mapping):
-        return _flag(_first(item, SEGMENT_NAMES), _first(item, MATCH_NAMES), _first(item, USED_NAMES))
+        return _build_memory_flag(
+            _first_present(item, SEGMENT_NAMES), _first_present(item, MATCH_NAMES), _first_present(item, USED_NAMES)
+        )
     if not isinstance(item, list) or not 2 <= len(item) <= 3:
         return None
     segment, match = item[0], item[1]
     if isinstance(match, Mapping):
-        return _flag(segment, _first(match, MATCH_NAMES), _first(match, USED_NAMES))
+        return _build_memory_flag(segment, _first_present(match, MATCH_NAMES), _first_present(match, USED_NAMES))
     if isinstance(match, bool):
-        return _flag(segment, None, match)
-    return _flag(segment, match, item[2] if len(item) == 3 else None)
+        return _build_memory_flag(segment, None, match)
+    return _build_memory_flag(segment, match, item[2] if len(item) == 3 else None)
 
 
-def _flag(segment: Any, match: Any, used: Any) -> Mapping[str, Any] | None:
-    number = isinstance(match, int | float) and not isinstance(match, bool)
-    if not isinstance(segment, str) or not (number or match is None) or not (isinstance(used, bool) or used is None):
+def _build_memory_flag(segment: Any, match: Any, used: Any) -> Mapping[str, Any] | None:
+    """Returns {segment, match, used}, or None when a value has the wrong type or `match` exceeds MAX_MATCH."""
+    is_number = isinstance(match, int | float) and not isinstance(match, bool)
+    if not isinstance(segment, str) or not (is_number or match is None) or not (isinstance(used, bool) or used is None):
         return None
-    if number and not -MAX_MATCH <= match <= MAX_MATCH:
+    if is_number and not -MAX_MATCH <= match <= MAX_MATCH:
         return None
-    return {"segment": segment, "match": float(match) if number else None, "used": bool(used)}
+    return {"segment": segment, "match": float(match) if is_number else None, "used": bool(used)}
 
 
-def _term_pair(item: Any) -> Mapping[str, Any] | None:
-    """An object, or [source, target]."""
+def _read_term_pair(item: Any) -> Mapping[str, Any] | None:
+    """Reads an object or [source, target]."""
     if isinstance(item, Mapping):
-        source, target = _first(item, SOURCE_NAMES), _first(item, TARGET_NAMES)
+        source, target = _first_present(item, SOURCE_NAMES), _first_present(item, TARGET_NAMES)
     elif isinstance(item, list) and len(item) == 2:
         source, target = item
     else:
@@ -105,5 +121,6 @@ def _term_pair(item: Any) -> Mapping[str, Any] | None:
     return {"source": source, "target": target}
 
 
-def _first(item: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _first_present(item: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Returns the value of the first of `names` that the item has, or None."""
     return next((item[name] for name in names if name in item), None)

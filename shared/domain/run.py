@@ -3,79 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
+from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.event import Event, EventType, with_event
 from shared.domain.result import Result, Usage
+from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status
+from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
-MAX_EVENTS = 100
 SHARDS = 8
-
-
-class Status(StrEnum):
-    """A run goes pending → processing → completed, failed or cancelled, and never back."""
-
-    PENDING = "pending"
-    """Accepted; no worker has claimed it."""
-    PROCESSING = "processing"
-    """A worker has claimed it, or the LLM works on it."""
-    COMPLETED = "completed"
-    """It has a result."""
-    FAILED = "failed"
-    """It has an error."""
-    CANCELLED = "cancelled"
-    """Its owner stopped it."""
-
-
-class Kind(StrEnum):
-    """The family of routes by which the run was submitted."""
-
-    ADMIN_RUN = "admin_run"
-    """POST /llm_user_runs_admin."""
-    USER_RUN = "user_run"
-    """POST /llm_user_runs."""
-    JOB = "job"
-    """POST /api/llm/…"""
-
-
-class EventType(StrEnum):
-    """One type for each line of a run's history."""
-
-    QUEUED = "run.queued"
-    """The run was accepted."""
-    STARTED = "run.started"
-    """A worker claimed the run for the first time."""
-    PROGRESS = "run.progress"
-    """The LLM reported progress; detail: {progress: 0 to 1}."""
-    RETRYING = "run.retrying"
-    """The LLM could not be asked; detail: {reason: error code, delay_seconds}."""
-    COMPLETED = "run.completed"
-    """The run has a result."""
-    FAILED = "run.failed"
-    """The run has an error; detail: {code: error code}."""
-    CANCELLED = "run.cancelled"
-    """The owner stopped the run."""
-    LATE_RESULT = "run.late_result"
-    """The LLM delivered a result after the cancel; clients do not see this event."""
-
-
-TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
-USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
-_DROPPABLE_EVENTS = frozenset({EventType.PROGRESS, EventType.RETRYING, EventType.LATE_RESULT})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line of a run's history. `sequence` counts from 1 within its run.
-
-    `type` is an EventType; it stays a str so that documents of later releases can be read.
-    """
-
-    sequence: int
-    type: str
-    at: datetime
-    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +79,12 @@ class Run:
     deleted_at: datetime | None = None
     """When the owner deleted the content."""
     attempt: int = 0
+    """Part of the idempotency key; rises when a provider job has failed and a new one is wanted."""
+    attempts: tuple[Attempt, ...] = ()
+    max_attempts: int = 3
+    """How many attempts may be billed before the run fails."""
+    worker_errors: int = 0
+    """How often handling this run raised an unexpected error."""
     fence: int = 0
     """Rises with every claim; a write under an older claim is refused."""
     provider_job_id: str | None = None
@@ -166,6 +109,8 @@ class Run:
     """Owned by the store: the number of the permit that the open run holds among those of its tenant."""
     revision: Any = field(default=None, compare=False)
     """Owned by the store: the stored version that this was read from; opaque."""
+    clock_offset: timedelta = field(default=timedelta(0), compare=False)
+    """Owned by the store: how far its clock was ahead of the worker's when this was read; it is not stored."""
 
     @property
     def is_terminal(self) -> bool:
@@ -173,13 +118,33 @@ class Run:
 
     @property
     def lacks_result(self) -> bool:
-        """Whether the run has a result that was too large to be read along with it (see RunStore.list_runs)."""
+        """Returns whether the run has a result that was left out as too large (see RunStore.list_runs)."""
         return self.result is None and self.result_parts > 0
 
     @property
     def idempotency_key(self) -> str:
-        """The same key for every submit of one attempt, so that the LLM can recognize a repeat."""
+        """Returns the same key for every submit of one attempt, so that the LLM can recognize a repeat."""
         return f"{self.id}-{self.attempt}"
+
+    @property
+    def open_attempt(self) -> Attempt | None:
+        """Returns the attempt whose end is not recorded: a worker makes its call, or was lost while it did."""
+        return self.attempts[-1] if self.attempts and self.attempts[-1].outcome is None else None
+
+    @property
+    def billed_attempts(self) -> int:
+        """Returns how many attempts may have cost money."""
+        return sum(attempt.may_be_billed for attempt in self.attempts)
+
+    @property
+    def resumes_attempt(self) -> bool:
+        """Returns whether a new claim continues the attempt of a lost worker, as protocols with idempotency keys do."""
+        return self.open_attempt is not None and self.api in IDEMPOTENT_APIS
+
+    @property
+    def lane(self) -> Lane:
+        """Returns the lane of the run's queue: a call to a synchronous protocol lasts as long as the LLM works."""
+        return Lane.LONG if self.api in SYNCHRONOUS_APIS else Lane.SHORT
 
     @property
     def processing_time(self) -> timedelta | None:
@@ -188,7 +153,10 @@ class Run:
         return self.completed_at - self.started_at
 
     def claimed(self, now: datetime, *, lease: timedelta) -> "Run":
-        """Records the intent to call the LLM: until the lease ends no other worker may. Raises the fence."""
+        """Records the intent to call the LLM: until the lease ends no other worker may. Raises the fence.
+
+        The attempt of a lost worker is continued, or it ends as lost and a new one begins (see resumes_attempt).
+        """
         is_first_claim = self.status is Status.PENDING
         return replace(
             self,
@@ -199,12 +167,19 @@ class Run:
             fence=self.fence + 1,
             due_at=min(now + lease, self.deadline_at),
             waiting_for=None,
+            attempts=self.attempts if self.resumes_attempt else self._with_new_attempt(now),
             events=self._with_event(EventType.STARTED, now) if is_first_claim else self.events,
         )
 
     def with_provider_job(self, now: datetime, *, provider_job_id: str) -> "Run":
         """Records the job that the LLM created for this attempt."""
-        fresh = replace(self, provider_job_id=provider_job_id, sent_at=now, due_at=self.deadline_at)
+        fresh = replace(
+            self,
+            provider_job_id=provider_job_id,
+            sent_at=now,
+            due_at=self.deadline_at,
+            attempts=with_last(self.attempts, outcome=Outcome.ACCEPTED, provider_job_id=provider_job_id),
+        )
         return fresh._after_good_answer(now)
 
     def progressed(self, now: datetime, *, progress: float | None) -> "Run":
@@ -215,10 +190,10 @@ class Run:
         events = self._with_event(EventType.PROGRESS, now, progress=progress)
         return replace(fresh, progress=progress, events=events)
 
-    def with_fault(self, now: datetime, *, reason: str, delay: timedelta) -> "Run":
+    def with_fault(self, now: datetime, *, reason: str, delay: timedelta, may_be_billed: bool) -> "Run":
         """Records a failed call to the LLM. A run without a provider job waits `delay` before the next attempt."""
         return replace(
-            self,
+            self.with_lost_attempt(now, reason=reason, may_be_billed=may_be_billed),
             updated_at=now,
             faults=self.faults + 1,
             trouble=reason,
@@ -228,21 +203,45 @@ class Run:
             events=self._with_event(EventType.RETRYING, now, reason=reason, delay_seconds=delay.total_seconds()),
         )
 
+    def with_lost_attempt(self, now: datetime, *, reason: str, may_be_billed: bool) -> "Run":
+        """Ends the attempt under way without a result, if there is one and it cannot be resumed.
+
+        A job that the LLM may have created without telling is found again under the idempotency key.
+        """
+        if self.open_attempt is None or (may_be_billed and self.resumes_attempt):
+            return self
+        outcome = outcome_of(reason)
+        return replace(self, attempts=with_last(self.attempts, now, outcome=outcome, may_be_billed=may_be_billed))
+
     def restarted(self, now: datetime, *, reason: str, delay: timedelta) -> "Run":
-        """Gives up the provider job, which failed in a way that a new job may not, and begins a new attempt."""
-        fresh = replace(self, attempt=self.attempt + 1, provider_job_id=None, sent_at=None, progress=None)
-        return fresh.with_fault(now, reason=reason, delay=delay)
+        """Gives up the provider job, which failed in a way that a new job may not, and waits for a new attempt."""
+        attempts = with_last(self.attempts, now, outcome=outcome_of(reason))
+        fresh = replace(
+            self, attempt=self.attempt + 1, provider_job_id=None, sent_at=None, progress=None, attempts=attempts
+        )
+        return fresh.with_fault(now, reason=reason, delay=delay, may_be_billed=True)
+
+    def with_worker_error(self, now: datetime, *, delay: timedelta) -> "Run":
+        """Counts an unexpected error of the code that handled this run."""
+        due_at = self.due_at if self.provider_job_id else now + delay
+        return replace(self, worker_errors=self.worker_errors + 1, due_at=due_at)
 
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
-        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED)
+        attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
+        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
         return replace(ended, result=result, usage=usage, checks=checks, progress=None)
 
-    def failed(self, now: datetime, *, error: Failure, checks: int | None = None) -> "Run":
-        ended = self._ended(Status.FAILED, now, EventType.FAILED, code=error.code)
+    def failed(
+        self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
+    ) -> "Run":
+        """Fails the run. `may_be_billed` tells of the attempt under way; None keeps what is recorded."""
+        attempts = with_last_ended(self.attempts, now, outcome_of(error.code), may_be_billed)
+        ended = self._ended(Status.FAILED, now, EventType.FAILED, attempts, code=error.code)
         return replace(ended, error=error, checks=self.checks if checks is None else checks)
 
     def cancelled(self, now: datetime) -> "Run":
-        return self._ended(Status.CANCELLED, now, EventType.CANCELLED)
+        attempts = with_last_ended(self.attempts, now, Outcome.CANCELLED)
+        return self._ended(Status.CANCELLED, now, EventType.CANCELLED, attempts)
 
     def with_late_result(self, now: datetime) -> "Run":
         """Records in the history that the LLM delivered after the cancel; status and result stay."""
@@ -270,9 +269,17 @@ class Run:
     def _after_good_answer(self, now: datetime) -> "Run":
         return replace(self, updated_at=now, faults=0, trouble=None, repeats=0, waiting_for=None)
 
-    def _ended(self, status: Status, now: datetime, event: EventType, **detail: Any) -> "Run":
+    def _with_new_attempt(self, now: datetime) -> tuple[Attempt, ...]:
+        lost = self.with_lost_attempt(now, reason=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=True)
+        model = self.model.id if self.model else None
+        return with_new(lost.attempts, now, deployment=self.deployment, model=model)
+
+    def _ended(
+        self, status: Status, now: datetime, event: EventType, attempts: tuple[Attempt, ...], **detail: Any
+    ) -> "Run":
         return replace(
             self,
+            attempts=attempts,
             status=status,
             completed_at=now,
             updated_at=now,
@@ -282,14 +289,4 @@ class Run:
         )
 
     def _with_event(self, kind: EventType, now: datetime, **detail: Any) -> tuple[Event, ...]:
-        sequence = self.events[-1].sequence + 1 if self.events else 1
-        event = Event(sequence=sequence, type=kind, at=now, detail=detail)
-        return _without_excess((*self.events, event))
-
-
-def _without_excess(events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Drops the oldest progress or retry above MAX_EVENTS, so that beginning and end of the history stay."""
-    if len(events) <= MAX_EVENTS:
-        return events
-    drop = next(i for i, event in enumerate(events) if event.type in _DROPPABLE_EVENTS)
-    return events[:drop] + events[drop + 1 :]
+        return with_event(self.events, kind, now, **detail)

@@ -1,4 +1,4 @@
-"""What a client may submit, for each of the three families of routes, and the run that comes of it."""
+"""Reads the bodies of the routes that submit, one parser per route, and makes a new run from a valid submission."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from shared.domain.directory import JOBS, Model, Organization, Profile
-from shared.domain.fields import Fields, writable
-from shared.domain.notebook import flattened
-from shared.domain.run import SHARDS, Event, EventType, Kind, ModelRef, Run, Status
+from shared.domain.directory import LlmApi, Model, Organization, Profile
+from shared.domain.event import Event, EventType
+from shared.domain.fields import Fields, require_utf8
+from shared.domain.notebook import render_notebook
+from shared.domain.run import SHARDS, ModelRef, Run
+from shared.domain.status import Kind, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -22,11 +24,11 @@ JOB_TYPES = ("trainer_question_analysis", "review_colab", "general_llm_request")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A valid request for a run; what it does not say comes from the organization."""
+    """A valid request for a run. A field that is None gets its value from the prior run or from the organization."""
 
     kind: Kind
     input: Mapping[str, Any]
-    """A and B: {text}. C: {system_message?, full_input, …}."""
+    """Of an admin run and a user run: {text}. Of a job: {system_message?, full_input} and any fields of the client."""
     prior_run_id: str | None = None
     end_client_id: str | None = None
     phrase_client_id: str | None = None
@@ -39,26 +41,31 @@ class Submission:
     model_id: str | None = None
     question_id: str | None = None
     deadline: timedelta | None = None
+    """The time from acceptance until the unfinished run fails; None takes that of RunPolicy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPolicy:
-    """What the operator settled for every run: time limits and how long a run is kept."""
+    """The operator's time limits for every run."""
 
     deadlines: Mapping[str, timedelta]
-    """By job type or kind; `default` for all others."""
+    """{job type or kind: deadline}; `default` is the deadline of all others."""
     retention: timedelta
+    """How long a run can be read after its deadline."""
     pending_grace: timedelta
     """How long a new run may wait for its message before the sweeper publishes it again."""
+    max_attempts: int = 3
+    """How many attempts may be billed, unless the model's record says otherwise."""
 
     def deadline(self, submission: Submission) -> timedelta:
+        """Returns the deadline of the submission itself, else that of its job type or kind, else the default."""
         return submission.deadline or self.deadlines.get(
             submission.job_type or submission.kind, self.deadlines["default"]
         )
 
 
 def admin_run(body: Mapping[str, Any]) -> Submission:
-    """POST /llm_user_runs_admin."""
+    """Reads the body of POST /llm_user_runs_admin. Raises InvalidRequest."""
     fields = Fields(body)
     submission = Submission(
         kind=Kind.ADMIN_RUN,
@@ -71,14 +78,14 @@ def admin_run(body: Mapping[str, Any]) -> Submission:
         reference_file_ids=fields.strings("reference_file_ids", maximum=MAX_REFERENCE_FILES),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     if submission.source_lang == submission.target_lang:
         raise InvalidRequest("target_lang is the same language as source_lang", field="target_lang")
     return submission
 
 
 def user_run(body: Mapping[str, Any]) -> Submission:
-    """POST /llm_user_runs."""
+    """Reads the body of POST /llm_user_runs. Raises InvalidRequest."""
     fields = Fields(body)
     submission = Submission(
         kind=Kind.USER_RUN,
@@ -87,12 +94,15 @@ def user_run(body: Mapping[str, Any]) -> Submission:
         end_client_id=fields.optional_text("end_client_id", max_length=MAX_NAME_LENGTH),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
 def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
-    """POST /api/llm/jobs/submit/; `input_data` may be `max_input_bytes` of JSON at most."""
+    """Reads the body of POST /api/llm/jobs/submit/.
+
+    Raises InvalidRequest, and InputTooLarge when `input_data` has more than `max_input_bytes` as JSON in UTF-8.
+    """
     fields = Fields(body)
     job_type = fields.choice("job_type", JOB_TYPES)
     seconds = fields.optional_whole_number("deadline_seconds", minimum=1, maximum=MAX_DEADLINE_SECONDS)
@@ -105,12 +115,12 @@ def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
         deadline=timedelta(seconds=seconds) if seconds else None,
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
 def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
-    """POST /api/llm/trainer-analysis/."""
+    """Reads the body of POST /api/llm/trainer-analysis/. Raises InvalidRequest and InputTooLarge, as `job` does."""
     fields = Fields(body)
     input_data = {name: fields.text(name) for name in ("system_message", "full_input")}
     submission = Submission(
@@ -120,36 +130,36 @@ def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submis
         question_id=fields.text("question_id", max_length=MAX_NAME_LENGTH),
         input=_input_data(input_data, "trainer_question_analysis", max_input_bytes),
     )
-    fields.done()
+    fields.reject_unknown_fields()
     return submission
 
 
 def _input_data(data: Mapping[str, Any], job_type: str, max_bytes: int) -> Mapping[str, Any]:
-    """The job's input with `full_input` in it; fields that are not ours are kept with the run as they came.
+    """Returns the input of a job, {system_message?, full_input}, with the client's further fields unchanged.
 
-    The limit is on what is kept: of a notebook that is its text, without the images that it came with.
+    The limit counts what the run stores. Of a notebook that is its text, without the images in it.
     """
-    kept = _to_review(data, max_bytes) if job_type == "review_colab" else data
-    if len(writable("input_data", json.dumps(kept, ensure_ascii=False)).encode()) > max_bytes:
+    job_input = _review_input(data, max_bytes) if job_type == "review_colab" else data
+    if len(require_utf8("input_data", json.dumps(job_input, ensure_ascii=False)).encode()) > max_bytes:
         raise InputTooLarge(f"input_data is larger than {max_bytes} bytes")
-    fields = Fields(kept)
+    fields = Fields(job_input)
     fields.optional_text("system_message", max_length=max_bytes)
     fields.text("full_input", max_length=max_bytes)
-    return kept
+    return job_input
 
 
-def _to_review(data: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
-    """Instructions go before what is to be reviewed: a notebook, flattened, or a text as it came."""
+def _review_input(data: Mapping[str, Any], max_bytes: int) -> Mapping[str, Any]:
+    """Reads {instructions?, and either notebook or full_input}; returns `full_input` with the instructions first."""
     if ("full_input" in data) == ("notebook" in data):
         raise InvalidRequest("input_data takes either notebook or full_input", field="input_data")
     fields = Fields(data)
     instructions = fields.optional_text("instructions", max_length=max_bytes)
     if "notebook" in data:
-        text = writable("notebook", flattened(fields.mapping("notebook")))
+        text = require_utf8("notebook", render_notebook(fields.mapping("notebook")))
     else:
         text = fields.text("full_input", max_length=max_bytes)
-    kept = {name: value for name, value in data.items() if name != "notebook"}
-    return {**kept, "full_input": f"{instructions}\n\n{text}" if instructions else text}
+    other_fields = {name: value for name, value in data.items() if name != "notebook"}
+    return {**other_fields, "full_input": f"{instructions}\n\n{text}" if instructions else text}
 
 
 def new_run(
@@ -163,7 +173,11 @@ def new_run(
     policy: RunPolicy,
     now: datetime,
 ) -> Run:
-    """The run as it is recorded. A re-run without languages of its own takes those of the run before it."""
+    """Returns the run to store: pending, with its first event.
+
+    `prior` is the run that this one repeats; `model` is None for runs that are no jobs. Languages that the submission
+    does not name come from the prior run, then from the organization.
+    """
     deadline_at = now + policy.deadline(submission)
     return Run(
         id=run_id,
@@ -173,7 +187,7 @@ def new_run(
         organization_id=organization.id,
         tenant_id=caller.organization_id,
         channel=submission.channel or f"user:{caller.user_id}",
-        api=model.api if model else JOBS,
+        api=model.api if model else LlmApi.LLM_JOBS,
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,
@@ -188,8 +202,9 @@ def new_run(
         question_id=submission.question_id,
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
-        source_lang=submission.source_lang or _inherited("source_lang", prior, organization, model),
-        target_lang=submission.target_lang or _inherited("target_lang", prior, organization, model),
+        max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
+        source_lang=submission.source_lang or _default_language("source_lang", prior, organization, model),
+        target_lang=submission.target_lang or _default_language("target_lang", prior, organization, model),
         style_guide=submission.style_guide or (None if model else organization.style_guide),
         phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
@@ -197,8 +212,9 @@ def new_run(
     )
 
 
-def _inherited(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:
+def _default_language(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:
+    """Returns the `source_lang` or `target_lang` of the prior run, else of the organization; a job has no languages."""
     if model is not None:
         return None
-    inherited: str | None = getattr(prior, name, None) or getattr(organization, name)
-    return inherited
+    language: str | None = getattr(prior, name, None) or getattr(organization, name)
+    return language

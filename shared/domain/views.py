@@ -6,11 +6,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.domain.attempt import Attempt
+from shared.domain.event import Event, EventType
 from shared.domain.progress import until_next_check
-from shared.domain.run import Event, EventType, Failure, Kind, Run, Status
+from shared.domain.run import Failure, Run
+from shared.domain.status import TERMINAL, Kind, Status
 
 MAX_RETRY_AFTER = 120
-_STATUS_AT = {
+_STATUS_AT: Mapping[str, Status] = {
     EventType.QUEUED: Status.PENDING,
     EventType.COMPLETED: Status.COMPLETED,
     EventType.FAILED: Status.FAILED,
@@ -58,7 +61,9 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "channel": run.channel,
         "result": _result(run),
         "metrics": _metrics(run),
+        "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
+        **_waiting(run),
         **_deletion(run),
     }
 
@@ -72,6 +77,8 @@ def job_object(run: Run) -> dict[str, Any]:
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
         "model": asdict(run.model) if run.model else None,
+        "attempts": [_attempt(attempt) for attempt in run.attempts],
+        **_waiting(run),
     }
     if not run.is_terminal:
         return body
@@ -102,17 +109,21 @@ def status_text(run: Run) -> str:
     return json.dumps({"success": True, **job_object(run)}, ensure_ascii=False, separators=(",", ":"))
 
 
-def event_object(event: Event, run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the data of one update in a stream."""
-    return {
+def ends_run(event: Event) -> bool:
+    return _STATUS_AT.get(event.type) in TERMINAL
+
+
+def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Returns the data of one update in a stream, with the whole run when `content`, the run's input, is given."""
+    shown = {
         "sequence": event.sequence,
         "type": event.type,
         "at": timestamp(event.at),
         "run_uuid": run.id,
-        "status": _STATUS_AT.get(EventType(event.type), Status.PROCESSING),
+        "status": _STATUS_AT.get(event.type, Status.PROCESSING),
         "detail": dict(event.detail),
-        "run": run_object(run, content),
     }
+    return shown if content is None else {**shown, "run": run_object(run, content)}
 
 
 def overdue_object(run: Run) -> dict[str, Any]:
@@ -131,6 +142,37 @@ def retry_after(run: Run, now: datetime) -> int:
     """Returns the seconds until the next re-check, or 1 while the LLM is not at work, within 1 to 120."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
     return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
+
+
+def _waiting(run: Run) -> dict[str, Any]:
+    """Returns why an open run waits, and when it is looked at next."""
+    if run.is_terminal:
+        return {}
+    return {"waiting_for": run.waiting_for, "next_check_at": timestamp(_next_check_at(run))}
+
+
+def _next_check_at(run: Run) -> datetime | None:
+    if run.sent_at is None:
+        return run.due_at
+    latest = max(run.updated_at, run.sent_at)
+    return latest + until_next_check(run, latest)
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    """Returns one attempt; what is not known of it is left out."""
+    shown = {
+        "number": attempt.number,
+        "started_at": timestamp(attempt.started_at),
+        "ended_at": timestamp(attempt.ended_at),
+        "outcome": attempt.outcome,
+        "deployment": attempt.deployment,
+        "model": attempt.model,
+        "provider_job_id": attempt.provider_job_id,
+        "may_be_billed": attempt.may_be_billed,
+        "cost_usd": attempt.cost_usd,
+    }
+    optional = ("deployment", "model", "provider_job_id", "cost_usd")
+    return {name: value for name, value in shown.items() if value is not None or name not in optional}
 
 
 def _error(error: Failure) -> dict[str, Any]:

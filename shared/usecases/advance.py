@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import log
-from shared.domain.directory import CHAT
 from shared.domain.progress import (
+    BROKEN,
     DEADLINE_EXCEEDED,
+    MAX_WORKER_ERRORS,
     Check,
     CheckLater,
     Complete,
@@ -18,29 +19,47 @@ from shared.domain.progress import (
     Nothing,
     Observation,
     Retry,
+    Running,
     Start,
     consequence,
     next_step,
+    until_next_check,
 )
-from shared.domain.run import Failure, Run, Status
-from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, TransientError
+from shared.domain.recheck_plan import next_offset
+from shared.domain.run import Failure, Run
+from shared.domain.status import Lane, Status
+from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
-from shared.usecases.conflicts import MAX_UPDATES
+from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
 from shared.usecases.save_final_run import SaveFinalRun
 
-MIN_ROOM_PAUSE = timedelta(seconds=1)
-MAX_ROOM_PAUSE = timedelta(seconds=30)
+FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
+MAX_SAVE_PAUSE = timedelta(seconds=5)
+WORKER_ERROR_PAUSE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leases:
-    """How long a claimed run belongs to the worker that claimed it: a little longer than its LLM call may take."""
+class TimeBudgets:
+    """Divides the time of one delivery. A call to the LLM always ends before its lease does."""
 
-    jobs: timedelta
-    chat: timedelta
+    short_call: timedelta
+    """Maximum time of a call to an asynchronous protocol."""
+    long_call: timedelta
+    """Maximum time of a call to a synchronous protocol."""
+    saving: timedelta
+    """How long an answer in hand is saved again and again while the store is away."""
+    margin: timedelta = timedelta(seconds=5)
 
-    def of(self, run: Run) -> timedelta:
-        return self.chat if run.api == CHAT else self.jobs
+    def call(self, lane: Lane) -> timedelta:
+        return self.long_call if lane is Lane.LONG else self.short_call
+
+    def lease(self, lane: Lane) -> timedelta:
+        """Returns how long a claim lasts.
+
+        The claim of a synchronous call covers the saving too, since another worker would buy the answer again. An
+        asynchronous protocol returns the same provider job to the next worker, which may therefore come soon.
+        """
+        return self.call(lane) + self.margin + (self.saving if lane is Lane.LONG else timedelta(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +69,15 @@ class AdvanceRun:
     scheduler: RecheckScheduler
     save_final: SaveFinalRun
     clock: Clock
-    leases: Leases
+    budgets: TimeBudgets
 
     async def __call__(self, run_id: str, *, checks: int = 0) -> None:
         """Does the run's next step. `checks` is how often the LLM was asked about this attempt before.
 
         Raises RunNotFound, and a TransientError after which the call is to be repeated.
         """
-        run, now = await self.store.get(run_id), self.clock.now()
+        run = await self.store.get(run_id)
+        now = self._now(run)
         step = next_step(run, now)
         match step:
             case Start():
@@ -67,13 +87,32 @@ class AdvanceRun:
             case _:
                 await self._carry_out(run, step, now, checks=checks)
 
+    async def count_worker_error(self, run_id: str) -> None:
+        """Counts an unexpected error on the run that caused it, and fails the run when this has happened too often."""
+        await retry_when_stale(lambda: self._count_worker_error(run_id))
+
+    async def _count_worker_error(self, run_id: str) -> None:
+        run = await self.store.get(run_id)
+        now = self._now(run)
+        if run.is_terminal:
+            return
+        counted = run.with_worker_error(now, delay=WORKER_ERROR_PAUSE)
+        if counted.worker_errors < MAX_WORKER_ERRORS:
+            await self.store.save(counted)
+        else:
+            await self._save_final(counted.failed(now, error=BROKEN))
+
+    def _now(self, run: Run) -> datetime:
+        """Returns the time on the store's clock, so that a worker whose clock is wrong takes no other worker's run."""
+        return self.clock.now() + run.clock_offset
+
     async def _start(self, run: Run) -> None:
         """Claims the run and sends it to the LLM, when the LLM's thread pool has room."""
         async with self.provider.slot(run) as has_room:
             if not has_room:
                 return await self._wait_for_room(run)
             try:
-                run = await self.store.save(run.claimed(self.clock.now(), lease=self.leases.of(run)))
+                run = await self.store.save(run.claimed(self._now(run), lease=self.budgets.lease(run.lane)))
             except StaleRun:
                 log.info("run claimed by another worker", run_id=run.id)
                 return None
@@ -81,14 +120,18 @@ class AdvanceRun:
         return await self._settle(run, observed, checks=0)
 
     async def _wait_for_room(self, run: Run) -> None:
-        """Schedules another attempt: a function does not wait, and nothing was learnt that is worth a write."""
-        now = self.clock.now()
-        pause = min(max((now - run.updated_at) / 4, MIN_ROOM_PAUSE), MAX_ROOM_PAUSE)
-        recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=f"room-{round(now.timestamp() * 1000)}")
-        await self.scheduler.schedule(recheck, at=now + pause)
+        """Schedules another attempt: a function does not wait, and nothing was learnt that is worth a write.
+
+        The times follow from the run alone, so that several deliveries of one run ask for the same named task.
+        """
+        now = self._now(run)
+        offset = next_offset(now - run.updated_at)
+        sequence = f"room-{round(run.updated_at.timestamp())}-{offset}"
+        recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence)
+        await self.scheduler.schedule(recheck, at=run.updated_at + timedelta(seconds=offset), lane=run.lane)
 
     async def _submit(self, run: Run) -> Observation:
-        within = run.deadline_at - self.clock.now()
+        within = min(run.deadline_at - self._now(run), self.budgets.call(run.lane))
         try:
             return await self.provider.start(run, await self.store.load_input(run), within=within)
         except (LlmUnavailable, LlmRefused) as error:
@@ -101,29 +144,56 @@ class AdvanceRun:
             return error
 
     async def _settle(self, run: Run, observed: Observation, *, checks: int) -> None:
-        """Saves what follows from the observation; decides again when another writer saved the run first."""
-        for _ in range(MAX_UPDATES):
-            now = self.clock.now()
+        """Saves what follows from the observation, however long the store is away within the delivery's time."""
+        give_up_at = self.clock.now() + self.budgets.saving
+        pause = FIRST_SAVE_PAUSE
+        while True:
             try:
-                return await self._carry_out(run, consequence(run, observed, now), now, checks=checks)
+                return await self._save_consequence(run, observed, checks=checks)
+            except StoreUnavailable:
+                if isinstance(observed, Running) or self.clock.now() + pause > give_up_at:
+                    raise
+                log.warning("answer not saved yet", run_id=run.id)
+            await self.clock.sleep(pause)
+            pause = min(pause * 2, MAX_SAVE_PAUSE)
+
+    async def _save_consequence(self, run: Run, observed: Observation, *, checks: int) -> None:
+        """Decides again when another writer saved the run first."""
+        for _ in range(MAX_UPDATES):
+            now = self._now(run)
+            step = consequence(run, observed, now)
+            try:
+                return await self._carry_out(run, step, now, observed=observed, checks=checks)
             except StaleRun:
                 current = await self.store.get(run.id)
+                if _has_saved(current, run, observed):  # the answer to our own commit was lost
+                    later = CheckLater(delay=until_next_check(current, now))
+                    return await self._carry_out(current, later, now, checks=checks)
                 if not _is_same_claim(current, run):
                     return await self._drop_observation(current, run, observed)
                 run = current
         raise StaleRun
 
-    async def _carry_out(self, run: Run, step: NextStep | Consequence, now: datetime, *, checks: int) -> None:
+    async def _carry_out(
+        self,
+        run: Run,
+        step: NextStep | Consequence,
+        now: datetime,
+        *,
+        observed: Observation | None = None,
+        checks: int,
+    ) -> None:
         match step:
             case CheckLater(delay=delay, changed=changed) | Retry(delay=delay, changed=changed):
                 saved = run if changed is None else await self.store.save(changed)
-                await self.scheduler.schedule(recheck_of(saved, now + delay, checks=checks), at=now + delay)
+                recheck = recheck_of(saved, now + delay, checks=checks)
+                await self.scheduler.schedule(recheck, at=now + delay, lane=run.lane)
             case Complete(result=result, usage=usage):
                 await self._complete(run.completed(now, result=result, usage=usage, checks=checks), before=run)
-            case Fail(error=error):
+            case Fail(error=error, may_be_billed=may_be_billed):
                 if error == DEADLINE_EXCEEDED:
-                    await cancel_provider_job(self.provider, run)
-                await self._save_final(run.failed(now, error=error, checks=checks))
+                    await cancel_provider_job(self.provider, _with_observed_job(run, observed))
+                await self._save_final(run.failed(now, error=error, checks=checks, may_be_billed=may_be_billed))
             case Nothing():
                 log.info("run has ended already", run_id=run.id, status=run.status)
                 await self.save_final.reconcile_cache(run.id)  # a worker may have died between cache and store
@@ -133,7 +203,7 @@ class AdvanceRun:
             await self._save_final(completed)
         except ResultTooLarge as error:
             failure = Failure(code=error.code, message=error.message)
-            await self._save_final(before.failed(self.clock.now(), error=failure))
+            await self._save_final(before.failed(self._now(before), error=failure, may_be_billed=True))
 
     async def _save_final(self, run: Run) -> None:
         await self.save_final(run)
@@ -146,7 +216,7 @@ class AdvanceRun:
             await cancel_provider_job(self.provider, _with_observed_job(mine, observed))
         elif current.status is Status.CANCELLED:
             try:
-                await self.store.save(current.with_late_result(self.clock.now()))
+                await self.store.save(current.with_late_result(self._now(current)))
             except StaleRun:
                 log.info("late result not recorded", run_id=mine.id)
 
@@ -166,7 +236,13 @@ def _is_same_claim(current: Run, mine: Run) -> bool:
     return same_claim and not current.is_terminal
 
 
-def _with_observed_job(mine: Run, observed: Observation) -> Run:
+def _has_saved(current: Run, mine: Run, observed: Observation) -> bool:
+    if current.is_terminal or current.fence != mine.fence or not isinstance(observed, JobCreated):
+        return False
+    return current.provider_job_id == observed.provider_job_id
+
+
+def _with_observed_job(mine: Run, observed: Observation | None) -> Run:
     if not isinstance(observed, JobCreated):
         return mine
     return mine.with_provider_job(mine.updated_at, provider_job_id=observed.provider_job_id)

@@ -7,10 +7,11 @@ from itertools import product
 from typing import Any
 
 from shared.domain.directory import Profile
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.error_codes import ErrorCode
-from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound
-from shared.ports import Clock, ListCursor, RunFilter, RunStore
+from shared.errors import RunDeleted, RunFailed, RunNotFinished, RunNotFound, StoreUnavailable
+from shared.ports import Clock, RunFilter, RunPosition, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
 MAX_OVERDUE = 100
@@ -20,8 +21,16 @@ MAX_OVERDUE = 100
 class Page:
     runs: Sequence[Run]
     total: int
-    next_cursor: ListCursor | None
+    next_cursor: RunPosition | None
     """The start of the next page; None on the last page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overdue:
+    runs: Sequence[Run]
+    """Open runs first, then the longest overdue first."""
+    unreadable: Sequence[str]
+    """The ids of overdue documents that this release cannot read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +66,35 @@ class ReadRuns:
         """Returns the run's input, also when it is kept in parts."""
         return await self.store.load_input(run)
 
-    async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: ListCursor | None) -> Page:
+    async def with_result(self, run: Run) -> Run:
+        """Returns the run with a large result that was left out; as it is when that cannot be read or was deleted."""
+        if not run.lacks_result:
+            return run
+        try:
+            return await self.store.get(run.id)
+        except (RunNotFound, StoreUnavailable):
+            return run
+
+    async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: RunPosition | None) -> Page:
         """Returns one page, newest runs first, and the total of all pages."""
-        runs = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
-        shown = [run for run in runs[:limit] if not self._is_expired(run)]
-        has_more = len(runs) > limit
-        last = ListCursor(created_at=runs[limit - 1].created_at, run_id=runs[limit - 1].id) if has_more else None
+        found = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
+        on_page = {position.run_id for position in found.positions[:limit]}
+        shown = [run for run in found.runs if run.id in on_page and not self._is_expired(run)]
+        last = found.positions[limit - 1] if len(found.positions) > limit else None
         return Page(runs=shown, total=await self.store.count_runs(wanted), next_cursor=last)
 
-    async def overdue(self) -> Sequence[Run]:
-        """Returns runs that are due for more than two minutes: open runs first, then the longest overdue first.
+    async def overdue(self) -> Overdue:
+        """Returns what is due for more than two minutes.
 
-        The sweeper repairs a due run within a minute, so any run here shows that the sweeper does not work.
+        The sweeper repairs a due run within a minute, so any run here shows that the sweeper does not work. It cannot
+        repair a document that it cannot read, which stands here until an operator does.
         """
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
+        unreadable: list[str] = []
         for shard, terminal in product(range(SHARDS), (False, True)):
-            found += await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
-        return sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))[:MAX_OVERDUE]
+            page = await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
+            found += page.runs
+            unreadable += page.unreadable
+        runs = sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))
+        return Overdue(runs=runs[:MAX_OVERDUE], unreadable=unreadable[:MAX_OVERDUE])

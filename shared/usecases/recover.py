@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from shared import log
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.errors import StaleRun
-from shared.ports import Clock, RunQueue, RunStore
+from shared.ports import Clock, RunPosition, RunQueue, RunStore
 
 PAGE = 100
 
@@ -20,10 +21,10 @@ class RecoverRuns:
         """Makes claimed runs claimable at once and returns how many. Their idempotency keys stay the same."""
         released = 0
         for shard in range(SHARDS):
-            last: Run | None = None
-            while runs := await self.store.due_runs(shard, after=last, limit=PAGE):
-                last = runs[-1]
-                for run in runs:
+            last: RunPosition | None = None
+            while (page := await self.store.due_runs(shard, after=last, limit=PAGE)).positions:
+                last = page.positions[-1]
+                for run in page.runs:
                     released += await self._release(run)
         return released
 
@@ -34,6 +35,6 @@ class RecoverRuns:
             await self.store.save(run.postponed(self.clock.now()))
         except StaleRun:
             return False
-        await self.queue.publish(run.id)
+        await self.queue.publish(run.id, lane=run.lane)
         log.info("lease of a dead worker ended", run_id=run.id)
         return True

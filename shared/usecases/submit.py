@@ -51,11 +51,13 @@ class SubmitRun:
         if submission.channel is not None:
             channel_for(caller, submission.channel)
         now = self.clock.now()
+        organization = await self._organization(caller, submission)
+        _require_own_resources(submission, organization)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
-            organization=await self._organization(caller, submission),
+            organization=organization,
             model=await self._model(submission),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
@@ -76,7 +78,7 @@ class SubmitRun:
     async def _publish(self, run: Run) -> None:
         """Makes the run start at once. When this fails the sweeper publishes the run later."""
         try:
-            await self.queue.publish(run.id)
+            await self.queue.publish(run.id, lane=run.lane)
         except QueueUnavailable as error:
             log.warning("run not published; the sweeper will", run_id=run.id, code=error.code)
 
@@ -89,7 +91,7 @@ class SubmitRun:
             return own
         client = await self.directory.organization(wanted)
         if client is None or client.parent_id != own.id:
-            raise Forbidden("end_client_id is not your organization or one of its end clients.")
+            raise Forbidden("end_client_id is not your organization or one of its end clients.", field="end_client_id")
         return _with_defaults_of(own, client)
 
     async def _model(self, submission: Submission) -> Model | None:
@@ -119,10 +121,21 @@ def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     )
 
 
+def _require_own_resources(submission: Submission, organization: Organization) -> None:
+    """Raises Forbidden for a phrase client or a reference file that is not the organization's."""
+    phrase_clients = {None, organization.phrase_client_id, *organization.phrase_client_ids}
+    if submission.phrase_client_id not in phrase_clients:
+        raise Forbidden("phrase_clients_id is no phrase client of your organization.", field="phrase_clients_id")
+    if not set(submission.reference_file_ids) <= set(organization.reference_files):
+        raise Forbidden("reference_file_ids names a file that is not your organization's.", field="reference_file_ids")
+
+
 def _with_defaults_of(parent: Organization, client: Organization) -> Organization:
     return replace(
         client,
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
+        phrase_client_ids=client.phrase_client_ids or parent.phrase_client_ids,
+        reference_files=client.reference_files or parent.reference_files,
         style_guide=client.style_guide or parent.style_guide,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,

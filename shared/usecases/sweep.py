@@ -19,9 +19,10 @@ from datetime import datetime, timedelta
 from shared import log
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
-from shared.domain.run import SHARDS, Run, Status
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Status
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
-from shared.ports import Clock, Recheck, RecheckScheduler, RunQueue, RunStore
+from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
 from shared.usecases.save_final_run import SaveFinalRun
 
@@ -81,14 +82,14 @@ class SweepRuns:
                     return
 
     async def _due_runs(self, shard: int, *, before: datetime | None, terminal: bool = False) -> AsyncIterator[Run]:
-        last: Run | None = None
+        last: RunPosition | None = None
         for _ in range(MAX_PAGES):
-            runs = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
-            for run in runs:
+            page = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
+            for run in page.runs:
                 yield run
-            if len(runs) < PAGE:
+            if len(page.positions) < PAGE:
                 return
-            last = runs[-1]
+            last = page.positions[-1]
 
     async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> ServiceError | None:
         """Awaits one run's repair and counts it. Returns the error of a failed repair; the next pass repeats it."""
@@ -119,7 +120,7 @@ class SweepRuns:
 
     async def _publish(self, run: Run, now: datetime) -> None:
         try:
-            await self.queue.publish(run.id)
+            await self.queue.publish(run.id, lane=run.lane)
         except QueueUnavailable:
             await self._schedule_once(run, now)
 
@@ -130,11 +131,12 @@ class SweepRuns:
         sequence = f"sweep-{round(run.due_at.timestamp() * 1000)}-{doublings}"
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence, checks=run.checks)
         try:
-            await self.scheduler.schedule(recheck, at=now)
+            await self.scheduler.schedule(recheck, at=now, lane=run.lane)
         except SchedulerUnavailable:
-            await self.queue.publish(run.id)
+            await self.queue.publish(run.id, lane=run.lane)
 
     async def _patrol(self, run: Run, now: datetime) -> None:
         assert run.sent_at is not None
         at = now + until_next_check(run, now)
-        await self.scheduler.schedule(recheck_of(run, at, checks=checks_planned_until(now - run.sent_at)), at=at)
+        recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
+        await self.scheduler.schedule(recheck, at=at, lane=run.lane)

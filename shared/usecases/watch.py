@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
-from shared.domain.run import Event, EventType, Run
+from shared.domain.event import Event, EventType
+from shared.domain.run import Run
 from shared.ports import Clock, RunWatcher
 
 HEARTBEAT_SECONDS = 15.0
@@ -62,16 +63,16 @@ class WatchChannel:
         Yields None after 15 seconds without an event. Raises StoreUnavailable.
         """
         opened_at = self.clock.now()
-        cursor = after or ChannelCursor(before=opened_at - OVERLAP)
-        async with self.watcher.watch_channel(channel, since=cursor.before) as feed:
+        cursor = after or ChannelCursor(watermark=opened_at - OVERLAP)
+        async with self.watcher.watch_channel(channel, since=cursor.watermark) as feed:
             while True:
                 run = await feed.next(timeout=HEARTBEAT_SECONDS)
                 if run is None:
                     yield None
                     continue
                 for event in public_events(run):
-                    if cursor.is_new(run, event):
-                        cursor = cursor.advanced(run, event, opened_at=opened_at)
+                    if cursor.is_undelivered(run, event):
+                        cursor = cursor.after_delivery(run, event, opened_at=opened_at)
                         yield event, run, cursor
 
 

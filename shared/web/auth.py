@@ -1,4 +1,4 @@
-"""Finds out who calls: the bearer token or the session cookie, then the profile, then the group that a route needs."""
+"""Authenticates and authorizes a caller: the bearer token or the session cookie, then the profile, then the group."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,9 +17,10 @@ COOKIE = "__session"
 
 
 async def caller(request: Request, services: Services, *, group: str | None = None) -> Profile:
-    """Returns the caller's profile.
+    """Returns the caller's profile; with `group`, only if the caller is a member of it.
 
-    Raises Unauthenticated, without the reason, Forbidden, or IdentityUnavailable.
+    Raises Unauthenticated (never with the reason, which would help an attacker), Forbidden, IdentityUnavailable, or
+    StoreUnavailable.
     """
     identity = await _identity(request, services)
     profile = await services.directory.profile(identity.user_id)
@@ -30,18 +31,21 @@ async def caller(request: Request, services: Services, *, group: str | None = No
 
 
 def reauthenticate(request: Request, services: Services) -> Callable[[], Awaitable[Profile]]:
-    """Returns a function that authenticates the request again, for requests that last long."""
+    """Returns a function that authenticates the same request again, for streams that last longer than a minute."""
     return partial(caller, request, services)
 
 
 def require_group(profile: Profile, group: str | None) -> None:
-    """Raises Forbidden unless the caller is a member of the group; None means that any caller may."""
+    """Raises Forbidden unless the caller is a member of the group; the group None lets every caller pass."""
     if group is not None and group not in profile.groups:
         raise Forbidden(f"This needs membership of the group {group}.")
 
 
 async def _identity(request: Request, services: Services) -> Identity:
-    """An Authorization header decides alone, since no page can make a browser send one by itself."""
+    """Verifies the Authorization header if there is one, else the session cookie and the CSRF token.
+
+    A browser sends the cookie by itself, also for a forged request, but never an Authorization header.
+    """
     if "authorization" in request.headers:
         return await services.tokens.verify(bearer_token(request))
     cookie = session_cookie(request)

@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): what a client has already need not be sent again."""
+"""Answers conditional requests (RFC 9110, section 13), so that a client loads an unchanged response only once."""
 
 from hashlib import sha256
 from http import HTTPStatus
@@ -8,7 +8,10 @@ from starlette.responses import JSONResponse, Response
 
 
 def unless_known(request: Request, response: Response) -> Response:
-    """The response with its ETag; 304 without a body when the client has this very one."""
+    """Returns the response with an ETag, or 304 without a body when If-None-Match has the same ETag.
+
+    Returns a response unchanged unless it is the JSON body of a successful GET or HEAD request.
+    """
     if request.method not in ("GET", "HEAD") or not isinstance(response, JSONResponse):
         return response
     if response.status_code != HTTPStatus.OK:
@@ -17,9 +20,11 @@ def unless_known(request: Request, response: Response) -> Response:
     response.headers["ETag"] = etag
     if not _matches(request.headers.get("if-none-match", ""), etag):
         return response
-    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
+    headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-def _matches(wanted: str, etag: str) -> bool:
-    return wanted.strip() == "*" or etag in (entry.strip().removeprefix("W/") for entry in wanted.split(","))
+def _matches(if_none_match: str, etag: str) -> bool:
+    """Compares weakly, as RFC 9110, section 13.1.2 requires for If-None-Match."""
+    known = [entry.strip().removeprefix("W/") for entry in if_none_match.split(",")]
+    return if_none_match.strip() == "*" or etag in known

@@ -1,6 +1,7 @@
-"""Lets pages of listed origins call (https://fetch.spec.whatwg.org/#http-cors-protocol), as Starlette implements it.
+"""Lets pages of listed origins call the API (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-A function has no place for a middleware around its app, so the middleware's methods are called here.
+Starlette's CORSMiddleware implements the protocol. functions-framework makes the app of a function and offers no place
+for a middleware, so this module calls the middleware's methods itself.
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 MAX_AGE_SECONDS = 600
+"""How long a browser may keep the answer to a preflight."""
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
@@ -18,11 +20,12 @@ REQUEST_HEADERS = (
 )  # fmt: skip
 RESPONSE_HEADERS = (
     "X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Status",
-    "Preference-Applied",
+    "Preference-Applied", "Location", "Content-Location",
 )  # fmt: skip
 
 
 def is_preflight(request: Request) -> bool:
+    """Returns True when a browser asks whether a page of another origin may send a request."""
     headers = request.headers
     return request.method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
 
@@ -44,6 +47,7 @@ def share(request: Request, response: Response, allowed_origins: frozenset[str])
 
 @cache
 def _policy(allowed_origins: frozenset[str]) -> CORSMiddleware:
+    """Returns the one middleware for these origins."""
     return CORSMiddleware(
         _no_app,
         allow_origins=sorted(allowed_origins),

@@ -1,4 +1,7 @@
-"""Protects requests with a session cookie from forgery by pages of other sites."""
+"""Protects requests that carry a session cookie against forgery by pages of other sites.
+
+https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
+"""
 
 import hmac
 from hashlib import sha256
@@ -10,11 +13,13 @@ from shared.error_codes import ErrorCode
 from shared.errors import Forbidden
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing (RFC 9110, section 9.2.1); they need no token."""
 
 
 def token_of(cookie: str) -> str:
-    """Returns the CSRF token of a session: only a page that is given the token can send it, since no page reads the
-    cookie.
+    """Returns the CSRF token of a session: 64 hexadecimal digits that follow from the cookie.
+
+    No page can read the HttpOnly cookie, so only a page that has read the token from the API can send it.
     """
     return hmac.new(cookie.encode(errors="replace"), b"csrf", sha256).hexdigest()
 
@@ -42,11 +47,12 @@ def _has_trusted_origin(request: Request, allowed_origins: frozenset[str]) -> bo
 
 
 def own_origin(request: Request) -> str:
+    """Returns the origin ("https://host:port") to which the client sent the request."""
     return f"{_scheme(request)}://{request.headers.get('host', '').lower()}"
 
 
 def is_plain_and_local(request: Request) -> bool:
-    """Returns whether the request came over http to this machine, where there is no certificate."""
+    """Returns True when the request came over http to a loopback address, where there is no certificate."""
     host = request.headers.get("host", "").lower()
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return _scheme(request) == "http" and (name == "localhost" or _is_loopback(name))

@@ -1,4 +1,8 @@
-"""Opaque cursors: a position in a list, tied to the filters that it came with, or in a channel."""
+"""Encodes cursors as opaque texts: a position in a list or in a channel, with a fingerprint of that list or channel.
+
+A list cursor is the JSON array [created_at, run id, fingerprint] in URL-safe base64 without padding. A channel cursor
+is [watermark, fingerprint, delivered], where `delivered` is base64 of one DELIVERED entry per run.
+"""
 
 import json
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
@@ -10,91 +14,100 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from shared.domain.channel import RESUMABLE_FOR, Channel, ChannelCursor, LastDelivered
+from shared.domain.channel import MAX_CURSOR_AGE, Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
 from shared.error_codes import ErrorCode
 from shared.errors import InvalidRequest
-from shared.ports import ListCursor, RunFilter
+from shared.ports import RunFilter, RunPosition
 
-MAX_RUNS_PER_ID = 250
-AHEAD_ENTRY = Struct(">6sII")
-"""Of a run: the end of its id, its last event's sequence, and that one's time in milliseconds."""
+MAX_RUNS_PER_CURSOR = 250
+"""A channel cursor keeps only the latest runs: a browser sends it in a header, which holds a few kilobytes."""
+DELIVERED = Struct(">6sII")
+"""One run: the last 6 bytes of its id, the sequence of its last delivered event, and how many milliseconds after the
+watermark that event was."""
 MILLISECOND = timedelta(milliseconds=1)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+"""Bounds of a cursor's time, so that calculations with an invented time cannot overflow."""
 _UNREADABLE = (ValueError, TypeError, AttributeError, RecursionError, StructError, OverflowError, InvalidRequest)
 
 
-def encode_list_cursor(position: ListCursor, wanted: RunFilter) -> str:
-    """It survives inserts, for it names a place and not a number."""
-    return _encoded([position.created_at.isoformat(), position.run_id, _fingerprint(_of_list(wanted))])
+def encode_list_cursor(cursor: RunPosition, wanted: RunFilter) -> str:
+    """Returns the `next_cursor` of a page. New runs do not move it, because it names a run and not a number of runs."""
+    return _encode([cursor.at.isoformat(), cursor.run_id, _list_fingerprint(wanted)])
 
 
-def decode_list_cursor(cursor: str, wanted: RunFilter) -> ListCursor:
+def decode_list_cursor(text: str, wanted: RunFilter) -> RunPosition:
+    """Raises InvalidRequest when the text is no cursor, or a cursor of a list with other filters."""
     try:
-        created_at, run_id, fingerprint = _decoded(cursor)
-        position = ListCursor(created_at=_moment(created_at), run_id=read_uuid("cursor", run_id))
+        created_at, run_id, fingerprint = _decode(text)
+        cursor = RunPosition(at=_parse_time(created_at), run_id=read_uuid("cursor", run_id))
     except _UNREADABLE:
         raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
-    if fingerprint != _fingerprint(_of_list(wanted)):
+    if fingerprint != _list_fingerprint(wanted):
         raise InvalidRequest("cursor belongs to other filters than these", field="cursor")
-    return position
+    return cursor
 
 
 def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:
-    """The id of a channel's update, with the latest runs only: a header holds some kilobytes."""
-    latest = list(cursor.ahead.items())[-MAX_RUNS_PER_ID:]
-    ahead = b"".join(
-        AHEAD_ENTRY.pack(bytes.fromhex(name), given.sequence, ceil((given.at - cursor.before) / MILLISECOND))
-        for name, given in latest
+    """Returns the id of a server-sent event of the channel, from which a stream can resume."""
+    latest = list(cursor.last_delivered.items())[-MAX_RUNS_PER_CURSOR:]
+    delivered = b"".join(
+        DELIVERED.pack(bytes.fromhex(run_key), last.sequence, ceil((last.at - cursor.watermark) / MILLISECOND))
+        for run_key, last in latest
     )
-    return _encoded([cursor.before.isoformat(), _fingerprint(_of_channel(channel)), b64encode(ahead).decode()])
+    return _encode([cursor.watermark.isoformat(), _channel_fingerprint(channel), b64encode(delivered).decode()])
 
 
 def decode_channel_cursor(text: str, channel: Channel, *, now: datetime) -> ChannelCursor:
-    """Raises InvalidRequest, also for one of too long ago: a list tells more cheaply what has happened since."""
+    """Raises InvalidRequest when the text is no cursor, or a cursor of another channel.
+
+    Raises it with the code update_too_old when the cursor is older than MAX_CURSOR_AGE: to list the runs is cheaper
+    then than to read all changes since.
+    """
     try:
-        moment, fingerprint, ahead = _decoded(text)
-        before = _moment(moment)
-        given = {
-            name.hex(): LastDelivered(sequence=sequence, at=before + later * MILLISECOND)
-            for name, sequence, later in AHEAD_ENTRY.iter_unpack(b64decode(ahead, validate=True))
+        time, fingerprint, delivered = _decode(text)
+        watermark = _parse_time(time)
+        last_delivered = {
+            run_key.hex(): LastDelivered(sequence=sequence, at=watermark + milliseconds * MILLISECOND)
+            for run_key, sequence, milliseconds in DELIVERED.iter_unpack(b64decode(delivered, validate=True))
         }
     except _UNREADABLE:
         raise InvalidRequest("this is no id of an update of a channel", field="starting_after") from None
-    if fingerprint != _fingerprint(_of_channel(channel)):
+    if fingerprint != _channel_fingerprint(channel):
         raise InvalidRequest("this is the id of another channel's update", field="starting_after")
-    if now - before > RESUMABLE_FOR:
+    if now - watermark > MAX_CURSOR_AGE:
         raise InvalidRequest(
             "this update is too long ago to go on from; list the runs and connect without it",
             field="starting_after",
             code=ErrorCode.UPDATE_TOO_OLD,
         )
-    return ChannelCursor(before=before, ahead=given)
+    return ChannelCursor(watermark=watermark, last_delivered=last_delivered)
 
 
-def _encoded(values: Sequence[Any]) -> str:
+def _encode(values: Sequence[Any]) -> str:
     return urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
-def _decoded(text: str) -> Any:
+def _decode(text: str) -> Any:
     padded = text + "=" * (-len(text) % 4)
     return json.loads(urlsafe_b64decode(padded.encode("ascii")))
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None or not EARLIEST < moment < LATEST:
+def _parse_time(text: str) -> datetime:
+    """Reads an ISO 8601 time with an offset from UTC. Raises ValueError, also when it is out of bounds."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None or not EARLIEST < time < LATEST:
         raise ValueError(text)
-    return moment
+    return time
 
 
-def _of_list(wanted: RunFilter) -> list[Any]:
-    return [wanted.user_id, list(wanted.kinds), wanted.status, wanted.job_type, wanted.question_id]
+def _list_fingerprint(wanted: RunFilter) -> str:
+    return _fingerprint([wanted.user_id, list(wanted.kinds), wanted.status, wanted.job_type, wanted.question_id])
 
 
-def _of_channel(channel: Channel) -> list[Any]:
-    return [channel.name, channel.tenant_id]
+def _channel_fingerprint(channel: Channel) -> str:
+    return _fingerprint([channel.name, channel.tenant_id])
 
 
-def _fingerprint(of: list[Any]) -> str:
-    return sha256(json.dumps(of).encode()).hexdigest()[:16]
+def _fingerprint(values: list[Any]) -> str:
+    return sha256(json.dumps(values).encode()).hexdigest()[:16]

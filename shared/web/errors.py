@@ -11,23 +11,31 @@ from shared.error_codes import ErrorCode
 from shared.errors import CallerError, ServiceError
 
 RETRY_AFTER_SECONDS = 2
+"""The Retry-After header of 409 and 503."""
 
 
 class NoSuchRoute(CallerError):
+    """No route has the path of the request."""
+
     code = ErrorCode.NOT_FOUND
     default_message = "There is nothing at this address."
 
 
 class MethodNotAllowed(CallerError):
+    """`allow` is the value of the Allow header."""
+
     code = ErrorCode.METHOD_NOT_ALLOWED
     default_message = "This method is not allowed here."
 
     def __init__(self, allowed: list[str]) -> None:
+        """`allowed` lists the methods that the path takes."""
         super().__init__()
         self.allow = ", ".join(sorted(allowed))
 
 
 class NotJson(CallerError):
+    """The Content-Type of a body is not JSON."""
+
     code = ErrorCode.NOT_JSON
     default_message = "Send the body as JSON, with Content-Type: application/json."
 
@@ -65,6 +73,7 @@ STATUS_OF: dict[type[ServiceError], int] = {
 
 
 def error_body(error: ServiceError) -> dict[str, Any]:
+    """Returns {success: False, error, code, field?, request_id, retryable, error_message?}."""
     body = {
         "success": False,
         "error": error.message,
@@ -79,6 +88,7 @@ def error_body(error: ServiceError) -> dict[str, Any]:
 
 
 def error_response(error: ServiceError) -> Response:
+    """Returns the error body with its status and headers; an error that STATUS_OF does not list is a 500."""
     status = STATUS_OF.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     headers = {}
     if status == HTTPStatus.UNAUTHORIZED:

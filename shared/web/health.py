@@ -8,16 +8,19 @@ from starlette.responses import JSONResponse, Response
 from shared.services import Services
 
 PATHS = ("/health", "/healthz")
-"""Cloud Run keeps paths that end in z for itself: https://cloud.google.com/run/docs/known-issues#reserved-urls"""
+"""/healthz works on one machine only: Cloud Run reserves paths that end in z.
+
+https://cloud.google.com/run/docs/known-issues#reserved-urls
+"""
 
 
 def is_check(request: Request) -> bool:
-    """Returns whether the request is a health check, which must not be taken for an event."""
+    """Returns True for a health check. An internal function must not handle it as an event."""
     return request.method in ("GET", "HEAD") and request.url.path.rstrip("/") in PATHS
 
 
 async def answer(request: Request, services: Services | None = None) -> Response:
-    """Answers 200; it has the shape of an endpoint, and needs no services."""
+    """Answers 200. `services` is unused; the routes pass it to every endpoint."""
     return JSONResponse(
         {"success": True, "status": "ok"}, status_code=HTTPStatus.OK, headers={"Cache-Control": "private, no-store"}
     )

@@ -1,4 +1,4 @@
-"""Reads which runs a list is to show, from a query's text or from the JSON of a call at the function's root."""
+"""Reads which runs a list shows, from the query of a URL or from the JSON body of a call at the function's root."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,16 @@ from typing import Any
 
 from shared.domain.directory import Profile
 from shared.domain.fields import Fields
-from shared.domain.run import USER_RUN_KINDS, Kind, Status
+from shared.domain.status import USER_RUN_KINDS, Kind, Status
 from shared.domain.submission import JOB_TYPES
-from shared.ports import ListCursor, RunFilter
+from shared.ports import RunFilter, RunPosition
 from shared.web.cursor import decode_list_cursor
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_OFFSET = 1000
 MAX_DIGITS = 9
+"""A longer number stays a text and is refused, before Python converts it."""
 NUMBERS = ("limit", "offset")
 PAGE_FIELDS = ("status", *NUMBERS, "cursor")
 JOB_FIELDS = ("job_type", "question_id")
@@ -22,12 +23,12 @@ JOB_FIELDS = ("job_type", "question_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """One page of a list: at most `limit` runs, behind `offset` runs or behind the cursor `after`."""
+    """One page of a list: at most `limit` runs, after the first `offset` runs or after the cursor `after`."""
 
     wanted: RunFilter
     limit: int
     offset: int
-    after: ListCursor | None
+    after: RunPosition | None
 
 
 def from_query(parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -36,14 +37,14 @@ def from_query(parameters: Mapping[str, str]) -> dict[str, Any]:
     return {name: _number(text) if name in NUMBERS else text for name, text in known.items() if text}
 
 
-def user_run_query(given: Mapping[str, Any], caller: Profile) -> ListQuery:
-    """Reads {status?, limit?, offset?, cursor?}. Raises InvalidRequest."""
-    return _list_query(Fields(given), kinds=USER_RUN_KINDS, caller=caller)
+def user_run_query(filters: Mapping[str, Any], caller: Profile) -> ListQuery:
+    """Reads {status?, limit?, offset?, cursor?} for a list of the caller's runs. Raises InvalidRequest."""
+    return _list_query(Fields(filters), kinds=USER_RUN_KINDS, caller=caller)
 
 
-def job_query(given: Mapping[str, Any], caller: Profile) -> ListQuery:
-    """Reads the same and {job_type?, question_id?}. Raises InvalidRequest."""
-    fields = Fields(given)
+def job_query(filters: Mapping[str, Any], caller: Profile) -> ListQuery:
+    """Reads the same fields and {job_type?, question_id?} for a list of the caller's jobs. Raises InvalidRequest."""
+    fields = Fields(filters)
     return _list_query(
         fields,
         kinds=(Kind.JOB,),
@@ -67,5 +68,5 @@ def _list_query(fields: Fields, *, kinds: tuple[Kind, ...], caller: Profile, **f
 
 
 def _number(text: str) -> int | str:
-    """Returns the number, or the text when it is none; whoever reads the field then refuses it."""
+    """Returns the whole number, or the text unchanged when it is no number; reading the field then refuses it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else text

@@ -1,11 +1,14 @@
 """Reads requests: bodies, paths and headers become what the use cases take, or an InvalidRequest that names a field."""
 
+import asyncio
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import Request
 from werkzeug.datastructures import MIMEAccept
@@ -13,7 +16,7 @@ from werkzeug.http import parse_accept_header
 
 from shared.domain.channel import Channel, ChannelCursor
 from shared.domain.directory import Profile
-from shared.domain.fields import is_deep, read_uuid, writable
+from shared.domain.fields import is_nested_too_deeply, read_uuid, require_utf8
 from shared.error_codes import ErrorCode
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
 from shared.usecases.submit import IdempotencyKey
@@ -23,31 +26,78 @@ from shared.web.errors import NotJson
 MAX_KEY_LENGTH = 255
 MAX_WAIT_SECONDS = 60
 MAX_DIGITS = 9
+"""A longer number in a header or a query is refused before Python converts it."""
 SMALL_BODY_BYTES = 256 * 1024
+"""What a body may hold besides its input, in bytes."""
 MAX_ESCAPE_LENGTH = 6
-"""JSON may write one byte of text as six, as in \\u0041."""
+"""JSON may write one byte of text as six, such as \\u0041."""
+MAX_INLINE_BYTES = 64 * 1024
+"""Larger bodies are read in a thread, so that other requests go on meanwhile."""
+MAX_VALUES = 250_000
+MAX_LENGTH_DIGITS = 12
+_STRING_OR_MARK = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[,\[{]', re.DOTALL)
+
+T = TypeVar("T")
 
 
 async def json_object(request: Request, *, max_input_bytes: int, if_empty: bytes = b"") -> Mapping[str, Any]:
-    """Returns the body; `if_empty` stands for an empty one. Raises NotJson, InputTooLarge, InvalidRequest."""
+    """Returns the JSON object of the body; `if_empty` is the JSON that an empty body means.
+
+    The whole body may have MAX_ESCAPE_LENGTH times `max_input_bytes` and SMALL_BODY_BYTES. Raises NotJson for another
+    Content-Type, InputTooLarge, and InvalidRequest when the body is no JSON object or is nested too deeply.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise NotJson
     content = await _content(request, max_input_bytes * MAX_ESCAPE_LENGTH + SMALL_BODY_BYTES)
+    return await off_loop(request, _read_object, content or if_empty)
+
+
+async def off_loop(request: Request, function: Callable[..., T], *args: Any) -> T:
+    """Calls the function, in a thread when the request's body is large, so that other requests go on meanwhile."""
+    length = _content_length(request)
+    is_small = length is not None and length <= MAX_INLINE_BYTES
+    return function(*args) if is_small else await asyncio.to_thread(function, *args)
+
+
+def _content_length(request: Request) -> int | None:
+    """Returns the Content-Length in bytes, None when the request has none; HTTP servers refuse any but a number."""
+    length = request.headers.get("content-length", "")
+    return int(length[:MAX_LENGTH_DIGITS]) if length.isascii() and length.isdigit() else None
+
+
+def _read_object(content: bytes) -> Mapping[str, Any]:
+    if len(content) > MAX_INLINE_BYTES and has_too_many_values(content):
+        raise InputTooLarge("The body has too many values.")
     try:
-        body = json.loads(content or if_empty, parse_constant=_refuse, parse_float=_finite)
+        body = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(body, dict):
         raise InvalidRequest("the body must be a JSON object")
-    if is_deep(body):
+    if is_nested_too_deeply(body):
         raise InvalidRequest("the body is nested too deeply")
     for name in body:
-        writable("a field name", name)
+        require_utf8("a field name", name)
     return body
 
 
+def has_too_many_values(content: bytes) -> bool:
+    """Returns whether JSON has more than MAX_VALUES values, by its commas and brackets outside of strings.
+
+    Python's parser keeps the whole process waiting while it works: 100 ms for 250,000 values, a second for the
+    millions that fit into a body. This search lets other threads run after each of its steps.
+    """
+    if sum(content.count(mark) for mark in (b",", b"[", b"{")) <= MAX_VALUES:
+        return False
+    marks = (match for match in _STRING_OR_MARK.finditer(content) if match[0] in b",[{")
+    return next(islice(marks, MAX_VALUES, None), None) is not None
+
+
 async def _content(request: Request, max_bytes: int) -> bytes:
+    """Returns the body. Raises InputTooLarge, unread when its Content-Length says so."""
+    if (_content_length(request) or 0) > max_bytes:
+        raise InputTooLarge("The body is too large.")
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
@@ -56,11 +106,13 @@ async def _content(request: Request, max_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuses NaN and Infinity, which Python's parser takes although they are not JSON. Raises ValueError."""
     raise ValueError(name)
 
 
 def _finite(digits: str) -> float:
+    """Refuses numbers such as 1e999, which Python reads as infinity. Raises ValueError."""
     value = float(digits)
     if not isfinite(value):
         raise ValueError(digits)
@@ -68,7 +120,7 @@ def _finite(digits: str) -> float:
 
 
 def run_id(text: str) -> str:
-    """Returns the run's id of a path. Raises RunNotFound for anything but a UUID."""
+    """Returns the run id in a path. Raises RunNotFound for anything but a UUID."""
     try:
         return read_uuid("run_uuid", text)
     except InvalidRequest:
@@ -78,7 +130,8 @@ def run_id(text: str) -> str:
 def starting_after(request: Request) -> int:
     """Returns the sequence after which a run's stream resumes.
 
-    The browser's own Last-Event-ID is newer than `?starting_after=`, which stands in the URL. Raises InvalidRequest.
+    Reads Last-Event-ID first: a browser that reconnects sends its newest event there, and keeps the old
+    `?starting_after=` in the URL. Raises InvalidRequest.
     """
     last_event_id = request.headers.get("last-event-id", "")
     if _is_number(last_event_id):
@@ -96,7 +149,8 @@ def _is_number(text: str) -> bool:
 def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
     """Returns the cursor after which a channel's stream resumes, from Last-Event-ID or `?starting_after=`.
 
-    An unreadable Last-Event-ID is ignored, since a browser repeats it for ever. Raises InvalidRequest.
+    Ignores an unreadable Last-Event-ID, because a browser would send it again at each reconnection and never connect.
+    Returns None when there is no cursor. Raises InvalidRequest.
     """
     now, last_event_id = datetime.now(UTC), request.headers.get("last-event-id")
     try:
@@ -110,7 +164,7 @@ def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
 
 
 def wait(request: Request) -> timedelta | None:
-    """Returns the time of `Prefer: wait=N` (RFC 7240), 60 seconds at most; None when it is not given."""
+    """Returns the N seconds of `Prefer: wait=N` (RFC 7240, section 4.3), 60 at most; None without that preference."""
     for preference in request.headers.get("prefer", "").split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         digits = value.strip().strip('"')
@@ -120,7 +174,11 @@ def wait(request: Request) -> timedelta | None:
 
 
 def idempotency_key(request: Request, caller: Profile, body: Mapping[str, Any]) -> IdempotencyKey | None:
-    """Returns the key of the header, quoted or bare, for this user and this route; None without the header."""
+    """Returns the key of the Idempotency-Key header, quoted or bare, for this user and path; None without the header.
+
+    https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. Raises InvalidRequest when the header
+    is sent twice, is empty or is too long.
+    """
     headers = request.headers.getlist("idempotency-key")
     if not headers:
         return None
@@ -139,7 +197,10 @@ def _hash(value: Any) -> str:
 
 
 def wants_stream(request: Request, *, by_default: bool) -> bool:
-    """Returns whether Accept prefers an event stream to JSON; `Prefer: respond-async` and `wait` ask for JSON."""
+    """Returns True when the Accept header prefers an event stream to JSON, or, without a preference, `by_default`.
+
+    `Prefer: respond-async` always asks for JSON; `Prefer: wait` does when Accept has no preference.
+    """
     if "respond-async" in request.headers.get("prefer", "").lower():
         return False
     accept = parse_accept_header(request.headers.get("accept"), MIMEAccept)

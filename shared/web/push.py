@@ -1,4 +1,4 @@
-"""Reads and answers what Google's services post: Pub/Sub pushes (raw or as CloudEvents) and Cloud Tasks requests."""
+"""Reads and answers the requests of Google's services: Pub/Sub pushes (raw or as CloudEvents) and Cloud Tasks."""
 
 import json
 from base64 import b64decode
@@ -22,6 +22,7 @@ from shared.web.auth import bearer_token
 from shared.web.errors import error_response
 
 MAX_BODY_BYTES = 1024 * 1024
+"""A dead letter keeps this much of its body."""
 
 EventHandler = Callable[[Request, Services], Awaitable[None]]
 """Handles one event; raises a ServiceError."""
@@ -29,7 +30,10 @@ EventHandler = Callable[[Request, Services], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A Pub/Sub message; `data` is decoded as UTF-8, with a replacement character for each unreadable byte."""
+    """A Pub/Sub message. `data` is decoded as UTF-8, with a replacement character for each unreadable byte.
+
+    `source` is the name of the subscription. `attributes` is {name: value}.
+    """
 
     message_id: str
     source: str
@@ -51,6 +55,7 @@ class Push:
 
     @property
     def run_id_or_none(self) -> str | None:
+        """Returns the run's id, or None when the message names no run."""
         try:
             return self.run_id
         except MalformedMessage:
@@ -82,6 +87,7 @@ async def read_push(request: Request) -> Push:
 
 
 async def read_recheck(request: Request) -> Recheck:
+    """Reads the body {run_id, attempt, sequence, checks} of a re-check task. Raises MalformedMessage."""
     body = await _object(request)
     try:
         return Recheck(
@@ -97,9 +103,10 @@ async def read_recheck(request: Request) -> Recheck:
 async def answer_event(
     request: Request, services: Callable[[], Services], handle: EventHandler, *, source: str
 ) -> Response:
-    """Answers 204 when the event is handled or can never be handled, and 5xx when it is to be delivered again.
+    """Answers 204 when the event is handled or can never be handled, and 500 when Google must deliver it again.
 
-    A message that can never be handled is kept with the dead letters, under the name `source`.
+    An event that can never be handled is kept with the dead letters; `source` is the function's name there. A caller
+    that is not the invoker gets 401.
     """
     if health.is_check(request):
         return await health.answer(request)
@@ -109,10 +116,10 @@ async def answer_event(
             return await _handled(request, services(), handle, source)
         except ServiceError as error:
             log.warning("event not handled; it is delivered again", code=error.code)
-            return _failure(error.code, HTTPStatus.SERVICE_UNAVAILABLE)
+            return _failure(error.code)
         except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
             log.failure("event failed", error)
-            return _failure(ErrorCode.INTERNAL, HTTPStatus.INTERNAL_SERVER_ERROR)
+            return _failure(ErrorCode.INTERNAL)
 
 
 async def _handled(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
@@ -126,12 +133,28 @@ async def _handled(request: Request, services: Services, handle: EventHandler, s
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-def _failure(code: str, status: int) -> Response:
-    return JSONResponse({"success": False, "code": code}, status_code=status)
+async def advance(services: Services, run_id: str, *, checks: int = 0) -> None:
+    """Advances the run. An unexpected error is counted on the run, which fails when it is the cause again and again."""
+    with log.bound(run_id=run_id):
+        try:
+            await services.advance(run_id, checks=checks)
+        except ServiceError:
+            raise
+        except Exception:
+            await services.advance.count_worker_error(run_id)
+            raise
+
+
+def _failure(code: str) -> Response:
+    """Answers 500, since Cloud Tasks slows the whole queue after 429 and 503.
+
+    https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler
+    """
+    return JSONResponse({"success": False, "code": code}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _refuse_other_callers(request: Request, services: Services) -> Response | None:
-    """Returns the refusal of a caller that is not the invoker; its body is neither read nor kept."""
+    """Returns the response to a caller that is not the invoker, else None. Does not read the body."""
     if services.invoker is None:
         return None
     try:
@@ -143,7 +166,7 @@ async def _refuse_other_callers(request: Request, services: Services) -> Respons
 
 
 async def _keep_dead_letter(request: Request, services: Services, error: ServiceError, source: str) -> None:
-    """Raises StoreUnavailable; the event is then delivered again."""
+    """Raises StoreUnavailable; Google then delivers the event again."""
     body = (await request.body())[:MAX_BODY_BYTES].decode(errors="replace")
     headers = request.headers
     message_id = headers.get("x-cloudtasks-taskname") or headers.get("ce-id") or _message_id(body)
@@ -156,6 +179,7 @@ def _message_id(body: str) -> str:
 
 
 async def _object(request: Request) -> dict[str, Any]:
+    """Returns the JSON object of the body. Raises MalformedMessage."""
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -166,6 +190,7 @@ async def _object(request: Request) -> dict[str, Any]:
 
 
 def _uuid(value: Any) -> str:
+    """Returns the UUID in lower case. Raises MalformedMessage."""
     if not isinstance(value, str):
         raise MalformedMessage
     try:

@@ -1,6 +1,6 @@
-"""Turns what the use cases return into HTTP responses. The JSON objects themselves are built in domain/views.py."""
+"""Builds HTTP responses from the results of the use cases. domain/views.py builds the JSON objects in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -8,8 +8,9 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from shared.domain import views
-from shared.domain.run import Kind, Run
-from shared.usecases.read import Page
+from shared.domain.run import Run
+from shared.domain.status import Kind
+from shared.usecases.read import Overdue, Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
 
@@ -18,7 +19,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def submitted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Mapping[str, str]) -> Response:
-    """Answers a submission, with the whole run when its input is given as `content`."""
+    """Answers a submission; with `content`, the run's input, the answer shows the whole run."""
     body: dict[str, Any] = {"success": True, "job_id": run.id, "status": run.status}
     if content is not None:
         body.update(views.run_object(run, content))
@@ -27,34 +28,45 @@ def submitted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Ma
         body["message"] = SUBMITTED
     else:
         body.update(run_uuid=run.id, created_at=views.timestamp(run.created_at))
-    return JSONResponse({**body, "urls": views.urls(run)}, headers=headers)
+    urls = views.urls(run)
+    return JSONResponse({**body, "urls": urls}, headers={"Location": urls["self"], **headers})
+
+
+def content_location(run: Run) -> dict[str, str]:
+    """Returns the header that names the run whose updates a response streams."""
+    return {"Content-Location": views.urls(run)["self"]}
 
 
 def one(run: Run, shown: Mapping[str, Any], *, headers: Mapping[str, str] = NO_HEADERS, **more: Any) -> Response:
-    """Answers with one run as the object `shown`; an open run carries Retry-After."""
+    """Answers with one run, as the JSON object `shown` and the fields `more`; Retry-After tells when to poll again."""
     return JSONResponse({"success": True, **shown, **more}, headers={**_retry_headers(run), **headers})
 
 
 def job_result(run: Run) -> Response:
+    """Answers with the result of a completed run."""
     return JSONResponse(views.job_result_object(run))
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
-    """Answers with a page of objects under the one name in `shown`."""
+    """Answers with one page of a list. `shown` has one item: {name of the list's field: JSON objects}."""
     next_cursor = encode_list_cursor(page.next_cursor, query.wanted) if page.next_cursor else None
     counts = {"total": page.total, "limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
     return JSONResponse({"success": True, **shown, **counts})
 
 
-def overdue_list(runs: Sequence[Run]) -> Response:
-    return JSONResponse({"success": True, "runs": [views.overdue_object(run) for run in runs]})
+def overdue_list(overdue: Overdue) -> Response:
+    """Answers with the runs that the sweeper has not handled in time."""
+    runs = [views.overdue_object(run) for run in overdue.runs]
+    return JSONResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:
+    """Returns the header that marks the answer to a repeated submission; empty when it is the first."""
     return {"Idempotency-Status": "replayed"} if replayed else {}
 
 
 def wait_headers(wait: timedelta | None) -> dict[str, str]:
+    """Returns the header that confirms `Prefer: wait=N` (RFC 7240, section 3); empty without a wait."""
     return {"Preference-Applied": f"wait={round(wait.total_seconds())}"} if wait is not None else {}
 
 

@@ -1,4 +1,4 @@
-"""Finds the endpoint of a request, and wraps every request that clients send: errors, logs, CORS, caching."""
+"""Finds the endpoint of a client's request, and adds what every request needs: errors, log fields, CORS, caching."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ Endpoint = Callable[..., Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` has no trailing slash; a part in braces is passed to the endpoint under that name."""
+    """`path` has no trailing slash. The endpoint gets each part in braces as an argument of that name."""
 
     method: str
     path: str
@@ -31,14 +31,17 @@ class Route:
 
 
 class Routes:
-    """The routes of one function."""
+    """The routes of one function.
+
+    Starlette's own router matches the decoded path, in which a slash in a channel's name (%2F) looks like any other.
+    """
 
     def __init__(self, *routes: Route) -> None:
         self.routes = (*routes, *(Route("GET", path, health.answer) for path in health.PATHS))
         self._by_parts = [(route, route.path.split("/")) for route in self.routes]
 
     async def answer(self, request: Request, services: Callable[[], Services]) -> Response:
-        """Answers a request. `services` is called once, so that wrong settings are answered like any other error."""
+        """Answers a request. Calls `services` itself, so that wrong settings are answered with an error body too."""
         request_id = _request_id(request.headers.get("x-request-id"))
         trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
         with log.bound(request_id=request_id, trace=trace):
@@ -55,7 +58,7 @@ class Routes:
         return response
 
     async def _answer(self, request: Request, services: Services) -> Response:
-        """Turns errors into the contract's envelope. Of an error only its code is logged, never its words."""
+        """Turns every error into an error body. Logs the code of an error only: its message may quote the request."""
         if cors.is_preflight(request):
             return cors.preflight_response(request, services.allowed_origins)
         try:
@@ -114,10 +117,11 @@ def _head_of(response: Response) -> Response:
 
 
 def _path(request: Request) -> str:
-    """Returns the path as it was sent, in which a slash inside a part is still escaped."""
+    """Returns the path as the client sent it: a slash inside a part is still the escape %2F."""
     raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
     return raw.decode("ascii", errors="replace").partition("?")[0]
 
 
-def _request_id(sent: str | None) -> str:
-    return sent if sent and fullmatch(r"[\w.:-]{1,128}", sent) else uuid4().hex
+def _request_id(header: str | None) -> str:
+    """Returns the X-Request-Id of the client, or a new id when the header is missing or is not fit for a log line."""
+    return header if header and fullmatch(r"[\w.:-]{1,128}", header) else uuid4().hex

@@ -1,4 +1,4 @@
-"""Serves the routes of browser sessions: exchange a sign-in for a cookie, get the CSRF token, end the session."""
+"""Serves the routes of browser sessions: exchange an ID token for a cookie, get the CSRF token, end the session."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,7 +17,10 @@ MAX_BODY_BYTES = 16 * 1024
 
 
 async def start(request: Request, services: Services) -> Response:
-    """Takes the ID token as a bearer token or in a JSON body; no page of another origin can send either."""
+    """Exchanges an ID token, sent as a bearer token or as {"id_token": …}, for a session cookie.
+
+    It needs no CSRF token: a page of another origin can send neither without a preflight (see cors.py).
+    """
     token = bearer_token(request) if "authorization" in request.headers else await _token_in_body(request)
     session = await services.sessions.start(token)
     response = JSONResponse({"success": True, "expires_at": views.timestamp(session.expires_at)})
@@ -26,6 +29,7 @@ async def start(request: Request, services: Services) -> Response:
 
 
 async def end(request: Request, services: Services) -> Response:
+    """Ends the session and removes its cookie."""
     try:
         cookie = session_cookie(request)
         await services.sessions.verify(cookie)
@@ -39,6 +43,7 @@ async def end(request: Request, services: Services) -> Response:
 
 
 async def csrf_token(request: Request, services: Services) -> Response:
+    """Answers with the CSRF token of the session."""
     try:
         cookie = session_cookie(request)
         await services.sessions.verify(cookie)
@@ -50,12 +55,12 @@ async def csrf_token(request: Request, services: Services) -> Response:
 async def _token_in_body(request: Request) -> str:
     fields = Fields(await parse.json_object(request, max_input_bytes=MAX_BODY_BYTES))
     token = fields.text("id_token", max_length=MAX_BODY_BYTES)
-    fields.done()
+    fields.reject_unknown_fields()
     return token
 
 
 def _no_session(request: Request, error: Unauthenticated) -> Response:
-    """Answers 401 and removes a useless cookie, which no script can remove since it is HttpOnly."""
+    """Answers 401 and removes the useless cookie: it is HttpOnly, so no script of the page can remove it."""
     log.info("request refused", code=error.code)
     response = error_response(error)
     if COOKIE in request.cookies:
@@ -64,7 +69,10 @@ def _no_session(request: Request, error: Unauthenticated) -> Response:
 
 
 def _set_cookie(request: Request, response: Response, value: str, *, seconds: int) -> None:
-    """Sets SameSite=Strict: only scripts of this site use the cookie."""
+    """Sets the session cookie for so many seconds; 0 removes it.
+
+    With SameSite=Strict, browsers do not send the cookie with requests from other sites.
+    """
     response.set_cookie(
         COOKIE,
         value,

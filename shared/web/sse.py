@@ -20,7 +20,15 @@ from shared.web.cursor import encode_channel_cursor
 from shared.web.errors import error_body
 
 HEADERS = {"X-Accel-Buffering": "no"}
+"""Proxies such as nginx send each event at once instead of collecting them.
+
+https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
+"""
 REAUTHENTICATION_SECONDS = 60.0
+RECONNECT = "retry: 2000\n\n"
+"""Tells a browser to reconnect 2 s after a stream has broken."""
+HEARTBEAT = ": still here\n\n"
+"""A comment, which clients ignore. It shows proxies and clients that the connection is alive."""
 
 Authenticate = Callable[[], Awaitable[Profile]]
 """Returns the profile that the request's credentials prove now. Raises Unauthenticated or Forbidden."""
@@ -34,9 +42,9 @@ def stream(
     after: int = 0,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Streams every event after the sequence `after` until the run has ended.
+    """Streams the events of a run after the sequence `after`, until the run has ended.
 
-    Answers 204 when there is none, which makes a browser's EventSource stop asking.
+    Answers 204 when the run has ended and has no such event: a browser's EventSource then stops reconnecting.
     """
     if run.is_terminal and not public_events(run, after=after):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=dict(headers or {}))
@@ -47,20 +55,26 @@ def stream(
 
 
 async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str]:
-    content = await services.read.input_of(run)
-    yield "retry: 2000\n\n"
+    """Sends the whole run with the first and the run's last event only: a result of megabytes is not sent with each."""
+    yield RECONNECT
+    is_first = True
     async for update in services.watch(run.id, after=after):
         if update is None:
-            yield ": still here\n\n"
+            yield HEARTBEAT
             continue
         event, current = update
+        content = await services.read.input_of(current) if is_first or views.ends_run(event) else None
         yield message(event.type, views.event_object(event, current, content), event_id=str(event.sequence))
+        is_first = False
 
 
 def stream_channel(
     services: Services, channel: Channel, authenticate: Authenticate, *, after: ChannelCursor | None
 ) -> StreamingResponse:
-    """Streams every event of every run of the channel, for as long as the client listens."""
+    """Streams the events of all runs of the channel after the cursor, for as long as the client listens.
+
+    Without a cursor, the stream starts with the events of the last 30 seconds.
+    """
 
     async def still_a_member() -> Profile:
         caller = await authenticate()
@@ -74,19 +88,25 @@ def stream_channel(
 
 
 async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[str]:
-    yield "retry: 2000\n\n"
+    """Sends the whole run with the first event of the connection and with each run's last event."""
+    yield RECONNECT
+    is_first = True
     async for update in services.watch_channel(channel, after=after):
         if update is None:
-            yield ": still here\n\n"
+            yield HEARTBEAT
             continue
         event, run, cursor = update
-        content = await services.read.input_of(run)
-        yield message(
-            event.type, views.event_object(event, run, content), event_id=encode_channel_cursor(cursor, channel)
-        )
+        content = None
+        if is_first or views.ends_run(event):
+            run = await services.read.with_result(run)
+            content = await services.read.input_of(run)
+        event_id = encode_channel_cursor(cursor, channel)
+        yield message(event.type, views.event_object(event, run, content), event_id=event_id)
+        is_first = False
 
 
 def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:
+    """Returns one server-sent event of the type `kind`, with `data` as JSON on one line."""
     head = f"id: {event_id}\n" if event_id else ""
     return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
@@ -94,7 +114,10 @@ def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) 
 async def with_periodic_auth(
     parts: AsyncIterator[str], authenticate: Authenticate, *, every: float = REAUTHENTICATION_SECONDS
 ) -> AsyncIterator[str]:
-    """Authenticates the listener again every minute: a stream may outlive a session or a membership."""
+    """Passes the parts on, and authenticates the listener again when `every` seconds have passed since the last time.
+
+    A stream may last longer than its listener's session or membership. Raises what `authenticate` raises.
+    """
     clock = asyncio.get_running_loop().time
     checked_at = clock()
     async for part in parts:
@@ -105,7 +128,10 @@ async def with_periodic_auth(
 
 
 async def _with_error(parts: AsyncIterator[str], *, request_id: str | None) -> AsyncIterator[str]:
-    """Sends an error as the last event, since the status line has been sent long before."""
+    """Passes the parts on, and sends an error as the last event: the status line of the response was sent before.
+
+    Binds `request_id` to log lines again, because the body is sent after the request's own context has ended.
+    """
     with log.bound(request_id=request_id):
         try:
             async for part in parts:

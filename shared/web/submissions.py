@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from starlette.responses import Response
+
+from shared import log
 from shared.domain import submission
+from shared.domain.run import Run
 from shared.domain.submission import Submission
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, TransientError
+from shared.services import Services
+from shared.web import render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """`parse` takes (body, maximum bytes of input) and returns a valid submission.
 
-    It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None means anyone.
+    It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None lets every caller
+    with a profile submit.
     """
 
     parse: Callable[[Mapping[str, Any], int], Submission]
@@ -33,11 +41,11 @@ FORM_BY_FIELD: Mapping[str, Form] = {
     "system_message": TRAINER_ANALYSIS,
     "full_input": TRAINER_ANALYSIS,
 }
-"""Fields that no other form has, for calls at the function's root."""
+"""Fields that only one form has. A call at the function's root is recognised by them."""
 
 
 def form_of(body: Mapping[str, Any]) -> Form:
-    """Returns the one form that the body's fields belong to. Raises InvalidRequest when they tell none or several."""
+    """Returns the one form that the body's fields belong to. Raises InvalidRequest when that is no form or several."""
     forms = [FORM_BY_FIELD[name] for name, value in body.items() if name in FORM_BY_FIELD and value is not None]
     if not forms or any(form is not forms[0] for form in forms):
         raise InvalidRequest(
@@ -45,3 +53,14 @@ def form_of(body: Mapping[str, Any]) -> Form:
             "or system_message and full_input"
         )
     return forms[0]
+
+
+async def wait_and_answer(services: Services, run: Run, wait: timedelta, headers: Mapping[str, str]) -> Response:
+    """Answers with the run as it is after the wait, or with its id alone when it cannot be read: it was accepted."""
+    try:
+        run = await services.watch.until_terminal(run, within=wait)
+        content = await services.read.input_of(run)
+    except TransientError as error:
+        log.warning("accepted run not read back", run_id=run.id, code=error.code)
+        return render.submitted(run, headers=headers)
+    return render.submitted(run, content, headers={**headers, **render.wait_headers(wait)})

@@ -1,7 +1,9 @@
-"""Joins adapters to use cases, once a process and on first use. It is the only package that knows adapters.
+"""Joins adapters to use cases, once per process and on first use. The functions get every adapter from here.
 
-functions-framework imports main.py in a parent process and forks afterwards, so nothing here connects at import, and
-adapters are imported inside the factories.
+functions-framework imports main.py in a parent process and then forks, and a gRPC client that was made before a fork
+hangs. So nothing connects at import, and the factories import the adapters.
+
+https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 """
 
 from typing import TYPE_CHECKING
@@ -26,27 +28,27 @@ def settings() -> Settings:
 
 
 def services() -> Services:
-    """Returns what the functions call. Raises ConfigurationError."""
+    """Returns the use cases that the functions call. Raises ConfigurationError."""
     return _current().services
 
 
 def sqlite() -> "SqliteBackend":
-    """Returns the embedded back end, from which the local host delivers."""
+    """Returns the embedded back end. The local host delivers the messages and tasks in it."""
     return _current().sqlite
 
 
 def embedded_tokens() -> "EmbeddedTokens":
-    """Returns what mints and verifies the tokens of `make token`."""
+    """Returns the adapter that mints and verifies the tokens of `make token`."""
     return _current().embedded_tokens
 
 
 def google_clients() -> "ClientsByLoop":
-    """Returns Google's clients, with which the emulators are set up too."""
+    """Returns Google's clients. The emulators are set up with them too."""
     return _current().google_clients
 
 
 def use(settings: Settings, *, endpoints: "Endpoints | None" = None) -> None:
-    """Closes everything and goes on with these settings, and with these identity endpoints instead of Google's."""
+    """Closes everything, then uses these settings; `endpoints` replaces Google's identity servers in tests."""
     global _container
     close()
     log.configure(minimum=settings.log_level, project=settings.project)

@@ -1,4 +1,4 @@
-"""Builds the use cases over one adapter for each port. Tests give their own adapters."""
+"""Builds the use cases from one adapter per port. Tests pass adapters of their own."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,8 +19,8 @@ from shared.ports import (
 )
 from shared.services import Services
 from shared.settings import Settings
-from shared.usecases.advance import AdvanceRun, Leases
-from shared.usecases.bury import BuryRun
+from shared.usecases.advance import AdvanceRun, TimeBudgets
+from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.read import ReadRuns
@@ -31,12 +31,14 @@ from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.watch import WatchChannel, WatchRun
 
-LEASE_MARGIN = timedelta(seconds=5)
+SHORT_CALL = timedelta(seconds=10)
+SAVING = timedelta(seconds=75)
+"""A store was away for a minute; LLM_CALL_SECONDS and this fit into the 600 s of a Pub/Sub push together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One adapter for each port."""
+    """One adapter per port, except LlmProvider."""
 
     store: RunStore
     queue: RunQueue
@@ -52,7 +54,7 @@ class Backend:
 
 
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
-    """Returns the use cases over these adapters."""
+    """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
@@ -72,7 +74,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             scheduler=backend.scheduler,
             save_final=save_final,
             clock=clock,
-            leases=_leases(settings),
+            budgets=_budgets(settings),
         ),
         cancel=CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
@@ -87,12 +89,17 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             clock=clock,
             interval=settings.sweep_interval,
         ),
-        bury=BuryRun(store=store, dead_letters=backend.dead_letters, save_final=save_final, clock=clock),
+        bury=BuryMessage(dead_letters=backend.dead_letters),
     )
 
 
 def _submit(settings: Settings, backend: Backend) -> SubmitRun:
-    policy = RunPolicy(deadlines=settings.deadlines, retention=settings.retention, pending_grace=settings.pending_grace)
+    policy = RunPolicy(
+        deadlines=settings.deadlines,
+        retention=settings.retention,
+        pending_grace=settings.pending_grace,
+        max_attempts=settings.max_attempts,
+    )
     return SubmitRun(
         store=backend.store,
         queue=backend.queue,
@@ -104,10 +111,5 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
     )
 
 
-def _leases(settings: Settings) -> Leases:
-    from shared.adapters.llm.jobs import SUBMIT_SECONDS
-
-    return Leases(
-        jobs=timedelta(seconds=SUBMIT_SECONDS) + LEASE_MARGIN,
-        chat=timedelta(seconds=settings.chat_seconds) + LEASE_MARGIN,
-    )
+def _budgets(settings: Settings) -> TimeBudgets:
+    return TimeBudgets(short_call=SHORT_CALL, long_call=timedelta(seconds=settings.chat_seconds), saving=SAVING)

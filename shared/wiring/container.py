@@ -1,4 +1,4 @@
-"""Makes each part once, on first use, from one set of settings, and closes what was made."""
+"""Makes each adapter and use case once, on first use, from one set of settings, and closes what it has made."""
 
 from contextlib import ExitStack
 from functools import cached_property
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
+from shared.domain.status import Lane
 from shared.ports import Clock, Directory, LlmProvider, ResultCache
 from shared.services import Services
 from shared.settings import Settings, secret
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Container:
-    """The parts of one process. Nothing connects before its first call."""
+    """The adapters and use cases of one process. They connect at their first call, not when they are made."""
 
     def __init__(self, settings: Settings, *, endpoints: Endpoints | None = None) -> None:
         self.settings = settings
@@ -30,11 +31,13 @@ class Container:
 
     @cached_property
     def services(self) -> Services:
+        """Makes the use cases for the back end that the settings name."""
         backend = self._backend()
         return assemble(self.settings, backend, self._provider(backend.directory))
 
     @cached_property
     def sqlite(self) -> "SqliteBackend":
+        """Makes the embedded back end in the file `runs.db` of DATA_DIR."""
         from shared.adapters.sqlite.backend import SqliteBackend
 
         backend = SqliteBackend(self.settings.data_dir / "runs.db", SystemClock())
@@ -43,12 +46,14 @@ class Container:
 
     @cached_property
     def embedded_tokens(self) -> "EmbeddedTokens":
+        """Makes the adapter of the tokens of `make token`, whose key is in DATA_DIR."""
         from shared.adapters.identity.embedded import EmbeddedTokens
 
         return EmbeddedTokens(self.settings.data_dir)
 
     @cached_property
     def google_clients(self) -> "ClientsByLoop":
+        """Makes Google's clients, which connect at their first call."""
         from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 
         settings = self.settings
@@ -63,6 +68,7 @@ class Container:
         )
 
     def close(self) -> None:
+        """Closes everything that has been made: databases and thread pools."""
         self._closing.close()
 
     def _backend(self) -> Backend:
@@ -90,14 +96,16 @@ class Container:
         from shared.adapters.gcp.recheck_scheduler import TaskTarget
 
         settings = self.settings
+        topics = f"projects/{settings.project}/topics"
+        queues = f"projects/{settings.project}/locations/{settings.tasks_location}/queues"
         target = TaskTarget(
-            queue=f"projects/{settings.project}/locations/{settings.tasks_location}/queues/{settings.tasks_queue}",
+            queues={Lane.SHORT: f"{queues}/{settings.tasks_queue}", Lane.LONG: f"{queues}/{settings.long_tasks_queue}"},
             url=settings.recheck_url or "",
             audience=settings.internal_audience or settings.recheck_url or "",
             service_account=settings.invoker_service_account,
         )
-        topic = f"projects/{settings.project}/topics/{settings.runs_topic}"
-        return GoogleBackend(self.google_clients, topic=topic, target=target)
+        by_lane = {Lane.SHORT: f"{topics}/{settings.runs_topic}", Lane.LONG: f"{topics}/{settings.long_runs_topic}"}
+        return GoogleBackend(self.google_clients, topics=by_lane, target=target)
 
     def _result_cache(self, clock: Clock) -> ResultCache:
         if self.settings.redis_url is None:
@@ -107,20 +115,20 @@ class Container:
         return RedisResultCache(self.settings.redis_url)
 
     def _provider(self, directory: Directory) -> LlmProvider:
-        """Makes two thread pools, so that long synchronous calls do not hold up the short ones."""
+        """Makes thread pools by protocol and server, so that long or hanging calls delay no others."""
         from shared.adapters.llm.chat import ChatProtocol
-        from shared.adapters.llm.http import LlmHttp
+        from shared.adapters.llm.http import LlmHttpPools
         from shared.adapters.llm.jobs import JobsProtocol
         from shared.adapters.llm.provider import DirectoryLlmProvider
 
         settings = self.settings
-        jobs_http = LlmHttp(threads=settings.llm_threads, name="llm-jobs")
-        chat_http = LlmHttp(threads=settings.llm_threads, name="llm-chat")
-        for http in (jobs_http, chat_http):
-            self._closing.callback(http.close)
+        jobs_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-jobs")
+        chat_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-chat")
+        for pools in (jobs_pools, chat_pools):
+            self._closing.callback(pools.close)
         return DirectoryLlmProvider(
             directory,
             deployments=settings.deployments,
-            jobs=JobsProtocol(jobs_http),
-            chat=ChatProtocol(chat_http, seconds=settings.chat_seconds, secret=secret),
+            jobs=JobsProtocol(jobs_pools),
+            chat=ChatProtocol(chat_pools, seconds=settings.chat_seconds, secret=secret),
         )

@@ -1,4 +1,4 @@
-"""Joins what authenticates callers: which issuers these settings trust, and how their tokens are checked."""
+"""Builds the token and session verifiers for the issuers that the settings trust."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ THREADS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Where public keys and user accounts are fetched: from Google, unless a test serves others."""
+    """URLs of public keys and user accounts: Google's, unless a test serves others."""
 
     firebase_keys: str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
     session_keys: str = "https://identitytoolkit.googleapis.com/v1/sessionCookiePublicKeys"
@@ -32,20 +32,24 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedIssuers:
-    """Whose tokens are accepted. An issuer whose field is None or empty is not trusted."""
+    """The issuers whose tokens are accepted. An issuer whose field is None or empty is not trusted."""
 
-    embedded_in: Path | None = None
-    """The folder of the embedded mode's signing key."""
+    embedded_key_folder: Path | None = None
+    """The folder of the key that signs the tokens of `make token`."""
     firebase_project: str | None = None
+    """The project whose Firebase ID tokens and session cookies are accepted."""
     oidc_audiences: tuple[str, ...] = ()
+    """Accepted audiences of Google-signed tokens, besides gcloud's own."""
     oidc_emails: tuple[str, ...] = ()
+    """Service accounts and people whose Google-signed tokens are accepted."""
     invoker_email: str | None = None
-    """The service account that calls the internal functions; None lets every caller in, an empty name no caller."""
+    """The service account that calls the internal functions. None accepts every caller, an empty name accepts none."""
     invoker_audience: str | None = None
+    """The audience that the invoker's tokens must have."""
 
 
 class HttpPools:
-    """Two thread pools, so that slow account look-ups do not hold up the fetching of keys."""
+    """Two thread pools for HTTP calls, so that slow account look-ups do not delay the fetching of keys."""
 
     def __init__(self) -> None:
         from shared.adapters.identity.http import IdentityHttp
@@ -60,7 +64,7 @@ class HttpPools:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verifiers:
-    """What checks bearer tokens, session cookies and the callers of internal functions."""
+    """The verifiers of bearer tokens, of session cookies and of the callers of internal functions, without a cache."""
 
     tokens: TokenVerifier
     sessions: SessionIssuer
@@ -69,20 +73,20 @@ class Verifiers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authentication:
-    """What the functions need to authenticate callers, with verdicts cached."""
+    """Holds what the functions need to authenticate callers. The verifiers cache successful verifications."""
 
     tokens: TokenVerifier
     sessions: Sessions
     invoker: TokenVerifier | None
-    """Verifies who calls the internal functions; None lets every caller in."""
+    """Verifies the callers of the internal functions; None accepts every caller."""
     pools: HttpPools
-    """Is closed in the end."""
+    """The container closes them."""
 
 
 def assemble_authentication(
     settings: Settings, ended: EndedSessions, clock: Clock, *, endpoints: Endpoints
 ) -> Authentication:
-    """Returns the parts. Nothing is fetched before the first token is verified."""
+    """Returns the verifiers that the settings ask for. They fetch nothing before they verify the first token."""
     pools = HttpPools()
     verifiers = build_verifiers(trusted_issuers(settings), clock, endpoints=endpoints, pools=pools)
     tokens = CachedTokens(verifiers.tokens, clock)
@@ -96,10 +100,13 @@ def assemble_authentication(
 
 
 def trusted_issuers(settings: Settings) -> TrustedIssuers:
-    """Trusts the embedded mode's tokens on one machine only, and there no other issuer unless a setting names it."""
+    """Returns the issuers to trust: on one machine that of `make token`, and no other unless a setting names it.
+
+    In the cloud, the tokens of `make token` are never accepted.
+    """
     local = settings.is_local
     return TrustedIssuers(
-        embedded_in=settings.data_dir if local else None,
+        embedded_key_folder=settings.data_dir if local else None,
         firebase_project=settings.firebase_project or (None if local else settings.project),
         oidc_audiences=settings.oidc_audiences,
         oidc_emails=settings.oidc_emails,
@@ -109,15 +116,15 @@ def trusted_issuers(settings: Settings) -> TrustedIssuers:
 
 
 def build_verifiers(trusted: TrustedIssuers, clock: Clock, *, endpoints: Endpoints, pools: HttpPools) -> Verifiers:
-    """Returns verifiers that choose by the token's issuer. Keys are fetched on first use."""
+    """Returns verifiers that choose the rules by the token's issuer, and fetch an issuer's keys on first use."""
     from shared.adapters.identity.by_issuer import TokensByIssuer
     from shared.adapters.identity.keys import RemoteKeys
     from shared.adapters.identity.sessions_by_issuer import SessionsByIssuer
 
     verifiers: dict[str, TokenVerifier] = {}
     session_kinds: list[SessionKind] = []
-    if trusted.embedded_in is not None:
-        _add_embedded(trusted.embedded_in, verifiers, session_kinds)
+    if trusted.embedded_key_folder is not None:
+        _add_embedded(trusted.embedded_key_folder, verifiers, session_kinds)
     if trusted.firebase_project is not None:
         _add_firebase(trusted.firebase_project, clock, endpoints, pools, verifiers, session_kinds)
     google_keys = RemoteKeys(endpoints.google_keys, clock, pools.keys)
@@ -171,7 +178,7 @@ def _add_firebase(
 
 
 class _AccessToken:
-    """Imports Google's credentials library on first use: it takes 0.1 s, and most callers show no session."""
+    """Imports Google's credentials library on first use: it takes 0.1 s, and only session cookies need it."""
 
     def __init__(self, http: "IdentityHttp") -> None:
         self._access_tokens = cache(lambda: _access_tokens(http))
@@ -187,7 +194,7 @@ def _access_tokens(http: "IdentityHttp") -> "AccessTokens":
 
 
 def _google_tokens(trusted: TrustedIssuers, keys: "RemoteKeys") -> Mapping[str, TokenVerifier]:
-    """Accepts listed service accounts, and listed people through gcloud."""
+    """Returns {issuer: verifier} for the listed service accounts, and for listed people who use gcloud."""
     if not trusted.oidc_emails:
         return {}
     from shared.adapters.identity.google import GCLOUD_AUDIENCE, ISSUERS, GoogleTokens

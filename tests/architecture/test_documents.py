@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", "shared/README.md", "infra/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "shared/README.md",
+    "shared/decisions.md",
+    "infra/README.md",
+]
 
 
 def read(name: str) -> str:
@@ -41,15 +48,9 @@ def test_every_file_that_the_map_names_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_every_requirement_is_pinned() -> None:
-    for name in ("requirements.txt", "infra/local/requirements.txt", "requirements-dev.txt"):
-        lines = [line for line in read(name).splitlines() if line and not line.startswith(("#", "-r"))]
-        assert all(re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line) for line in lines)
-
-
 def test_what_is_deployed_holds_neither_tests_nor_tools() -> None:
     ignored = read(".gcloudignore").split()
-    assert {"tests/", "infra/", ".venv/", ".data/", "requirements-dev.txt"} <= set(ignored)
+    assert {"tests/", "infra/", ".venv/", ".data/", ".env", "pyproject.toml", "requirements-dev.txt"} <= set(ignored)
 
 
 def test_commands_of_later_releases_say_so_and_fail() -> None:

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
-from shared.adapters.gcp.permits import PERMITS, Permit, lapsed
+from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
-from shared.domain.run import USER_RUN_KINDS, Kind, Status
-from shared.ports import ListCursor, RunFilter
+from shared.domain.status import USER_RUN_KINDS, Kind, Status
+from shared.ports import RunFilter, RunPage, RunPosition
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
-POSITION = ListCursor(created_at=datetime.now(UTC), run_id=a_run().id)
+POSITION = RunPosition(at=datetime.now(UTC), run_id=a_run().id)
 
 
 class Recorder(FirestoreRunStore):
@@ -29,11 +29,11 @@ class Recorder(FirestoreRunStore):
         super().__init__(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
         self.sent: list[Any] = []
 
-    async def _found(self, query: Any, **more: Any) -> list[Any]:
+    async def _page(self, query: Any, *, ordered_by: str) -> RunPage:
         self.sent.append(query._to_protobuf())
-        return []
+        return RunPage(runs=[], positions=[])
 
-    async def _counted(self, query: Any) -> int:
+    async def _count(self, query: Any) -> int:
         self.sent.append(query._to_protobuf())
         return 0
 
@@ -51,13 +51,13 @@ async def all_queries() -> list[Any]:
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted)
-    for terminal, before, after in product((False, True), (None, NOW), (None, a_run())):
-        await store.due_runs(1, terminal=terminal, before=before, after=after, limit=10)
+    for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
+        await store.due_runs(1, terminal=terminal, before=before, after=last, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
-    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, refusal=too_many_open_runs(9))
-    return [*store.sent, lapsed(permits, permit, NOW)._to_protobuf()]
+    permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, error=too_many_open_runs(9))
+    return [*store.sent, expired_permits(permits, permit, NOW)._to_protobuf()]
 
 
 def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
@@ -88,7 +88,7 @@ async def test_every_query_has_an_index() -> None:
 
 async def test_a_query_of_a_new_shape_would_be_noticed() -> None:
     store = Recorder()
-    await store._found(store._firestore.collection("llm_runs").order_by("priority"))
+    await store._page(store._firestore.collection("llm_runs").order_by("priority"), ordered_by="priority")
     assert not any(fits(query, index) for query in store.sent for index in INDEXES["indexes"])
 
 

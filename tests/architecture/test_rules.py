@@ -1,4 +1,4 @@
-"""The rules of the house (shared/README.md), held by reading the source."""
+"""Holds the rules of shared/README.md by reading the source: imports, the environment, sizes, errors."""
 
 import ast
 import re
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import main
+from infra.local.routing import FUNCTIONS
 from shared import errors
 from shared.errors import ServiceError
 from shared.web.errors import STATUS_OF
@@ -20,50 +22,54 @@ PRODUCT = sorted(
 MAX_FILE_LINES = 300
 MAX_BODY_LINES = 50
 TOP_LEVEL = {
-    ".ci", ".gcloudignore", ".gitignore", "CHANGELOG.md", "Makefile", "README.md", "functions", "infra", "main.py",
+    ".ci", ".env.example", ".gcloudignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
+    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
     "pyproject.toml", "requirements-dev.txt", "requirements.txt", "shared", "tests",
 }  # fmt: skip
 
-ONLY_IN = {
-    "google.cloud": ("shared/adapters/gcp", "infra/local"),
-    "grpc": ("shared/adapters/gcp", "infra/local"),
-    "requests": ("shared/adapters/llm", "shared/adapters/identity"),
-    "redis": ("shared/adapters/cache",),
-    "sqlite3": ("shared/adapters/sqlite",),
-    "starlette": ("shared/web", "functions", "infra/local"),
-    "functions_framework": ("functions", "infra/local"),
-    "jwt": ("shared/adapters/identity", "infra/local"),
-    "infra": ("infra",),
-}
-"""A package, and the only rooms that may import it."""
-
+ALL_OF_THE_ABOVE = "all of the above"
 MAY_IMPORT = {
-    "shared/domain": {"shared.domain", "shared.errors", "shared.error_codes"},
-    "shared/errors.py": {"shared.error_codes"},
-    "shared/error_codes.py": set(),
-    "shared/log.py": set(),
-    "shared/ports.py": {"shared.domain"},
-    "shared/usecases": {
-        "shared.usecases", "shared.domain", "shared.ports", "shared.errors", "shared.error_codes", "shared.log",
-    },
-    "shared/adapters": {
-        "shared.adapters", "shared.domain", "shared.ports", "shared.errors", "shared.error_codes", "shared.log",
-    },
-    "shared/services.py": {"shared.usecases", "shared.ports"},
-    "shared/settings.py": {"shared.settings_reader", "shared.domain"},
-    "shared/settings_reader.py": {"shared.domain", "shared.errors"},
-    "shared/web": {
-        "shared.web", "shared.services", "shared.usecases", "shared.domain", "shared.ports", "shared.errors",
-        "shared.error_codes", "shared.log",
-    },
-    "shared/wiring": {
-        "shared.wiring", "shared.services", "shared.settings", "shared.adapters", "shared.usecases", "shared.domain",
-        "shared.ports", "shared.errors", "shared.log",
-    },
-    "functions": {"functions", "shared.wiring", "shared.services", "shared.web", "shared.domain", "shared.log"},
-    "main.py": {"functions", "shared.wiring"},
+    "error_codes.py": (),
+    "errors.py": ("error_codes.py",),
+    "log.py": (),
+    "domain/": ("errors.py", "error_codes.py"),
+    "ports.py": ("domain/",),
+    "usecases/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "services.py": ("usecases/", "ports.py"),
+    "settings_reader.py": ("domain/", "errors.py"),
+    "settings.py": ("settings_reader.py", "domain/"),
+    "adapters/storage/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "adapters/": ("adapters/storage/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "web/": ("services.py", "usecases/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "wiring/": (
+        "settings.py", "services.py", "adapters/", "usecases/", "domain/", "ports.py", "errors.py", "log.py",
+    ),
+    "../functions/": ("wiring/", "web/", "services.py", "domain/", "log.py"),
+    "../main.py": ("../functions/", "wiring/"),
+    "../infra/": (ALL_OF_THE_ABOVE,),
 }  # fmt: skip
-"""A room, and all that it may import of ours."""
+"""{room: the rooms that it may import besides itself}, as in the first table of shared/README.md, from bottom to top.
+
+Rooms are paths relative to shared/. Within `adapters/`, each folder or module is a room of its own.
+"""
+ONLY_IN = {
+    ("google.api_core", "google.cloud", "google.protobuf", "google.pubsub_v1", "grpc"): ("adapters/gcp/", "../infra/"),
+    ("google.auth",): ("adapters/gcp/", "adapters/identity/"),
+    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/"),
+    ("redis",): ("adapters/cache/",),
+    ("sqlite3",): ("adapters/sqlite/",),
+    ("jwt",): ("adapters/identity/", "../infra/"),
+    ("cachetools",): ("adapters/",),
+    ("langcodes",): ("domain/",),
+    ("logging", "pythonjsonlogger"): ("log.py",),
+    ("starlette",): ("web/", "../functions/", "../infra/"),
+    ("werkzeug",): ("web/",),
+    ("functions_framework",): ("../functions/", "../infra/"),
+    ("dotenv", "filelock", "swagger_ui_bundle", "uvicorn", "uvloop", "yaml"): ("../infra/",),
+}
+"""{packages: the only rooms that may import them}, as in the second table of shared/README.md."""
+PURE_LIBRARIES = {"langcodes"}
+"""Packages besides the standard library that the domain may import: they use no clock and no I/O."""
 
 
 def relative(path: Path) -> str:
@@ -82,22 +88,78 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def package_of(room: str) -> str:
+    """Returns the dotted name of a room: `adapters/gcp/` is shared.adapters.gcp, `../main.py` is main."""
+    path = room.removeprefix("../") if room.startswith("../") else f"shared/{room}"
+    return path.removesuffix(".py").rstrip("/").replace("/", ".")
+
+
+def room_of(name: str) -> str | None:
+    """Returns the innermost room that holds the module; None for modules of others and for `shared` itself."""
+    rooms = [room for room in MAY_IMPORT if within(name, package_of(room))]
+    return max(rooms, key=len, default=None)
+
+
+def area_of(name: str) -> str | None:
+    """Returns the room of the module, or within `adapters/` its own folder or module there."""
+    room = room_of(name)
+    return ".".join(name.split(".")[:3]) if room == "adapters/" else room
+
+
+def allowed(room: str) -> tuple[str, ...]:
+    """Returns the rooms that this room may import."""
+    rooms = list(MAY_IMPORT)
+    return tuple(rooms[: rooms.index(room)]) if MAY_IMPORT[room] == (ALL_OF_THE_ABOVE,) else MAY_IMPORT[room]
+
+
 @pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_imports_keep_to_their_rooms(path: Path) -> None:
-    here = relative(path)
+def test_a_file_imports_only_the_rooms_that_its_own_room_may_import(path: Path) -> None:
+    here = relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    room = room_of(here)
+    if room is None:
+        assert path.name == "__init__.py" and not list(imports(path))
+        return
     for name in imports(path):
-        for package, rooms in ONLY_IN.items():
-            assert not within(name, package) or here.startswith(rooms), f"{here} may not import {name}"
-        for room, allowed in MAY_IMPORT.items():
-            ours = within(name, "shared") or within(name, "functions")
-            if (here == room or here.startswith(f"{room}/")) and ours:
-                assert any(within(name, package) for package in allowed), f"{here} may not import {name}"
+        imported = room_of(name)
+        assert imported is None or area_of(name) == area_of(here) or imported in allowed(room), f"{here} imports {name}"
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=relative)
+def test_a_package_of_others_is_imported_only_in_its_rooms(path: Path) -> None:
+    here, names = relative(path).removesuffix(".py").replace("/", "."), list(imports(path))
+    for packages, rooms in ONLY_IN.items():
+        for name in names:
+            if any(within(name, package) for package in packages):
+                assert any(within(here, package_of(room)) for room in rooms), f"{here} imports {name}"
+
+
+def test_every_room_imports_only_rooms_above_it_in_the_table() -> None:
+    rooms = list(MAY_IMPORT)
+    for room in rooms:
+        assert all(rooms.index(imported) < rooms.index(room) for imported in allowed(room)), room
+
+
+def test_the_map_has_the_same_tables() -> None:
+    rows = [line.split("|") for line in (ROOT / "shared/README.md").read_text().splitlines() if line.startswith("| `")]
+    rooms = {names_in(row[1])[0]: names_in(row[3]) for row in rows if len(row) == 5}
+    assert list(rooms) == list(MAY_IMPORT)
+    for room, imported in MAY_IMPORT.items():
+        stated = (ALL_OF_THE_ABOVE,) if ALL_OF_THE_ABOVE in rows[list(rooms).index(room)][3] else rooms[room]
+        assert stated == imported, room
+    packages = {names_in(row[1]): names_in(row[2]) for row in rows if len(row) == 4}
+    assert packages == ONLY_IN
+
+
+def names_in(cell: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"`([^`]+)`", cell))
 
 
 @pytest.mark.parametrize("path", [path for path in PRODUCT if "shared/domain" in relative(path)], ids=relative)
 def test_the_domain_is_pure(path: Path) -> None:
     impure = {"os", "time", "asyncio", "random", "threading", "uuid.uuid4", "socket", "logging"}
     assert not set(imports(path)) & impure
+    packages = {name.split(".")[0] for name in imports(path)}
+    assert packages <= {*sys.stdlib_module_names, "shared", *PURE_LIBRARIES}
     assert "now()" not in path.read_text()
 
 
@@ -125,7 +187,7 @@ def test_every_exception_is_caught_in_the_wrappers_and_where_a_thread_hands_it_b
     places = [
         relative(path) for path in PRODUCT for line in path.read_text().splitlines() if "except Exception" in line
     ]
-    web = ["shared/web/push.py", "shared/web/routes.py", "shared/web/sse.py"]
+    web = ["shared/web/push.py", "shared/web/push.py", "shared/web/routes.py", "shared/web/sse.py"]
     assert sorted(places) == ["shared/adapters/sqlite/database.py", *web]
 
 
@@ -158,6 +220,7 @@ def test_importing_main_loads_no_client_and_starts_nothing() -> None:
             "redis",
             "sqlite3",
             "jwt",
+            "langcodes",
             "google.api_core",
             "google.cloud.firestore",
             "grpc",
@@ -171,3 +234,7 @@ def test_importing_main_loads_no_client_and_starts_nothing() -> None:
 def test_the_top_level_stays_as_it_was_prescribed() -> None:
     tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
     assert {name.split("/")[0] for name in tracked} <= TOP_LEVEL
+
+
+def test_each_function_has_one_file_and_main_exports_them_all() -> None:
+    assert sorted(main.__all__) == list(FUNCTIONS)

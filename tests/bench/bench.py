@@ -6,7 +6,6 @@ The load runs on the same machine and wants a core of its own; compare figures t
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import aiohttp
 
+from infra.local.emulators.ports import reserved_port
 from tests.bench import google
 from tests.e2e.system import System
 
@@ -29,7 +29,7 @@ BODY = {"input_text": "hello world " * 20}
 def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        llm_port = free_port()
+        llm_port = stack.enter_context(reserved_port())
         llm = subprocess.Popen([sys.executable, "-m", "tests.bench.llm", str(llm_port)])
         stack.callback(llm.wait)
         stack.callback(llm.terminate)
@@ -100,13 +100,6 @@ def show(name: str, value: str) -> None:
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def import_seconds() -> float:

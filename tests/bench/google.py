@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from infra.local import emulators
-from infra.local.cloud import FUNCTIONS
-from infra.local.emulators import free_host
+from infra.local.emulators.google import missing_software, start_firestore
+from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.processes import wait_until_listening
+from infra.local.routing import FUNCTIONS
 from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import ROOT, until
 
@@ -35,15 +36,16 @@ async def hello(request):
 
 
 def main() -> None:
-    problem = emulators.missing()
+    problem = missing_software()
     if problem is not None:
         print(f"\nnot measured on Google's emulators: {problem}")
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        firestore = emulators.start_firestore(folder)
+        host = f"127.0.0.1:{stack.enter_context(reserved_port())}"
+        firestore = start_firestore(folder, host=host)
         stack.callback(firestore.kill)
-        emulators.wait_until_ready(firestore)
+        wait_until_listening(firestore)
         system = FaultySystem(stack, folder / "data", firestore.host)
         print("\non Google's emulators")
         show_documents(system)
@@ -79,13 +81,14 @@ def show_cold_starts(system: FaultySystem, folder: Path) -> None:
 
 
 def first_answer(system: FaultySystem, target: str, source: str) -> float:
-    port = free_host().partition(":")[2]
     framework = str(Path(sys.executable).with_name("functions-framework"))
     given = [f"{name}={value}" for name, value in system.settings.as_environment().items()]
-    command = ["env", *given, framework, "--target", target, "--source", source, "--port", port]
-    with system.client("submit_run") as client:
+    command = ["env", *given, framework, "--target", target, "--source", source]
+    with system.client("submit_run") as client, reserved_port() as port:
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             until(lambda: answers(client, f"http://127.0.0.1:{port}", target))
             return time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The back ends that must all pass the same tests: SQLite in memory and in a file, and Google's emulators."""
+"""Fixtures for the back ends that must all pass the same tests: SQLite in memory or in a file, Google's emulators."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,28 +11,23 @@ from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.recheck_scheduler import TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.status import Lane
 from tests.google import endpoints
 
-UNUSED = TaskTarget(queue="projects/p/locations/l/queues/unused", url="", audience="", service_account=None)
+QUEUES = dict.fromkeys(Lane, "projects/p/locations/l/queues/unused")
+UNUSED_TARGET = TaskTarget(queues=QUEUES, url="", audience="", service_account=None)
 
 
-@pytest.fixture(params=["sqlite-memory", "sqlite-file", "google"])
+@pytest.fixture(params=["sqlite-memory", "sqlite-file", pytest.param("google", marks=pytest.mark.emulators)])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    """Store, watcher, directory and ended sessions; queue and scheduler have tests of their own."""
+    """A back end for tests of stores and watchers. Tests of queues and schedulers have fixtures of their own."""
     if request.param == "google":
         clients = ClientsByLoop(endpoints(request.getfixturevalue("google_emulators")))
-        yield GoogleBackend(clients, topic="projects/p/topics/unused", target=UNUSED)
+        yield GoogleBackend(clients, topics=dict.fromkeys(Lane, "projects/p/topics/unused"), target=UNUSED_TARGET)
         await clients().close()
         return
     sqlite = SqliteBackend(
         ":memory:" if request.param == "sqlite-memory" else tmp_path / "d" / "runs.db", SystemClock()
     )
-    yield sqlite
-    sqlite.close()
-
-
-@pytest.fixture(params=["memory", "file"])
-async def sqlite(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteBackend]:
-    sqlite = SqliteBackend(":memory:" if request.param == "memory" else tmp_path / "runs.db", SystemClock())
     yield sqlite
     sqlite.close()

@@ -1,4 +1,8 @@
-"""An LLM that misbehaves to order: each test says what bytes the socket gives next."""
+"""An LLM server whose replies each test chooses, down to the bytes on the socket: errors, silence, broken answers.
+
+It is written on sockets: a WSGI server such as pytest-httpserver's always sends a whole head, so it can neither stop in
+the middle of an answer, drip headers, nor close a connection without a word.
+"""
 
 import socket
 import threading
@@ -8,16 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 Reply = Callable[[socket.socket], None]
+"""Writes an answer to the connection, which is closed afterwards."""
 
 
 @dataclass
-class NastyServer:
+class ScriptedServer:
+    """Answers each request with the next of `replies`; `requests` are the received bytes."""
+
     url: str
     replies: list[Reply] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
 
 
-def says(status: int, body: bytes, *headers: str) -> Reply:
+def responds(status: int, body: bytes, *headers: str) -> Reply:
     def reply(connection: socket.socket) -> None:
         head = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", "Connection: close", *headers]
         connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
@@ -25,21 +32,21 @@ def says(status: int, body: bytes, *headers: str) -> Reply:
     return reply
 
 
-def hangs(seconds: float) -> Reply:
+def waits(seconds: float) -> Reply:
     def reply(connection: socket.socket) -> None:
         time.sleep(seconds)
 
     return reply
 
 
-def drips(seconds: float) -> Reply:
-    """A byte now and then: each read is quick, the whole never ends."""
+def sends_slowly(seconds: float) -> Reply:
+    """Sends one byte every 50 ms: each read returns quickly, but the body never ends."""
 
     def reply(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        ends = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         try:
-            while time.monotonic() < ends:
+            while time.monotonic() < deadline:
                 connection.sendall(b" ")
                 time.sleep(0.05)
         except OSError:
@@ -48,14 +55,14 @@ def drips(seconds: float) -> Reply:
     return reply
 
 
-def drips_headers(seconds: float) -> Reply:
-    """The same, before the body has begun."""
+def sends_headers_slowly(seconds: float) -> Reply:
+    """Sends one header every 200 ms; the body never begins."""
 
     def reply(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
-        ends = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         try:
-            while time.monotonic() < ends:
+            while time.monotonic() < deadline:
                 connection.sendall(b"X-Slow: 1\r\n")
                 time.sleep(0.2)
         except OSError:
@@ -64,18 +71,18 @@ def drips_headers(seconds: float) -> Reply:
     return reply
 
 
-def drops(connection: socket.socket) -> None:
-    """Closes without an answer."""
+def closes(connection: socket.socket) -> None:
+    """Closes the connection without an answer."""
 
 
-def drops_in_the_middle(connection: socket.socket) -> None:
+def closes_during_answer(connection: socket.socket) -> None:
     connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"job_id": "hal')
 
 
 @contextmanager
-def nasty_server() -> Iterator[NastyServer]:
+def scripted_server() -> Iterator[ScriptedServer]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = NastyServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    server = ScriptedServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
     def serve() -> None:
         while True:

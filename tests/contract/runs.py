@@ -1,16 +1,20 @@
-"""Runs to store."""
+"""Makes runs for tests, and reads what SQLite keeps of them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from shared.domain.run import Event, Kind, Run, Status
+from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.event import Event
+from shared.domain.run import Run
+from shared.domain.status import Kind, Status
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def a_run(**changes: Any) -> Run:
+    """Returns a pending job of user `demo` with a new id; `changes` replaces its fields."""
     run_id = changes.pop("id", str(uuid4()))
     run = Run(
         id=run_id,
@@ -33,3 +37,7 @@ def a_run(**changes: Any) -> Run:
         events=(Event(sequence=1, type="run.queued", at=NOW),),
     )
     return replace(run, **changes)
+
+
+async def rows(sqlite: SqliteBackend, statement: str) -> list[Any]:
+    return await sqlite.database.read(lambda connection: connection.execute(statement).fetchall())

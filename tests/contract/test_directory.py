@@ -1,4 +1,4 @@
-"""The directory, and the cache before it."""
+"""Tests the Directory port, and the cache in front of it."""
 
 from typing import Any
 
@@ -24,24 +24,24 @@ async def test_the_fixtures_are_read_back_as_records(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("record_id", ["", ".", "..", "a/b", "__x__", "ü" * 800])
-async def test_an_id_that_no_record_can_have_finds_none(backend: Any, record_id: str) -> None:
+async def test_an_id_that_firestore_does_not_allow_finds_no_record(backend: Any, record_id: str) -> None:
     for look_up in (backend.directory.profile, backend.directory.organization, backend.directory.model):
         assert await look_up(record_id) is None
 
 
-async def test_a_field_of_another_release_is_passed_over(backend: Any) -> None:
+async def test_an_unknown_field_of_a_record_is_ignored(backend: Any) -> None:
     await backend.directory.put("organizations", "new", {"name": "N", "deployment": "d", "added_later": 1})
     assert (await backend.directory.organization("new")).name == "N"
 
 
-async def test_an_own_server_becomes_my_model(backend: Any) -> None:
+async def test_the_settings_of_an_openai_compatible_server_become_my_model(backend: Any) -> None:
     settings = Settings(chat_base_url="http://127.0.0.1:11434/v1", chat_model="llama3.2", chat_has_key=True)
     await put_fixtures(backend.directory, settings)
     model = await backend.directory.model("my-model")
     assert (model.api, model.upstream_model, model.secret) == ("openai_chat", "llama3.2", "OPENAI_API_KEY")
 
 
-async def test_a_change_is_seen_within_a_minute_and_a_new_record_at_once(backend: Any) -> None:
+async def test_the_cache_shows_a_changed_record_after_a_minute_and_a_new_one_at_once(backend: Any) -> None:
     clock = TestClock()
     cached = CachedDirectory(backend.directory, clock)
     assert await cached.profile("new") is None

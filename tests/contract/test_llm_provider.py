@@ -1,4 +1,4 @@
-"""Both LLM protocols against a server that misbehaves in every way we have a name for."""
+"""Tests both LLM protocols against a server that fails in each way that has an error code."""
 
 import asyncio
 import json
@@ -11,24 +11,26 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.llm.breaker import MAX_FAILURES
 from shared.adapters.llm.chat import ChatProtocol
-from shared.adapters.llm.http import LlmHttp
+from shared.adapters.llm.http import LlmHttp, LlmHttpPools
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
-from shared.domain.directory import CHAT, JOBS, Model, Organization
+from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import Kind, ModelRef, Run
+from shared.domain.run import ModelRef, Run
+from shared.domain.status import Kind
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.llm_server import (
-    NastyServer,
     Reply,
-    drips,
-    drips_headers,
-    drops,
-    drops_in_the_middle,
-    hangs,
-    nasty_server,
-    says,
+    ScriptedServer,
+    closes,
+    closes_during_answer,
+    responds,
+    scripted_server,
+    sends_headers_slowly,
+    sends_slowly,
+    waits,
 )
 from tests.contract.runs import a_run
 
@@ -42,9 +44,11 @@ class Records:
     def __init__(self, url: str) -> None:
         common: dict[str, Any] = {"name": "M", "provider": "p", "upstream_model": "up-1"}
         self.models = {
-            "jobs": Model(id="jobs", api=JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common),
-            "chat": Model(id="chat", api=CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
-            "unset": Model(id="unset", api=CHAT, base_url=url, secret="NOT_SET", **common),
+            "jobs": Model(
+                id="jobs", api=LlmApi.LLM_JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common
+            ),
+            "chat": Model(id="chat", api=LlmApi.OPENAI_CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
+            "unset": Model(id="unset", api=LlmApi.OPENAI_CHAT, base_url=url, secret="NOT_SET", **common),
         }
 
     async def profile(self, user_id: str) -> None:
@@ -58,19 +62,19 @@ class Records:
 
 
 @pytest.fixture
-def server() -> Iterator[NastyServer]:
-    with nasty_server() as server:
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as server:
         yield server
 
 
 @pytest.fixture
-def provider(server: NastyServer) -> Iterator[DirectoryLlmProvider]:
-    http = LlmHttp(threads=4, name="test")
-    chat = ChatProtocol(http, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
+def provider(server: ScriptedServer) -> Iterator[DirectoryLlmProvider]:
+    pools = LlmHttpPools(threads=4, name="test")
+    chat = ChatProtocol(pools, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
     yield DirectoryLlmProvider(
-        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(http), chat=chat
+        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(pools), chat=chat
     )
-    http.close()
+    pools.close()
 
 
 def user_run(**changes: Any) -> Run:
@@ -82,11 +86,11 @@ def model_run(model_id: str, **changes: Any) -> Run:
 
 
 def ok(**body: Any) -> Reply:
-    return says(200, json.dumps(body).encode())
+    return responds(200, json.dumps(body).encode())
 
 
-async def test_a_submit_carries_everything_that_the_contract_names(server: NastyServer, provider: Any) -> None:
-    server.replies = [says(202, b'{"job_id": "j-1", "status": "queued"}')]
+async def test_a_submit_sends_all_fields_of_the_jobs_protocol(server: ScriptedServer, provider: Any) -> None:
+    server.replies = [responds(202, b'{"job_id": "j-1", "status": "queued"}')]
     run = user_run(
         prior_run_id="p",
         prior_provider_job_id="pj",
@@ -113,7 +117,7 @@ async def test_a_submit_carries_everything_that_the_contract_names(server: Nasty
     }
 
 
-async def test_a_check_reads_progress_and_result(server: NastyServer, provider: Any) -> None:
+async def test_a_check_reads_progress_and_result(server: ScriptedServer, provider: Any) -> None:
     output = {"text": "hallo", "memory_flags": [["s", 0.9]], "term_pairs": {"a": "b"}}
     server.replies = [
         ok(status="running", progress=0.25, eta_seconds=3),
@@ -129,11 +133,11 @@ async def test_a_check_reads_progress_and_result(server: NastyServer, provider: 
     assert server.requests[0].startswith(b"GET /jobs/j%2F1%20%C3%BC HTTP/1.1"), "an id never becomes a path"
 
 
-async def test_a_chat_sends_both_messages_and_the_key(server: NastyServer, provider: Any) -> None:
+async def test_a_chat_sends_both_messages_and_the_key(server: ScriptedServer, provider: Any) -> None:
     choice = {"message": {"content": "fine"}, "finish_reason": "stop"}
     server.replies = [ok(choices=[choice], usage={"prompt_tokens": 7, "completion_tokens": 2})]
     finished = await provider.start(
-        model_run("chat", api=CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
+        model_run("chat", api=LlmApi.OPENAI_CHAT), {"system_message": "be brief", "full_input": "how?"}, within=MINUTE
     )
     assert finished.result.text == "fine" and finished.usage.input_tokens == 7
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
@@ -144,9 +148,9 @@ async def test_a_chat_sends_both_messages_and_the_key(server: NastyServer, provi
     }
 
 
-async def test_half_characters_and_endless_numbers_do_not_reach_us(server: NastyServer, provider: Any) -> None:
+async def test_lone_surrogates_and_infinite_numbers_are_replaced(server: ScriptedServer, provider: Any) -> None:
     server.replies = [
-        says(200, b'{"status": "finished", "output": {"text": "a\\ud800b", "memory_flags": [["s", 1e999]]}}')
+        responds(200, b'{"status": "finished", "output": {"text": "a\\ud800b", "memory_flags": [["s", 1e999]]}}')
     ]
     finished = await provider.check(user_run(provider_job_id="j"))
     assert finished.result.text == "a?b" and finished.result.memory_flags[0]["match"] is None
@@ -155,40 +159,44 @@ async def test_half_characters_and_endless_numbers_do_not_reach_us(server: Nasty
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
-        (says(429, b"{}"), "llm_rate_limited"),
-        (says(500, b"oops"), "llm_unavailable"),
-        (says(503, b"{}"), "llm_unavailable"),
-        (says(408, b"{}"), "llm_unavailable"),
-        (says(200, b"<html>"), "llm_unreadable"),
-        (says(200, b"[]"), "llm_unreadable"),
-        (says(200, b"[" * 100_000), "llm_unreadable"),
-        (says(200, b"{}"), "llm_unreadable"),
-        (says(200, b'{"job_id": 7}'), "llm_unreadable"),
-        (says(302, b"", "Location: http://127.0.0.1:1/"), "llm_unreadable"),
-        (says(200, b"x" * 9_000_000), "llm_unreadable"),
-        (drops, "llm_connection_lost"),
-        (drops_in_the_middle, "llm_connection_lost"),
+        (responds(429, b"{}"), "llm_rate_limited"),
+        (responds(500, b"oops"), "llm_unavailable"),
+        (responds(503, b"{}"), "llm_unavailable"),
+        (responds(408, b"{}"), "llm_unavailable"),
+        (responds(200, b"<html>"), "llm_unreadable"),
+        (responds(200, b"[]"), "llm_unreadable"),
+        (responds(200, b"[" * 100_000), "llm_unreadable"),
+        (responds(200, b"{}"), "llm_unreadable"),
+        (responds(200, b'{"job_id": 7}'), "llm_unreadable"),
+        (responds(302, b"", "Location: http://127.0.0.1:1/"), "llm_unreadable"),
+        (responds(200, b"x" * 9_000_000), "llm_unreadable"),
+        (closes, "llm_connection_lost"),
+        (closes_during_answer, "llm_connection_lost"),
     ],
 )
-async def test_passing_trouble_has_a_name(server: NastyServer, provider: Any, reply: Reply, code: str) -> None:
+async def test_each_transient_failure_has_a_code(
+    server: ScriptedServer, provider: Any, reply: Reply, code: str
+) -> None:
     server.replies = [reply]
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
     assert trouble.value.code == code
-    assert len(server.requests) == 1, "nothing is sent twice behind our back"
+    assert len(server.requests) == 1, "the HTTP client does not retry by itself"
 
 
-@pytest.mark.parametrize("reply", [hangs(3), drips(3), drips_headers(3)])
-async def test_a_server_that_hangs_or_drips_is_left_in_time(server: NastyServer, provider: Any, reply: Reply) -> None:
+@pytest.mark.parametrize("reply", [waits(3), sends_slowly(3), sends_headers_slowly(3)])
+async def test_a_call_to_a_hanging_or_slow_server_times_out(
+    server: ScriptedServer, provider: Any, reply: Reply
+) -> None:
     server.replies = [reply]
     began = time.monotonic()
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_timeout"
     assert time.monotonic() - began < 2.5
 
 
-async def test_nobody_listening_is_a_lost_connection(server: NastyServer, provider: Any) -> None:
+async def test_a_refused_connection_is_a_lost_connection(server: ScriptedServer, provider: Any) -> None:
     provider._deployments["europe"] = "http://127.0.0.1:1"
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
@@ -198,17 +206,17 @@ async def test_nobody_listening_is_a_lost_connection(server: NastyServer, provid
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
-        (says(400, b'{"error": {"code": "bad", "message": "the text says canary"}}'), "llm_refused"),
-        (says(422, b"{}"), "llm_refused"),
-        (says(404, b"{}"), "llm_refused"),
-        (says(401, b"{}"), "llm_credentials"),
-        (says(403, b"{}"), "llm_credentials"),
-        (says(402, b"{}"), "llm_quota_exhausted"),
-        (says(429, b'{"error": {"code": "insufficient_quota"}}'), "llm_quota_exhausted"),
+        (responds(400, b'{"error": {"code": "bad", "message": "the text says canary"}}'), "llm_refused"),
+        (responds(422, b"{}"), "llm_refused"),
+        (responds(404, b"{}"), "llm_refused"),
+        (responds(401, b"{}"), "llm_credentials"),
+        (responds(403, b"{}"), "llm_credentials"),
+        (responds(402, b"{}"), "llm_quota_exhausted"),
+        (responds(429, b'{"error": {"code": "insufficient_quota"}}'), "llm_quota_exhausted"),
     ],
 )
-async def test_a_refusal_has_a_name_and_no_words_of_the_llm(
-    server: NastyServer, provider: Any, reply: Reply, code: str
+async def test_each_refusal_has_a_code_and_no_text_of_the_llm(
+    server: ScriptedServer, provider: Any, reply: Reply, code: str
 ) -> None:
     server.replies = [reply]
     with pytest.raises(LlmRefused) as refusal:
@@ -229,8 +237,8 @@ async def test_a_refusal_has_a_name_and_no_words_of_the_llm(
         ({"status": "finished", "output": {"text": 5}}, LlmUnavailable, "llm_unreadable"),
     ],
 )
-async def test_what_a_job_may_say_of_itself(
-    server: NastyServer, provider: Any, body: Any, error: type[Exception], code: str
+async def test_each_job_status_without_a_result_has_a_code(
+    server: ScriptedServer, provider: Any, body: Any, error: type[Exception], code: str
 ) -> None:
     server.replies = [ok(**body)]
     with pytest.raises(error) as raised:
@@ -242,37 +250,54 @@ async def test_what_a_job_may_say_of_itself(
     ("status", "code"),
     [(404, "llm_job_unknown"), (401, "llm_unavailable"), (403, "llm_unavailable"), (400, "llm_unavailable")],
 )
-async def test_a_job_at_work_is_not_refused_by_an_odd_status(
-    server: NastyServer, provider: Any, status: int, code: str
+async def test_an_error_status_of_a_check_is_a_transient_failure(
+    server: ScriptedServer, provider: Any, status: int, code: str
 ) -> None:
-    server.replies = [says(status, b"<html>")]
+    server.replies = [responds(status, b"<html>")]
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.check(user_run(provider_job_id="j"))
     assert trouble.value.code == code
 
 
+async def retry_after(server: ScriptedServer, provider: Any, header: str) -> timedelta | None:
+    server.replies = [responds(429, b"{}", f"Retry-After: {header}")]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
+    return trouble.value.retry_after
+
+
 @pytest.mark.parametrize(
-    ("header", "least", "most"),
+    ("header", "seconds"),
     [
-        ("7", 7, 7),
-        ("0", 0, 0),
-        ("99999999", 3600, 3600),
-        ("date", 25, 30),
-        ("yesterday", 0, 0),
-        ("-5", 0, 0),
-        ("7.5", 0, 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("0", 0),
+        ("3601", 3600),
+        ("9" * 400, 3600),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 0),
+        ("Sun Nov  6 08:49:37 1994", 0),
     ],
 )
 async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
-    server: NastyServer, provider: Any, header: str, least: int, most: int
+    server: ScriptedServer, provider: Any, header: str, seconds: int
 ) -> None:
-    if header == "date":
-        header = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    server.replies = [says(429, b"{}", f"Retry-After: {header}")]
-    with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(user_run(), {"text": "hello"}, within=MINUTE)
-    wait = (trouble.value.retry_after or timedelta(0)).total_seconds()
-    assert least <= wait <= most
+    assert await retry_after(server, provider, header) == timedelta(seconds=seconds)
+
+
+async def test_a_date_in_retry_after_is_read_as_the_time_until_then(server: ScriptedServer, provider: Any) -> None:
+    wait = await retry_after(server, provider, format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True))
+    assert wait is not None and timedelta(seconds=25) < wait <= timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "yesterday", "-5", "+5", "7.5", "NaN", "9" * 5000, "Wed, 21 Oct 99999999 07:28:00 GMT", "32 Foo 2099"],
+    ids=lambda header: header[:20],
+)
+async def test_a_retry_after_that_cannot_be_read_is_ignored(server: ScriptedServer, provider: Any, header: str) -> None:
+    assert await retry_after(server, provider, header) is None
 
 
 @pytest.mark.parametrize(
@@ -285,10 +310,10 @@ async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
         {"choices": [{"message": {"content": 5}}]},
     ],
 )
-async def test_a_chat_answer_without_text_cannot_be_read(server: NastyServer, provider: Any, body: Any) -> None:
+async def test_a_chat_answer_without_text_is_unreadable(server: ScriptedServer, provider: Any, body: Any) -> None:
     server.replies = [ok(**body)]
     with pytest.raises(LlmUnavailable) as trouble:
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
     assert trouble.value.code == "llm_unreadable"
 
 
@@ -296,40 +321,38 @@ async def test_a_chat_answer_without_text_cannot_be_read(server: NastyServer, pr
     "choice",
     [{"message": {"content": ""}, "finish_reason": "content_filter"}, {"message": {"content": None, "refusal": "no"}}],
 )
-async def test_a_chat_that_declines_is_a_refusal(server: NastyServer, provider: Any, choice: Any) -> None:
+async def test_a_chat_that_declines_is_a_refusal(server: ScriptedServer, provider: Any, choice: Any) -> None:
     server.replies = [ok(choices=[choice])]
     with pytest.raises(LlmRefused):
-        await provider.start(model_run("chat", api=CHAT), {"full_input": "hello"}, within=MINUTE)
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
 
 
-async def test_a_model_without_its_key_or_without_a_record_is_refused_unasked(
-    server: NastyServer, provider: Any
+async def test_a_model_without_its_key_or_record_is_refused_without_a_call(
+    server: ScriptedServer, provider: Any
 ) -> None:
     for model_id, code in (("unset", "llm_credentials"), ("gone", "model_unavailable")):
         with pytest.raises(LlmRefused) as refusal:
-            await provider.start(model_run(model_id, api=CHAT), {"full_input": "hello"}, within=MINUTE)
+            await provider.start(model_run(model_id, api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
         assert refusal.value.code == code
     with pytest.raises(LlmRefused):
         await provider.start(a_run(model=None, deployment="atlantis"), {"text": "hello"}, within=MINUTE)
     assert server.requests == []
 
 
-async def test_a_job_is_its_system_message_and_its_input_whatever_else_its_data_holds(
-    server: NastyServer, provider: Any
-) -> None:
-    server.replies = [says(202, b'{"job_id": "j-1", "status": "queued"}')]
+async def test_a_job_sends_only_its_system_message_and_its_input(server: ScriptedServer, provider: Any) -> None:
+    server.replies = [responds(202, b'{"job_id": "j-1", "status": "queued"}')]
     content = {"text": ["x"], "system_message": "Be brief.", "full_input": "the input"}
     await provider.start(a_run(deployment="europe", model=None, attempt=1), content, within=MINUTE)
     assert json.loads(server.requests[0].partition(b"\r\n\r\n")[2])["input_text"] == "Be brief.\n\nthe input"
 
 
-async def test_a_cancel_is_posted(server: NastyServer, provider: Any) -> None:
+async def test_a_cancel_is_posted(server: ScriptedServer, provider: Any) -> None:
     server.replies = [ok(status="cancelled")]
     await provider.cancel(user_run(provider_job_id="j"))
     assert server.requests[0].startswith(b"POST /jobs/j/cancel")
 
 
-async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: NastyServer) -> None:
+async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: ScriptedServer) -> None:
     http = LlmHttp(threads=2, name="test")
     inside, most = 0, 0
 
@@ -349,8 +372,8 @@ async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: N
     await asyncio.gather(*[start() for _ in range(4)])
 
 
-async def test_the_wait_for_a_thread_counts(server: NastyServer) -> None:
-    server.replies = [hangs(2.5), ok(status="running")]
+async def test_the_time_limit_of_a_call_includes_the_wait_for_a_thread(server: ScriptedServer) -> None:
+    server.replies = [waits(2.5), ok(status="running")]
     http = LlmHttp(threads=1, name="test")
     first, second = (asyncio.create_task(http.call("GET", server.url, seconds=limit)) for limit in (2.0, 0.4))
     for call in (first, second):
@@ -361,7 +384,65 @@ async def test_the_wait_for_a_thread_counts(server: NastyServer) -> None:
     http.close()
 
 
-async def test_an_answer_in_chunks_is_read_whole(server: NastyServer, provider: Any) -> None:
+@pytest.mark.parametrize(
+    ("reply", "may_be_billed"),
+    [
+        (responds(429, b"{}"), False),
+        (responds(500, b"{}"), False),
+        (responds(502, b"{}"), False),
+        (responds(503, b"{}"), False),
+        (responds(408, b"{}"), True),
+        (responds(504, b"{}"), True),
+        (responds(200, b"no JSON"), True),
+        (closes, True),
+        (closes_during_answer, True),
+        (waits(2.0), True),
+    ],
+)
+async def test_only_a_call_that_the_llm_may_have_worked_on_counts_as_billed(
+    server: ScriptedServer, provider: Any, reply: Any, may_be_billed: bool
+) -> None:
+    server.replies = [reply]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert trouble.value.may_be_billed is may_be_billed
+
+
+async def test_a_call_that_reaches_no_server_is_not_billed() -> None:
+    http = LlmHttp(threads=1, name="test")
+    with pytest.raises(LlmUnavailable) as trouble:
+        await http.call("POST", "http://127.0.0.1:1/v1", seconds=5, body={})
+    assert trouble.value.code == "llm_connection_lost" and not trouble.value.may_be_billed
+    http.close()
+
+
+async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(server: ScriptedServer) -> None:
+    http = LlmHttp(threads=1, name="test")
+    server.replies = [responds(503, b"{}") for _ in range(20)]
+    for _ in range(20):
+        with pytest.raises(LlmUnavailable):
+            await http.call("POST", server.url, seconds=5, body={})
+    assert len(server.requests) == MAX_FAILURES
+    async with http.slot() as has_room:
+        assert not has_room
+    http.close()
+
+
+async def test_a_server_that_hangs_holds_up_no_calls_to_others(server: ScriptedServer) -> None:
+    pools = LlmHttpPools(threads=1, name="test")
+    server.replies = [waits(1.0)]
+    with scripted_server() as healthy:
+        healthy.replies = [ok(status="running")]
+        hanging = asyncio.create_task(pools.of(server.url).call("GET", server.url, seconds=0.8))
+        await asyncio.sleep(0.05)
+        answer = await pools.of(healthy.url).call("GET", healthy.url, seconds=0.5)
+        assert answer.body == {"status": "running"} and not hanging.done()
+        with pytest.raises(LlmUnavailable):
+            await hanging
+    pools.close()
+
+
+async def test_a_chunked_answer_is_read_completely(server: ScriptedServer, provider: Any) -> None:
     def in_chunks(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for part in (b'{"status":', b' "running", "progress"', b": 0.5}"):

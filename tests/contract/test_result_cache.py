@@ -1,4 +1,4 @@
-"""What every result cache promises (shared/ports.py), and what Redis may do to it."""
+"""The port ResultCache on every adapter, bounds of the one in memory, and failures of Redis."""
 
 import asyncio
 import io
@@ -11,14 +11,15 @@ import pytest
 
 from shared import log
 from shared.adapters.cache.memory import MemoryResultCache
-from shared.adapters.cache.redis import REST_SECONDS, RedisResultCache
+from shared.adapters.cache.redis import CIRCUIT_OPEN_SECONDS, RedisResultCache
 from shared.adapters.clock import SystemClock
 from shared.errors import CacheUnavailable
 from shared.ports import ResultCache
 from tests.redis_server import RedisServer, silent_port
+from tests.unit.world import TestClock
 
 DAY = timedelta(days=1)
-HANGS_SECONDS = 10.0
+HANG_SECONDS = 10.0
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -28,49 +29,77 @@ def cache(request: pytest.FixtureRequest) -> ResultCache:
     return RedisResultCache(request.getfixturevalue("redis_server").url)
 
 
-async def test_what_was_put_is_there_and_the_last_put_counts(cache: ResultCache) -> None:
+async def test_get_returns_the_text_of_the_last_put(cache: ResultCache) -> None:
     await cache.put("llm_job:1", "first", keep_for=DAY)
     await cache.put("llm_job:1", 'second "ü🙂" ' + "x" * 100_000, keep_for=DAY)
     await cache.put("llm_job:2", "another", keep_for=DAY)
     assert await cache.get("llm_job:1") == 'second "ü🙂" ' + "x" * 100_000
 
 
-async def test_what_was_never_put_is_none(cache: ResultCache) -> None:
+async def test_get_returns_none_for_an_unknown_key(cache: ResultCache) -> None:
     assert await cache.get("llm_job:1") is None
 
 
-async def test_what_is_deleted_is_gone_and_may_be_deleted_again(cache: ResultCache) -> None:
+async def test_a_deleted_entry_is_gone_and_a_second_delete_is_no_error(cache: ResultCache) -> None:
     await cache.put("llm_job:1", "text", keep_for=DAY)
     await cache.delete("llm_job:1")
     await cache.delete("llm_job:1")
     assert await cache.get("llm_job:1") is None
 
 
-async def test_it_goes_when_its_time_is_over(cache: ResultCache) -> None:
+async def test_an_entry_expires(cache: ResultCache) -> None:
     await cache.put("llm_job:1", "text", keep_for=timedelta(milliseconds=1))
     time.sleep(0.02)
     assert await cache.get("llm_job:1") is None
 
 
-async def test_memory_lets_go_of_the_oldest_when_it_holds_too_many_or_too_much() -> None:
-    cache = MemoryResultCache(SystemClock(), max_entries=3, max_bytes=100)
-    for number in range(5):
-        await cache.put(str(number), "x", keep_for=DAY)
-    assert [await cache.get(str(number)) for number in range(5)] == [None, None, "x", "x", "x"]
+async def test_a_full_memory_cache_drops_the_entries_used_longest_ago() -> None:
+    cache = MemoryResultCache(SystemClock(), max_entries=3)
+    for key in ("a", "b", "c"):
+        await cache.put(key, "x", keep_for=DAY)
+    await cache.get("a")
+    await cache.put("d", "x", keep_for=DAY)
+    assert [await cache.get(key) for key in ("a", "b", "c", "d")] == ["x", None, "x", "x"]
+
+
+async def test_the_memory_cache_counts_bytes_of_utf_8() -> None:
+    cache = MemoryResultCache(SystemClock(), max_bytes=100)
+    await cache.put("a", "x", keep_for=DAY)
     await cache.put("large", "ü" * 50, keep_for=DAY)
-    assert [await cache.get(name) for name in ("2", "3", "4", "large")] == [None, None, None, "ü" * 50]
-    with pytest.raises(CacheUnavailable):
-        await cache.put("too large", "x" * 101, keep_for=DAY)
+    assert [await cache.get(key) for key in ("a", "large")] == [None, "ü" * 50]
+
+
+async def test_the_memory_cache_counts_a_replaced_or_deleted_text_no_longer() -> None:
+    cache = MemoryResultCache(SystemClock(), max_bytes=100)
+    await cache.put("kept", "x" * 40, keep_for=DAY)
     for _ in range(100):
-        await cache.put("same", "x" * 60, keep_for=DAY)
-    assert await cache.get("same") == "x" * 60
+        await cache.put("replaced", "x" * 60, keep_for=DAY)
+        await cache.put("replaced", "x" * 50, keep_for=DAY)
+        await cache.delete("replaced")
+    assert await cache.get("kept") == "x" * 40
+
+
+async def test_a_text_larger_than_the_memory_cache_is_refused() -> None:
+    cache = MemoryResultCache(SystemClock(), max_bytes=100)
+    with pytest.raises(CacheUnavailable):
+        await cache.put("a", "x" * 101, keep_for=DAY)
+
+
+async def test_the_memory_cache_keeps_each_entry_for_its_own_time() -> None:
+    cache = MemoryResultCache(clock := TestClock())
+    for seconds in (10, 30, 20):
+        await cache.put(str(seconds), "x", keep_for=timedelta(seconds=seconds))
+    clock.forward(20)
+    assert [await cache.get(key) for key in ("10", "20", "30")] == [None, None, "x"]
 
 
 def calls(cache: ResultCache) -> list[Callable[[], Awaitable[Any]]]:
     return [lambda: cache.put("k", "v", keep_for=DAY), lambda: cache.get("k"), lambda: cache.delete("k")]
 
 
-async def test_a_dead_redis_is_unavailable_and_then_left_in_peace(start_redis: Callable[..., RedisServer]) -> None:
+async def test_after_a_failed_call_the_circuit_breaker_refuses_calls_for_some_seconds(
+    start_redis: Callable[..., RedisServer],
+) -> None:
     server = start_redis()
     for call in range(3):
         cache = RedisResultCache(server.url)
@@ -80,15 +109,15 @@ async def test_a_dead_redis_is_unavailable_and_then_left_in_peace(start_redis: C
         server.start()
         with pytest.raises(CacheUnavailable):
             await calls(cache)[call]()
-        cache._rests_until -= REST_SECONDS
+        cache._circuit_open_until -= CIRCUIT_OPEN_SECONDS
         await calls(cache)[call]()
 
 
-async def test_a_silent_redis_is_waited_for_once_and_not_long(redis_server: RedisServer) -> None:
+async def test_a_redis_that_does_not_answer_opens_the_circuit_breaker(redis_server: RedisServer) -> None:
     for call in range(3):
         cache = RedisResultCache(redis_server.url)
         redis_server.stop()
-        async with asyncio.timeout(HANGS_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             with pytest.raises(CacheUnavailable):
                 await calls(cache)[call]()
         redis_server.go_on()
@@ -96,15 +125,15 @@ async def test_a_silent_redis_is_waited_for_once_and_not_long(redis_server: Redi
             await calls(cache)[call]()
 
 
-async def test_a_port_that_only_takes_connections_is_unavailable() -> None:
+async def test_a_port_that_accepts_connections_and_never_answers_is_unavailable() -> None:
     with silent_port() as listening:
         cache = RedisResultCache(f"redis://127.0.0.1:{listening.getsockname()[1]}")
-        async with asyncio.timeout(HANGS_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             with pytest.raises(CacheUnavailable):
                 await cache.get("k")
 
 
-async def test_a_full_redis_refuses_what_is_put_and_still_deletes(redis_server: RedisServer) -> None:
+async def test_a_full_redis_refuses_puts_but_still_reads_and_deletes(redis_server: RedisServer) -> None:
     cache = RedisResultCache(redis_server.url)
     await cache.put("old", "v", keep_for=DAY)
     redis_server.fill()
@@ -117,13 +146,13 @@ async def test_a_full_redis_refuses_what_is_put_and_still_deletes(redis_server: 
     assert redis_server.ask("keys", "*") == ["new"]
 
 
-async def test_a_replica_that_may_not_be_written_is_unavailable(redis_server: RedisServer) -> None:
+async def test_a_read_only_replica_is_unavailable(redis_server: RedisServer) -> None:
     redis_server.ask("slaveof", "127.0.0.1", "1")
     with pytest.raises(CacheUnavailable):
         await RedisResultCache(redis_server.url).put("k", "v", keep_for=DAY)
 
 
-async def test_a_password_opens_and_is_never_shown(start_redis: Callable[..., RedisServer]) -> None:
+async def test_a_password_works_and_is_in_no_error_or_log_line(start_redis: Callable[..., RedisServer]) -> None:
     server = start_redis("--requirepass", "canary-secret", user_info=":canary-secret@")
     await RedisResultCache(server.url).put("k", "v", keep_for=DAY)
     wrong = server.url.replace("secret", "wrong")
@@ -139,8 +168,8 @@ async def test_a_password_opens_and_is_never_shown(start_redis: Callable[..., Re
     assert written.getvalue().count("result cache failed") == 3 and "canary" not in written.getvalue()
 
 
-async def test_a_connection_is_not_kept(redis_server: RedisServer) -> None:
+async def test_each_call_closes_its_connection(redis_server: RedisServer) -> None:
     cache = RedisResultCache(redis_server.url)
     for _ in range(5):
         await cache.put("k", "v", keep_for=DAY)
-    assert len(redis_server.ask("client_list")) == 1, "that of the question itself"
+    assert len(redis_server.ask("client_list")) == 1, "the connection that asks for the list"

@@ -1,4 +1,4 @@
-"""What every queue promises: what is published is delivered at least once, and again until it is acknowledged."""
+"""Tests the RunQueue port: a published run is delivered at least once, and again until it is acknowledged."""
 
 import asyncio
 import json
@@ -23,6 +23,7 @@ from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Message, Task
+from shared.domain.status import Lane
 from shared.errors import QueueUnavailable
 from shared.ports import RunQueue
 from tests.contract.test_recheck_scheduler import Receiver
@@ -36,26 +37,26 @@ def receiver() -> Any:
     receiver.close()
 
 
-@pytest.fixture(params=["sqlite", "pubsub"])
+@pytest.fixture(params=["sqlite", pytest.param("pubsub", marks=pytest.mark.emulators)])
 async def queue(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> AsyncIterator[RunQueue]:
     if request.param == "pubsub":
         google = endpoints(request.getfixturevalue("google_emulators"))
         clients = ClientsByLoop(google)
         topic = f"projects/{google.project}/topics/llm-runs"
         await subscribe(clients, google, topic, receiver.url)
-        yield PubSubRunQueue(clients, topic=topic)
+        yield PubSubRunQueue(clients, topics={Lane.SHORT: topic})
         await clients().close()
         return
     sqlite = SqliteBackend(tmp_path / "runs.db", SystemClock())
 
     async def deliver(topic: str, message: Message) -> int:
-        receiver.seen.append((time.time(), {}, json.loads(push_body(topic, message))))
+        receiver.requests.append((time.time(), {}, json.loads(push_body(topic, message))))
         return receiver.answers.pop(0) if receiver.answers else 204
 
-    async def no_task(task: Task) -> int:
+    async def refuse_task(task: Task) -> int:
         return 500
 
-    broker = Broker(sqlite.deliveries, deliver_task=no_task, deliver_message=deliver)
+    broker = Broker(sqlite.deliveries, deliver_task=refuse_task, deliver_message=deliver)
     sqlite.on_work = broker.wake
     serving = asyncio.create_task(broker.serve(tmp_path / "lock"))
     yield sqlite.queue
@@ -78,36 +79,40 @@ async def subscribe(clients: ClientsByLoop, google: GoogleEndpoints, topic: str,
         await subscriber.create_subscription(request=subscription, **bounded())
 
 
-def told(receiver: Receiver) -> list[str]:
-    return [json.loads(b64decode(body["message"]["data"]))["run_id"] for _, _, body in receiver.seen]
+def received_run_ids(receiver: Receiver) -> list[str]:
+    return [json.loads(b64decode(body["message"]["data"]))["run_id"] for _, _, body in receiver.requests]
 
 
-async def test_what_is_published_is_pushed(queue: RunQueue, receiver: Receiver) -> None:
-    await asyncio.gather(*[queue.publish(f"run-{number}") for number in range(20)])
-    await receiver.until(20)
-    assert set(told(receiver)) == {f"run-{number}" for number in range(20)}
-    _, _, body = receiver.seen[0]
+async def test_published_runs_are_pushed(queue: RunQueue, receiver: Receiver) -> None:
+    await asyncio.gather(*[queue.publish(f"run-{number}", lane=Lane.SHORT) for number in range(20)])
+    await receiver.wait_for(20)
+    assert set(received_run_ids(receiver)) == {f"run-{number}" for number in range(20)}
+    _, _, body = receiver.requests[0]
     assert {"data", "messageId", "publishTime"} <= set(body["message"]) and "/subscriptions/" in body["subscription"]
 
 
-async def test_what_is_not_acknowledged_comes_again(queue: RunQueue, receiver: Receiver) -> None:
+async def test_a_message_that_is_not_acknowledged_is_delivered_again(queue: RunQueue, receiver: Receiver) -> None:
     receiver.answers = [500, 503]
-    await queue.publish("run-1")
-    await receiver.until(3, seconds=20)
-    assert set(told(receiver)) == {"run-1"}
+    await queue.publish("run-1", lane=Lane.SHORT)
+    await receiver.wait_for(3, seconds=20)
+    assert set(received_run_ids(receiver)) == {"run-1"}
 
 
-async def test_nobody_listening_is_said_soon() -> None:
+async def test_an_unreachable_queue_raises_queue_unavailable_within_seconds() -> None:
     clients = ClientsByLoop(GoogleEndpoints(project="p", pubsub_emulator="127.0.0.1:1"))
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topic="projects/p/topics/llm-runs").publish("run-1")
-    assert time.monotonic() - began < 4
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/llm-runs"}).publish(
+            "run-1", lane=Lane.SHORT
+        )
+    assert time.monotonic() - started_at < 4
     await clients().close()
 
 
-async def test_a_topic_that_is_not_there_is_said(google_emulators: Any) -> None:
+async def test_a_missing_topic_raises_queue_unavailable(google_emulators: Any) -> None:
     clients = ClientsByLoop(endpoints(google_emulators))
     with pytest.raises(QueueUnavailable):
-        await PubSubRunQueue(clients, topic="projects/p/topics/nothing").publish("run-1")
+        await PubSubRunQueue(clients, topics={Lane.SHORT: "projects/p/topics/nothing"}).publish(
+            "run-1", lane=Lane.SHORT
+        )
     await clients().close()

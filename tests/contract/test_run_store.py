@@ -1,4 +1,4 @@
-"""What every run store promises (shared/ports.py)."""
+"""Tests the RunStore port."""
 
 import asyncio
 from collections.abc import Iterable
@@ -15,17 +15,18 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Kind, ModelRef, Run, Status
+from shared.domain.run import Failure, ModelRef, Run
+from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
-from tests.contract.runs import NOW, a_run
+from shared.ports import IdempotencyRecord, RunFilter, RunPosition
+from tests.contract.runs import NOW, a_run, rows
 from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests
 
 JOBS = RunFilter(user_id="demo", kinds=(Kind.JOB,))
 
 
-async def test_a_run_comes_back_as_it_was_stored(backend: Any) -> None:
+async def test_get_returns_the_run_as_it_was_stored(backend: Any) -> None:
     run = a_run(
         model=ModelRef(id="m", name="M", provider="p"),
         reference_file_ids=("a", "b"),
@@ -38,12 +39,12 @@ async def test_a_run_comes_back_as_it_was_stored(backend: Any) -> None:
     assert await backend.store.get(run.id) == run
 
 
-async def test_what_was_never_stored_is_not_found(backend: Any) -> None:
+async def test_an_unknown_run_is_not_found(backend: Any) -> None:
     with pytest.raises(RunNotFound):
         await backend.store.get(a_run().id)
 
 
-async def test_creating_the_same_run_twice_does_no_harm_and_overwrites_nothing(backend: Any) -> None:
+async def test_creating_the_same_run_again_changes_nothing(backend: Any) -> None:
     run = a_run()
     await backend.store.create(run)
     await backend.store.save((await backend.store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
@@ -62,7 +63,7 @@ async def test_a_save_needs_the_newest_revision(backend: Any) -> None:
     assert (await backend.store.get(run.id)).status is Status.CANCELLED
 
 
-async def test_of_many_writers_at_once_one_wins(backend: Any) -> None:
+async def test_of_concurrent_saves_exactly_one_succeeds(backend: Any) -> None:
     await backend.store.create(run := a_run())
     read = await backend.store.get(run.id)
     writes = [backend.store.save(read.claimed(NOW + timedelta(seconds=n), lease=timedelta(0))) for n in range(16)]
@@ -71,7 +72,7 @@ async def test_of_many_writers_at_once_one_wins(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 15 * 1024, 17 * 1024, 1024 * 1024])
-async def test_input_of_any_size_comes_back_whole(backend: Any, size: int) -> None:
+async def test_an_input_of_any_size_is_loaded_completely(backend: Any, size: int) -> None:
     await backend.store.create(run := a_run(input={"full_input": "x" * size, "more": [None, {"a": "🙂"}]}))
     stored = await backend.store.get(run.id)
     assert await backend.store.load_input(stored) == run.input
@@ -81,19 +82,19 @@ async def test_input_of_any_size_comes_back_whole(backend: Any, size: int) -> No
 
 
 @pytest.mark.parametrize("size", [10, 300 * 1024, 3 * 1024 * 1024])
-async def test_results_of_any_size_come_back_whole(backend: Any, size: int) -> None:
+async def test_a_result_of_any_size_is_read_completely(backend: Any, size: int) -> None:
     await backend.store.create(run := a_run())
     pairs = ({"source": "a", "target": "ü" * 1000},)
     result = Result(text="🙂" * (size // 4), term_pairs=pairs, raw={"odd": [[1, [2]], 2**70]})
     done = (await backend.store.get(run.id)).completed(NOW, result=result, usage=Usage(), checks=1)
     saved = await backend.store.save(done)
     assert (await backend.store.get(run.id)) == saved == done
-    [listed] = await backend.store.list_runs(JOBS, limit=1)
+    [listed] = (await backend.store.list_runs(JOBS, limit=1)).runs
     is_large = size > 256 * 1024
     assert listed.lacks_result == is_large and listed.result == (None if is_large else result)
 
 
-async def test_a_result_that_no_store_takes_is_refused_for_good_and_changes_nothing(backend: Any) -> None:
+async def test_a_result_above_the_limit_raises_result_too_large_and_changes_nothing(backend: Any) -> None:
     await backend.store.create(run := a_run(), limits=Limits(open_runs=1))
     stored = await backend.store.get(run.id)
     huge = Result(text="", term_pairs=({"source": "a", "target": "b"},) * 400_000)
@@ -106,8 +107,8 @@ async def test_a_result_that_no_store_takes_is_refused_for_good_and_changes_noth
     await backend.store.create(a_run(), limits=Limits(open_runs=1))
 
 
-async def test_the_largest_result_is_taken(sqlite: SqliteBackend) -> None:
-    """By Firestore too, but its emulator takes 4 MiB only."""
+async def test_a_result_just_below_the_limit_is_stored(sqlite: SqliteBackend) -> None:
+    """Not tested with Firestore, whose emulator takes at most 4 MiB."""
     await sqlite.store.create(run := a_run())
     text = "ü" * (9 * 512 * 1024 - 100)
     stored = await sqlite.store.get(run.id)
@@ -115,7 +116,7 @@ async def test_the_largest_result_is_taken(sqlite: SqliteBackend) -> None:
     assert (await sqlite.store.get(run.id)).result == Result(text=text)
 
 
-async def test_what_the_emulator_itself_finds_too_large_is_refused_for_good(google_emulators: Any) -> None:
+async def test_a_commit_that_the_emulator_finds_too_large_raises_result_too_large(google_emulators: Any) -> None:
     async with store_behind_a_proxy(google_emulators) as (_, store):
         await store.create(run := a_run())
         stored = await store.get(run.id)
@@ -124,13 +125,15 @@ async def test_what_the_emulator_itself_finds_too_large_is_refused_for_good(goog
         assert await store.get(run.id) == stored
 
 
-async def test_what_firestore_refuses_for_good_is_told_from_what_another_writer_changed(google_emulators: Any) -> None:
-    def refuses(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+async def test_an_invalid_commit_an_exhausted_quota_and_another_writer_raise_different_errors(
+    google_emulators: Any,
+) -> None:
+    def refuses_commits(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         if method != COMMIT:
             return forward()
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT)
 
-    def without_quota(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+    def has_no_quota(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         if method != COMMIT:
             return forward()
         raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota exceeded.")
@@ -138,37 +141,37 @@ async def test_what_firestore_refuses_for_good_is_told_from_what_another_writer_
     async with store_behind_a_proxy(google_emulators) as (proxy, store):
         await store.create(run := a_run())
         first = await store.get(run.id)
-        proxy.hook = refuses
+        proxy.hook = refuses_commits
         with pytest.raises(ResultTooLarge):
             await store.save(first.cancelled(NOW))
-        proxy.hook = without_quota
+        proxy.hook = has_no_quota
         with pytest.raises(StoreUnavailable):
             await store.save(first.cancelled(NOW))
         proxy.hook = None
         await store.save(first.claimed(NOW, lease=timedelta(seconds=9)))
-        proxy.hook = refuses
+        proxy.hook = refuses_commits
         with pytest.raises(StaleRun):
             await store.save(first.cancelled(NOW))
 
 
-async def test_a_large_result_is_left_out_where_many_are_read_and_kept_by_whoever_saves_then(backend: Any) -> None:
+async def test_saving_a_run_that_was_read_without_its_large_result_keeps_the_result(backend: Any) -> None:
     await backend.store.create(run := a_run())
     large = Result(text="x" * 300_000)
     done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(done.postponed(NOW))
-    [due] = await backend.store.due_runs(0, terminal=True, limit=10)
+    [due] = (await backend.store.due_runs(0, terminal=True, limit=10)).runs
     assert due.result is None and due.lacks_result
     assert (await backend.store.get(run.id, with_result=False)).lacks_result
     await backend.store.save(due.postponed(None))
     assert (await backend.store.get(run.id)).result == large
-    [changed] = await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)
-    assert changed.result == large and not changed.lacks_result
+    [changed] = (await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)).runs
+    assert changed.result is None and changed.lacks_result
     erased = await backend.store.erase((await backend.store.get(run.id)).erased(NOW))
     assert not erased.lacks_result and not (await backend.store.get(run.id)).lacks_result
 
 
 @pytest.mark.parametrize("size", [10, 300 * 1024])
-async def test_erasing_leaves_no_content_anywhere(backend: Any, size: int) -> None:
+async def test_erasing_a_run_deletes_its_content_and_its_parts(backend: Any, size: int) -> None:
     await backend.store.create(run := a_run(input={"full_input": "canary" * size}, style_guide="canary"))
     done = (await backend.store.get(run.id)).completed(
         NOW, result=Result(text="canary" * size), usage=Usage(input_tokens=3), checks=1
@@ -186,8 +189,8 @@ async def test_erasing_leaves_no_content_anywhere(backend: Any, size: int) -> No
         await backend.store.load_input(replace(stored, input_parts=1))
 
 
-async def test_what_has_expired_is_forgotten_with_its_parts(sqlite: SqliteBackend) -> None:
-    """Firestore's own TTL does it there."""
+async def test_expired_runs_and_keys_are_deleted_with_their_parts(sqlite: SqliteBackend) -> None:
+    """Tested on SQLite only: in Firestore, TTL policies delete them."""
     late, early = NOW + timedelta(days=40), NOW + timedelta(days=20)
     keys = ("old", "new")
     old = a_run(expires_at=early, input={"full_input": "x" * 20_000})
@@ -195,49 +198,44 @@ async def test_what_has_expired_is_forgotten_with_its_parts(sqlite: SqliteBacken
         record = IdempotencyRecord(key_hash=key, body_hash="b", run_id=run.id, expires_at=run.expires_at)
         await sqlite.store.create(run, idempotency=record)
     assert await sqlite.store.forget_expired(NOW + timedelta(days=30), limit=10) == 1
-    left = [
-        await sqlite.database.read(
-            lambda connection, table=table: connection.execute(f"SELECT * FROM {table}").fetchall()
-        )
-        for table in ("runs", "idempotency", "run_parts")
-    ]
-    assert [len(rows) for rows in left] == [1, 1, 0] and left[1][0][0] == "new"
+    remaining = [await rows(sqlite, f"SELECT * FROM {table}") for table in ("runs", "idempotency", "run_parts")]
+    assert [len(rows) for rows in remaining] == [1, 1, 0] and remaining[1][0][0] == "new"
 
 
-async def lose_parts(backend: Any, run: Run) -> None:
-    """As TTL does, which goes its own way below a run that is still there."""
+async def delete_parts(backend: Any, run: Run) -> None:
+    """Deletes parts while the run still exists, as Firestore's TTL may do."""
     if isinstance(backend, SqliteBackend):
         await backend.database.write(
             lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
         )
     else:
-        await backend.store._run(run.id).collection("parts").document("result-0000").delete()
+        await backend.store._reference(run.id).collection("parts").document("result-0000").delete()
 
 
-async def test_a_run_whose_parts_are_gone_hides_no_other_run(backend: Any) -> None:
-    good, torn = a_run(), a_run(due_at=NOW)
+async def test_a_run_with_missing_parts_does_not_hide_other_runs(backend: Any) -> None:
+    good, broken = a_run(), a_run(due_at=NOW)
     large = Result(text="x" * 500_000)
-    for run in (good, torn):
+    for run in (good, broken):
         await backend.store.create(run)
-    stored = (await backend.store.get(torn.id)).completed(NOW, result=large, usage=Usage(), checks=1)
+    stored = (await backend.store.get(broken.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(stored.postponed(NOW))
-    await lose_parts(backend, torn)
-    everybodys = Channel(name="user:demo", tenant_id="acme")
-    assert good.id in [run.id for run in await backend.store.list_runs(JOBS, limit=10)]
-    assert good.id in [run.id for run in await backend.store.due_runs(0, limit=10)]
-    assert [run.id for run in await backend.store.changed_runs(everybodys, since=NOW, limit=10)] == [good.id]
+    await delete_parts(backend, broken)
+    channel = Channel(name="user:demo", tenant_id="acme")
+    assert good.id in [run.id for run in (await backend.store.list_runs(JOBS, limit=10)).runs]
+    assert good.id in [run.id for run in (await backend.store.due_runs(0, limit=10)).runs]
+    assert good.id in [run.id for run in (await backend.store.changed_runs(channel, since=NOW, limit=10)).runs]
     with pytest.raises(StoreUnavailable):
-        await backend.store.get(torn.id)
+        await backend.store.get(broken.id)
 
 
-async def test_parts_outlive_their_run(google_emulators: Any) -> None:
-    """Firestore deletes what has expired within a day or so, each document by itself."""
+async def test_parts_expire_later_than_their_run(google_emulators: Any) -> None:
+    """Firestore deletes each expired document by itself, within about a day."""
     clients = ClientsByLoop(endpoints(google_emulators))
     store = FirestoreRunStore(clients)
     await store.create(run := a_run(input={"full_input": "x" * 20_000}))
     done = (await store.get(run.id)).completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
     await store.save(done)
-    parts = [part.to_dict() async for part in store._run(run.id).collection("parts").stream()]
+    parts = [part.to_dict() async for part in store._reference(run.id).collection("parts").stream()]
     await clients().close()
     assert len(parts) == 3 and all(part["expires_at"] >= run.expires_at + timedelta(days=2) for part in parts)
 
@@ -245,14 +243,14 @@ async def test_parts_outlive_their_run(google_emulators: Any) -> None:
 @pytest.mark.parametrize(
     "odd", [{"__a__": "x"}, {"": "x"}, {"k" * 1600: "x"}, {"a.b`c": "x"}, {"n": 10**30}, {"l": [[1], [[2]]]}]
 )
-async def test_whatever_json_says_beside_the_text_is_kept(backend: Any, odd: dict[str, Any]) -> None:
+async def test_any_json_in_an_input_is_kept(backend: Any, odd: dict[str, Any]) -> None:
     await backend.store.create(run := a_run(input={"full_input": "hello", **odd}))
     stored = await backend.store.get(run.id)
     assert await backend.store.load_input(stored) == run.input
     assert (await backend.store.save(stored.cancelled(NOW))) == await backend.store.get(run.id)
 
 
-async def test_an_idempotency_key_belongs_to_the_first_run_that_brings_it(backend: Any) -> None:
+async def test_of_concurrent_runs_with_the_same_key_exactly_one_is_created(backend: Any) -> None:
     runs = [a_run() for _ in range(50)]
     records = [
         IdempotencyRecord(key_hash="k", body_hash="b", run_id=run.id, expires_at=NOW + timedelta(days=1))
@@ -266,7 +264,7 @@ async def test_an_idempotency_key_belongs_to_the_first_run_that_brings_it(backen
     assert await backend.store.count_runs(JOBS) == 1
 
 
-async def test_a_key_is_free_after_its_time_and_after_a_failure(backend: Any) -> None:
+async def test_a_key_is_available_again_after_its_expiry_and_after_a_failed_run(backend: Any) -> None:
     def record(run_id: str) -> IdempotencyRecord:
         return IdempotencyRecord(key_hash="k", body_hash="b", run_id=run_id, expires_at=NOW + timedelta(days=1))
 
@@ -285,9 +283,9 @@ async def test_lists_are_newest_first_and_pages_neither_skip_nor_repeat_while_ru
         await backend.store.create(run)
     seen: list[str] = []
     after = None
-    while page := await backend.store.list_runs(JOBS, limit=3, after=after):
-        seen += [run.id for run in page]
-        after = ListCursor(created_at=page[-1].created_at, run_id=page[-1].id)
+    while (page := await backend.store.list_runs(JOBS, limit=3, after=after)).runs:
+        seen += [run.id for run in page.runs]
+        after = page.positions[-1]
         await backend.store.create(a_run(created_at=NOW + timedelta(days=1)))
     expected = sorted(runs, key=lambda run: (run.created_at, run.id), reverse=True)
     assert seen == [run.id for run in expected]
@@ -305,67 +303,93 @@ async def test_filters_narrow_lists_and_counts(backend: Any) -> None:
         (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.COMPLETED), {done.id}),
         (RunFilter(user_id="demo", kinds=(Kind.JOB,), status=Status.FAILED), set()),
     ]:
-        assert {run.id for run in await backend.store.list_runs(wanted, limit=100)} == ids
+        assert {run.id for run in (await backend.store.list_runs(wanted, limit=100)).runs} == ids
         assert await backend.store.count_runs(wanted) == len(ids)
-    assert [run.id for run in await backend.store.list_runs(JOBS, limit=100, offset=1)]
+    assert [run.id for run in (await backend.store.list_runs(JOBS, limit=100, offset=1)).runs]
 
 
-async def test_due_runs_come_by_shard_in_order_and_in_pages(backend: Any) -> None:
+async def test_due_runs_of_a_shard_are_listed_in_order_and_in_pages(backend: Any) -> None:
     runs = [a_run(due_at=NOW + timedelta(seconds=n // 2)) for n in range(7)]
     for run in [*runs, a_run(shard=1), a_run(due_at=None, status=Status.COMPLETED)]:
         await backend.store.create(run)
     seen: list[str] = []
     last = None
-    while page := await backend.store.due_runs(0, after=last, limit=2):
-        seen += [run.id for run in page]
-        last = page[-1]
+    while (page := await backend.store.due_runs(0, after=last, limit=2)).runs:
+        seen += [run.id for run in page.runs]
+        last = page.positions[-1]
     assert seen == [run.id for run in sorted(runs, key=lambda run: (run.due_at, run.id))]
     early = await backend.store.due_runs(0, before=NOW + timedelta(seconds=1), limit=100)
-    assert {run.id for run in early} == {run.id for run in runs[:4]}
+    assert {run.id for run in early.runs} == {run.id for run in runs[:4]}
 
 
-async def test_a_complete_run_is_due_only_while_it_wants_something(backend: Any) -> None:
+async def test_a_complete_run_is_due_only_while_it_has_a_due_time(backend: Any) -> None:
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)
+    [due] = (await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)).runs
     assert due == waiting and due.is_terminal
-    assert await backend.store.due_runs(0, terminal=True, before=NOW, limit=10) == []
+    assert (await backend.store.due_runs(0, terminal=True, before=NOW, limit=10)).positions == []
     await backend.store.save(due.postponed(None))
-    assert await backend.store.due_runs(0, terminal=True, limit=10) == []
+    assert (await backend.store.due_runs(0, terminal=True, limit=10)).positions == []
 
 
-async def test_open_and_complete_runs_are_due_in_lines_of_their_own(backend: Any) -> None:
+async def test_open_and_complete_due_runs_are_listed_separately(backend: Any) -> None:
     runs = {status: a_run(status=status, due_at=NOW + timedelta(seconds=n)) for n, status in enumerate(Status)}
     for run in runs.values():
         await backend.store.create(run)
     for terminal, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
         first = await backend.store.due_runs(0, terminal=terminal, limit=1)
-        others = await backend.store.due_runs(0, terminal=terminal, after=first[0], limit=10)
-        assert [run.id for run in [*first, *others]] == [run.id for run in due]
+        others = await backend.store.due_runs(0, terminal=terminal, after=first.positions[0], limit=10)
+        assert [run.id for run in [*first.runs, *others.runs]] == [run.id for run in due]
 
 
-async def test_due_runs_are_found_by_an_index_without_a_look_at_others(sqlite: SqliteBackend) -> None:
+async def test_sqlite_finds_due_runs_with_an_index(sqlite: SqliteBackend) -> None:
     statements: list[str] = []
     await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
     for terminal in (False, True):
-        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=a_run(), limit=10)
+        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=RunPosition(at=NOW, run_id="r"), limit=10)
     plans = [
-        await sqlite.database.read(
-            lambda connection, asked=asked: connection.execute(f"EXPLAIN QUERY PLAN {asked}").fetchall()
-        )
-        for asked in statements
-        if asked.startswith("SELECT document")
+        await rows(sqlite, f"EXPLAIN QUERY PLAN {statement}")
+        for statement in statements
+        if statement.startswith("SELECT document")
     ]
     for [plan], index in zip(plans, ("runs_due", "runs_not_shown"), strict=True):
         assert f"SEARCH runs USING INDEX {index} (shard=?" in plan[3]
 
 
-async def test_changed_runs_come_by_channel_in_the_order_of_their_changes(backend: Any) -> None:
+async def test_changed_runs_of_a_channel_are_listed_in_the_order_of_their_changes(backend: Any) -> None:
     runs = [a_run(channel="desk", updated_at=NOW + timedelta(seconds=n)) for n in range(4)]
     for run in [*runs, a_run(channel="other"), a_run(channel="desk", tenant_id="globex")]:
         await backend.store.create(run)
     desk = Channel(name="desk", tenant_id="acme")
     changed = await backend.store.changed_runs(desk, since=NOW + timedelta(seconds=1), limit=2)
-    assert [run.id for run in changed] == [run.id for run in runs[1:3]]
-    assert len(await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)) == 5
+    assert [run.id for run in changed.runs] == [run.id for run in runs[1:3]]
+    assert len((await backend.store.changed_runs(Channel(name="desk"), since=NOW, limit=10)).runs) == 5
+
+
+async def make_unreadable(backend: Any, run: Run) -> None:
+    """Gives the run a status of a later release, where its readers look for it; queries still find it."""
+    if isinstance(backend, SqliteBackend):
+        await backend.database.write(
+            lambda connection: connection.execute(
+                "UPDATE runs SET document = json_set(document, '$.status', 'paused') WHERE id = ?", (run.id,)
+            )
+        )
+    else:
+        await backend.store._reference(run.id).update({"fence": "not a number"})
+
+
+async def test_a_document_that_cannot_be_read_ends_no_page_and_is_named(backend: Any) -> None:
+    runs = [a_run(due_at=NOW + timedelta(seconds=n), created_at=NOW - timedelta(seconds=n)) for n in range(4)]
+    for run in runs:
+        await backend.store.create(run)
+    await make_unreadable(backend, runs[1])
+    first = await backend.store.due_runs(0, limit=2)
+    second = await backend.store.due_runs(0, after=first.positions[-1], limit=2)
+    assert [run.id for run in (*first.runs, *second.runs)] == [runs[0].id, runs[2].id, runs[3].id]
+    assert (first.unreadable, second.unreadable) == ([runs[1].id], [])
+    listed = await backend.store.list_runs(JOBS, limit=2)
+    behind = await backend.store.list_runs(JOBS, limit=2, after=listed.positions[-1])
+    assert [run.id for run in (*listed.runs, *behind.runs)] == [runs[0].id, runs[2].id, runs[3].id]
+    with pytest.raises(StoreUnavailable):
+        await backend.store.get(runs[1].id)

@@ -1,4 +1,4 @@
-"""What every watcher promises: each run's changes, whoever makes them, and silence in between."""
+"""Tests the RunWatcher port: feeds return each change of a run, from any process, and None without a change."""
 
 import asyncio
 import threading
@@ -19,7 +19,7 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
-from shared.adapters.storage.pending_changes import MAX_WAITING, PendingChanges
+from shared.adapters.storage.pending_changes import MAX_PENDING, PendingChanges
 from shared.domain.channel import Channel
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
@@ -29,19 +29,19 @@ from tests.google import endpoints
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
 
 
-async def test_a_feed_starts_with_the_run_as_it_is_and_goes_on_with_each_change(backend: Any) -> None:
+async def test_a_feed_returns_the_current_run_first_and_then_each_change(backend: Any) -> None:
     await backend.store.create(run := a_run())
     async with backend.watcher.watch(run.id) as feed:
         first = await feed.next(timeout=5)
         assert first == run
         assert await feed.next(timeout=0.05) is None
-        waiting = asyncio.create_task(feed.next(timeout=5))
+        next_run = asyncio.create_task(feed.next(timeout=5))
         await asyncio.sleep(0.01)
         saved = await backend.store.save(first.claimed(NOW, lease=timedelta(seconds=9)))
-        assert await waiting == saved
+        assert await next_run == saved
 
 
-async def test_many_watch_one_run_and_one_watches_many(backend: Any) -> None:
+async def test_many_feeds_of_many_runs_all_receive_the_changes(backend: Any) -> None:
     runs = [a_run() for _ in range(20)]
     for run in runs:
         await backend.store.create(run)
@@ -59,29 +59,29 @@ async def test_many_watch_one_run_and_one_watches_many(backend: Any) -> None:
     assert sorted(await asyncio.gather(*watching)) == sorted([run.id for run in runs] * 3)
 
 
-async def test_a_change_is_not_forgotten_when_reading_it_was_broken_off() -> None:
+async def test_a_change_is_delivered_later_when_its_read_was_cancelled() -> None:
     run = replace(a_run(), revision=1)
 
-    class SlowAtFirst:
-        slow = False
+    class SlowStore:
+        is_slow = False
 
         async def get(self, run_id: str) -> Run:
-            if self.slow:
-                self.slow = False
+            if self.is_slow:
+                self.is_slow = False
                 await asyncio.sleep(5)
             return run
 
-    store = SlowAtFirst()
+    store = SlowStore()
     feed = SqliteRunFeed(store, run.id)  # type: ignore[arg-type]
     assert await feed.next(timeout=1) == run
-    run, store.slow = replace(run, revision=2), True
+    run, store.is_slow = replace(run, revision=2), True
     feed.changed.set()
     assert await feed.next(timeout=0.05) is None
     changed = await feed.next(timeout=1)
     assert changed is not None and changed.revision == 2
 
 
-async def test_a_run_that_is_not_there_is_not_found(backend: Any) -> None:
+async def test_watching_an_unknown_run_raises_run_not_found(backend: Any) -> None:
     async with backend.watcher.watch(a_run().id) as feed:
         with pytest.raises(RunNotFound):
             await feed.next(timeout=1)
@@ -91,8 +91,8 @@ async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
     here, there = (SqliteBackend(tmp_path / "runs.db", SystemClock()) for _ in range(2))
     await there.store.create(run := a_run())
     async with here.watcher.watch(run.id) as feed:
-        read = await feed.next(timeout=5)
-        assert read is not None
+        first = await feed.next(timeout=5)
+        assert first is not None
         await there.store.save((await there.store.get(run.id)).cancelled(NOW))
         changed = await feed.next(timeout=5)
         assert changed is not None and changed.is_terminal
@@ -100,64 +100,64 @@ async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
     there.close()
 
 
-async def test_a_channel_gives_each_change_of_its_runs_once(backend: Any) -> None:
-    before, other = a_run(channel="desk"), a_run(channel="other")
+async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any) -> None:
+    recent, other = a_run(channel="desk"), a_run(channel="other")
     old = a_run(channel="desk", updated_at=NOW - timedelta(hours=1))
-    for run in (before, other, old):
+    for run in (recent, other, old):
         await backend.store.create(run)
     async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
-        assert await feed.next(timeout=5) == before
+        assert await feed.next(timeout=5) == recent
         assert await feed.next(timeout=0.2) is None
         await backend.store.create(new := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
         assert await feed.next(timeout=5) == new
-        await backend.store.save((await backend.store.get(before.id)).cancelled(NOW + timedelta(seconds=2)))
+        await backend.store.save((await backend.store.get(recent.id)).cancelled(NOW + timedelta(seconds=2)))
         changed = await feed.next(timeout=5)
-        assert changed is not None and (changed.id, changed.is_terminal) == (before.id, True)
+        assert changed is not None and (changed.id, changed.is_terminal) == (recent.id, True)
         assert await feed.next(timeout=0.2) is None
 
 
-async def test_a_burst_larger_than_a_page_comes_whole_and_what_follows_too(backend: Any) -> None:
-    burst = [a_run(channel="desk", updated_at=NOW + timedelta(milliseconds=n // 2)) for n in range(450)]
-    for start in range(0, len(burst), 50):
-        await asyncio.gather(*[backend.store.create(run) for run in burst[start : start + 50]])
+async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(backend: Any) -> None:
+    runs = [a_run(channel="desk", updated_at=NOW + timedelta(milliseconds=n // 2)) for n in range(450)]
+    for start in range(0, len(runs), 50):
+        await asyncio.gather(*[backend.store.create(run) for run in runs[start : start + 50]])
     async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
-        seen = [(await feed.next(timeout=5)).id for _ in burst]
-        assert sorted(seen) == sorted(run.id for run in burst)
+        seen = [(await feed.next(timeout=5)).id for _ in runs]
+        assert sorted(seen) == sorted(run.id for run in runs)
         await backend.store.create(late := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
         assert await feed.next(timeout=5) == late
         assert await feed.next(timeout=0.2) is None
 
 
-async def test_a_firestore_watcher_that_does_not_read_is_let_go_and_not_waited_for() -> None:
-    async def listen(feed: ListenTarget) -> None:
+async def test_a_firestore_watcher_that_reads_too_slowly_gets_store_unavailable() -> None:
+    async def start_listening(target: ListenTarget) -> None:
         raise AssertionError
 
     store = FirestoreRunStore(ClientsByLoop(GoogleEndpoints(project="p", firestore_emulator="127.0.0.1:1")))
-    feed = ChannelListenTarget(store, Channel(name="desk", tenant_id="acme"), NOW, listen)
-    for _ in range(MAX_WAITING + 1):
-        feed.on_change(replace(a_run(), revision=1))
+    target = ChannelListenTarget(store, Channel(name="desk", tenant_id="acme"), NOW, start_listening)
+    for _ in range(MAX_PENDING + 1):
+        target.on_change(replace(a_run(), revision=1))
     with pytest.raises(StoreUnavailable):
-        for _ in range(MAX_WAITING + 2):
-            assert await feed.next(timeout=5)
+        for _ in range(MAX_PENDING + 2):
+            assert await target.next(timeout=5)
 
 
-def test_many_news_that_nobody_takes_are_refused_and_each_state_enters_once() -> None:
-    news = PendingChanges()
+def test_pending_changes_take_each_state_once_and_refuse_too_many_runs() -> None:
+    changes = PendingChanges()
     first = replace(a_run(), revision=1)
-    assert news.add([first]) and not news.add([first])
-    assert news.add([replace(first, revision=2)]) and news.take() == first and news.take() is None
-    assert not news.add([replace(first, revision=2)])
+    assert changes.add([first]) and not changes.add([first])
+    assert changes.add([replace(first, revision=2)]) and changes.pop() == first and changes.pop() is None
+    assert not changes.add([replace(first, revision=2)])
     with pytest.raises(StoreUnavailable):
-        news.add([replace(a_run(), revision=1) for _ in range(MAX_WAITING + 1)])
+        changes.add([replace(a_run(), revision=1) for _ in range(MAX_PENDING + 1)])
 
 
-async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> None:
+async def test_more_targets_than_a_stream_allows_use_several_streams(backend: Any) -> None:
     runs = [a_run() for _ in range(120)]
     await asyncio.gather(*[backend.store.create(run) for run in runs])
 
     async def follow(run_id: str) -> None:
         async with backend.watcher.watch(run_id) as feed:
-            while not (await feed.next(timeout=10)).is_terminal:
+            while not (await feed.next(timeout=60)).is_terminal:
                 pass
 
     watching = [asyncio.create_task(follow(run.id)) for run in runs]
@@ -167,23 +167,23 @@ async def test_more_than_a_stream_holds_is_watched_on_several(backend: Any) -> N
     await asyncio.gather(*watching)
 
 
-async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(google_emulators: Any) -> None:
-    """Through a proxy that first breaks each stream after an answer, and later swallows all answers."""
+async def test_a_firestore_stream_that_breaks_or_stays_silent_is_opened_again(google_emulators: Any) -> None:
+    """A proxy first breaks each stream after one response, and later drops all responses."""
     google = endpoints(google_emulators)
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
-    watcher = FirestoreRunWatcher(clients, store, silence_seconds=1.0)
+    watcher = FirestoreRunWatcher(clients, store, max_silence_seconds=1.0)
     await store.create(run := a_run())
-    broken = threading.Event()
+    is_breaking = threading.Event()
 
     def breaks(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         for answer in forward():
             yield answer
-            if method == "Listen" and broken.is_set():
+            if method == "Listen" and is_breaking.is_set():
                 raise Unavailable
 
-    def silent(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+    def stays_silent(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         for answer in forward():
             if method != "Listen":
                 yield answer
@@ -191,11 +191,11 @@ async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(go
     proxy.hook = breaks
     async with watcher.watch(run.id) as feed:
         assert await feed.next(timeout=5) == run
-        broken.set()
+        is_breaking.set()
         claimed = await store.save((await store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
-        assert await feed.next(timeout=10) == claimed
-        broken.clear()
-        proxy.hook = silent
+        assert await feed.next(timeout=60) == claimed
+        is_breaking.clear()
+        proxy.hook = stays_silent
         done = await store.save(claimed.cancelled(NOW))
         seen = await feed.next(timeout=15)
         assert seen == done
@@ -203,7 +203,7 @@ async def test_a_firestore_stream_that_breaks_or_falls_silent_is_opened_again(go
     proxy.close()
 
 
-async def test_a_large_result_reaches_a_watcher_whole(backend: Any) -> None:
+async def test_a_watcher_receives_a_large_result_completely(backend: Any) -> None:
     await backend.store.create(run := a_run())
     result = Result(text="x" * 600_000)
     async with backend.watcher.watch(run.id) as feed:
@@ -221,37 +221,38 @@ async def behind_a_proxy(
     proxy = GrpcProxy(str(google.firestore_emulator))
     clients = ClientsByLoop(replace(google, firestore_emulator=proxy.host))
     store = FirestoreRunStore(clients)
-    yield proxy, store, FirestoreRunWatcher(clients, store, silence_seconds=1.0)
+    yield proxy, store, FirestoreRunWatcher(clients, store, max_silence_seconds=1.0)
     await clients().close()
     proxy.close()
 
 
-async def test_a_firestore_that_is_away_at_first_is_listened_to_when_it_is_back(google_emulators: Any) -> None:
+async def test_a_watch_that_starts_while_firestore_is_down_continues_when_it_is_back(google_emulators: Any) -> None:
     async with behind_a_proxy(google_emulators) as (proxy, store, watcher):
         await store.create(run := a_run())
         proxy.hook = down
         async with watcher.watch(run.id) as feed:
             assert await feed.next(timeout=1.5) is None
             proxy.hook = None
-            assert await feed.next(timeout=10) == run
+            assert await feed.next(timeout=60) == run
 
 
-async def test_a_document_that_cannot_be_read_disturbs_no_other_watcher(google_emulators: Any) -> None:
+async def test_an_unreadable_document_does_not_affect_other_watchers(google_emulators: Any) -> None:
     async with behind_a_proxy(google_emulators) as (_, store, watcher):
         await store.create(good := a_run())
-        await store.create(odd := a_run())
-        await store._run(odd.id).update({"kind": "of another release"})
-        async with watcher.watch(odd.id) as odd_feed, watcher.watch(good.id) as feed:
+        await store.create(unreadable := a_run())
+        await store._reference(unreadable.id).update({"kind": "of another release"})
+        async with watcher.watch(unreadable.id) as unreadable_feed, watcher.watch(good.id) as feed:
             with pytest.raises(RunNotFound):
-                await odd_feed.next(timeout=5)
+                await unreadable_feed.next(timeout=5)
             assert await feed.next(timeout=5) == good
             cancelled = await store.save((await store.get(good.id)).cancelled(NOW))
             assert await feed.next(timeout=5) == cancelled
-        assert [run.id for run in await store.due_runs(0, limit=10)] == []
+        page = await store.due_runs(0, limit=10)
+        assert page.runs == []
 
 
-async def test_a_target_that_is_taken_away_is_asked_for_with_pauses(google_emulators: Any) -> None:
-    def takes_away(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+async def test_a_target_that_firestore_removes_is_requested_again_with_pauses(google_emulators: Any) -> None:
+    def removes_target(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
         if method != "Listen":
             return forward()
         removed = TargetChange(target_change_type=TargetChange.TargetChangeType.REMOVE, target_ids=[1])
@@ -259,8 +260,8 @@ async def test_a_target_that_is_taken_away_is_asked_for_with_pauses(google_emula
 
     async with behind_a_proxy(google_emulators) as (proxy, store, watcher):
         await store.create(run := a_run())
-        proxy.hook = takes_away
+        proxy.hook = removes_target
         async with watcher.watch(run.id) as feed:
-            assert await feed.next(timeout=5) == run, "it is read anew"
+            assert await feed.next(timeout=5) == run, "the run is read from the store"
             await asyncio.sleep(1)
         assert proxy.calls["Listen"] < 8

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 PROJECT = "demo-gcloud"
 REGION = "europe-west1"
@@ -22,11 +21,10 @@ TOKEN_AUDIENCE = "https://oauth2.googleapis.com/token"
 
 
 class GoogleStandIn:
-    """Cloud Functions' resource of each function, and the token endpoint of a service account."""
+    """A service account's key files, and the endpoint that gives tokens for them."""
 
-    def __init__(self, url: str, *, uri_of: Mapping[str, str], token_for: Callable[[str], str]) -> None:
+    def __init__(self, url: str, *, token_for: Callable[[str], str]) -> None:
         self.url = url
-        self._uri_of = uri_of
         self._token_for = token_for
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -46,48 +44,30 @@ class GoogleStandIn:
         path.write_text(json.dumps(content))
         return path
 
-    def function(self, path: str) -> dict[str, Any] | None:
-        """GET /v2/projects/…/locations/…/functions/…, as the Cloud Functions API v2 answers."""
-        name = path.partition("?")[0].removeprefix("/v2/")
-        uri = self._uri_of.get(name.removeprefix(f"projects/{PROJECT}/locations/{REGION}/functions/"))
-        if uri is None:
-            return None
-        return {"name": name, "environment": "GEN_2", "state": "ACTIVE", "serviceConfig": {"uri": uri}}
-
-    def token(self, form: str) -> dict[str, Any]:
+    def token(self, request: Request) -> Response:
         """Who asks for an audience gets an identity token (developers.google.com/identity/protocols/oauth2)."""
-        assertion = parse_qs(form)["assertion"][0]
-        claims = jwt.decode(assertion, self._key.public_key(), algorithms=["RS256"], audience=TOKEN_AUDIENCE)
+        claims = jwt.decode(
+            request.form["assertion"], self._key.public_key(), algorithms=["RS256"], audience=TOKEN_AUDIENCE
+        )
         if "target_audience" not in claims:
-            return {"access_token": "for-google-only", "token_type": "Bearer", "expires_in": 3600}
+            return _json({"access_token": "for-google-only", "token_type": "Bearer", "expires_in": 3600})
         assert claims["target_audience"] == GCLOUDS_OWN_CLIENT_ID
-        return {"id_token": self._token_for(claims["iss"].partition("@")[0])}
+        return _json({"id_token": self._token_for(claims["iss"].partition("@")[0])})
+
+
+def _json(body: Any) -> Response:
+    return Response(json.dumps(body), content_type="application/json")
 
 
 @contextmanager
 def serving(uri_of: Mapping[str, str], token_for: Callable[[str], str]) -> Iterator[GoogleStandIn]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = google.function(self.path)
-            self._send(404 if found is None else 200, found or {"error": {"code": 404, "status": "NOT_FOUND"}})
-
-        def do_POST(self) -> None:
-            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            self._send(200, google.token(form))
-
-        def _send(self, status: int, body: dict[str, Any]) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        google = GoogleStandIn(f"http://127.0.0.1:{server.server_port}", uri_of=uri_of, token_for=token_for)
-        Thread(target=server.serve_forever, daemon=True).start()
+    """A request that nothing here expects, and a token request with other claims, fail the test."""
+    with HTTPServer() as server:
+        google = GoogleStandIn(server.url_for("").rstrip("/"), token_for=token_for)
+        server.expect_request("/token", method="POST").respond_with_handler(google.token)
+        for function, uri in uri_of.items():
+            name = f"projects/{PROJECT}/locations/{REGION}/functions/{function}"
+            resource = {"name": name, "environment": "GEN_2", "state": "ACTIVE", "serviceConfig": {"uri": uri}}
+            server.expect_request(f"/v2/{name}", method="GET").respond_with_json(resource)
         yield google
-        server.shutdown()
+        server.check()

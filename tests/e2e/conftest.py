@@ -1,14 +1,15 @@
 """One system of each kind for all tests that only read and write runs of their own."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.async_api import Browser, BrowserContext
 
-from infra.local.emulators import Emulator
+from tests.e2e.chromium import started_chromium
 from tests.e2e.faulty import FaultySystem, faulty_system
 from tests.e2e.system import Cloud, System
-from tests.google import skip_without_emulators
+from tests.google import GoogleEmulators, need_emulators
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """With fork support off, clients made before the fork would hang: it shows that none is."""
-    skip_without_emulators()
+    need_emulators()
     settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0"}
     cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", **settings)
     yield cloud
@@ -30,9 +31,9 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def _one_faulty_system(
-    google_emulators: dict[str, Emulator], tmp_path_factory: pytest.TempPathFactory
+    google_emulators: GoogleEmulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultySystem]:
-    with faulty_system(tmp_path_factory.mktemp("faulty"), google_emulators["firestore"].host) as system:
+    with faulty_system(tmp_path_factory.mktemp("faulty"), google_emulators.firestore) as system:
         yield system
 
 
@@ -53,3 +54,16 @@ def system(request: pytest.FixtureRequest) -> System:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+async def chromium(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    async with started_chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def context(chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser that knows nothing yet."""
+    async with await chromium.new_context() as context:
+        yield context

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 
-from infra.local.cloud import FUNCTIONS, Processes, start_functions, url_of
-from infra.local.emulators import Emulator, free_host, start_pubsub, wait_until_ready
+from infra.local.emulators.functions import start_functions, url_of
+from infra.local.emulators.google import start_pubsub
+from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
+from infra.local.routing import FUNCTIONS
+from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
@@ -28,25 +33,25 @@ class FaultySystem:
     def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._stack = stack
-        self._processes = Processes(folder, stack)
-        self.project = "demo-faults"
-        self.pubsub_emulator = self._keep(start_pubsub(folder, project=self.project))
-        tasks = self._python("tasks", "infra.local.tasks_emulator", "--folder", str(folder))
+        self._processes = stack.enter_context(ChildProcesses(folder))
+        self.project = f"demo-{uuid4().hex[:12]}"  # of its own: all share one Firestore
+        self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
+        tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
         simulator = self._python(
             "simulator", "infra.local.simulator", "--file", str(folder / "simulator.jsonl"), "--silent"
         )
         for emulator in (self.pubsub_emulator, tasks, simulator):
-            wait_until_ready(emulator)
+            wait_until_listening(emulator)
         self.simulator_url = f"http://{simulator.host}"
         self.firestore = self._proxy(firestore_emulator)
         self.pubsub = self._proxy(self.pubsub_emulator.host)
         self.tasks = self._proxy(tasks.host)
-        self.ports = {name: int(free_host().partition(":")[2]) for name in FUNCTIONS}
-        self.settings = self._settings(folder, firestore_emulator, tasks.host)
+        self.ports = {name: self._processes.reserve_port() for name in FUNCTIONS}
+        self.settings = self._settings(folder)
         self.set_up()
         self.functions = self._start(self.ports)
         for port in self.ports.values():
-            until(lambda port=port: _answers(url_of(port)))
+            until(partial(_answers, url_of(port)))
         self._sweeping = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
@@ -55,8 +60,7 @@ class FaultySystem:
         return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
 
     def client(self, function: str) -> httpx.Client:
-        command = [sys.executable, "-m", "infra.local.token", "demo"]
-        token = _output(command, self.settings)
+        token = EmbeddedTokens(self.settings.data_dir).mint("demo")
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         return httpx.Client(base_url=url_of(self.ports[function]), headers=headers, timeout=60, trust_env=False)
 
@@ -68,19 +72,15 @@ class FaultySystem:
 
     def restart_pubsub_empty(self) -> None:
         self.pubsub_emulator.kill()
-        self.pubsub_emulator = self._keep(
-            start_pubsub(self._processes.folder, host=self.pubsub_emulator.host, project=self.project)
-        )
-        wait_until_ready(self.pubsub_emulator)
+        self.pubsub_emulator = self._start_pubsub(self.pubsub_emulator.host)
+        wait_until_listening(self.pubsub_emulator)
 
     def jobs_per_run(self) -> dict[str, int]:
         jobs: dict[str, int] = httpx.get(f"{self.simulator_url}/stats", trust_env=False).json()["jobs_per_run"]
         return jobs
 
-    def _settings(self, folder: Path, firestore: str, tasks: str) -> Settings:
+    def _settings(self, folder: Path) -> Settings:
         """Those of the functions: they know the proxies only."""
-        self._direct = {"firestore_emulator": firestore, "pubsub_emulator": self.pubsub_emulator.host}
-        self._direct["tasks_emulator"] = tasks
         return Settings(
             backend="gcp",
             project=self.project,
@@ -98,24 +98,31 @@ class FaultySystem:
     def set_up(self) -> None:
         """In a process of its own: gRPC for asyncio likes one event loop a process."""
         urls = [url_of(self.ports[name]) for name in ("process_run", "bury_run")]
-        direct = replace(self.settings, **self._direct)
-        _output([sys.executable, "-m", "infra.local.google_setup", *urls], direct)
+        direct = replace(
+            self.settings,
+            firestore_emulator=self.firestore.target,
+            pubsub_emulator=self.pubsub_emulator.host,
+            tasks_emulator=self.tasks.target,
+        )
+        given = [f"{name}={value}" for name, value in direct.as_environment().items()]
+        command = [sys.executable, "-m", "infra.local.emulators.google_setup", *urls]
+        subprocess.run(["env", *given, *command], cwd=ROOT, check=True)
 
-    def _start(self, ports: dict[str, int]) -> dict[str, Emulator]:
+    def _start(self, ports: dict[str, int]) -> dict[str, ChildProcess]:
         return start_functions(self.settings, ports, self._processes)
 
-    def _python(self, name: str, module: str, *options: str) -> Emulator:
-        host = free_host()
-        started = self._processes.start(name, sys.executable, "-m", module, "--host", host, *options)
-        return replace(started, host=host)
+    def _python(self, name: str, module: str, *options: str) -> ChildProcess:
+        host = self._processes.reserve_host()
+        return self._processes.start(name, sys.executable, "-m", module, "--host", host, *options, host=host)
 
     def _proxy(self, target: str) -> GrpcProxy:
         proxy = GrpcProxy(target)
         self._stack.callback(proxy.close)
         return proxy
 
-    def _keep(self, emulator: Emulator) -> Emulator:
-        return self._processes.keep(emulator)
+    def _start_pubsub(self, host: str) -> ChildProcess:
+        folder = self._processes.folder
+        return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
         while not self._sweeping.wait(SWEEP_SECONDS):
@@ -136,8 +143,3 @@ def _answers(url: str) -> bool:
         return httpx.head(f"{url}/health", trust_env=False).status_code > 0
     except httpx.TransportError:
         return False
-
-
-def _output(command: list[str], settings: Settings) -> str:
-    given = [f"{name}={value}" for name, value in settings.as_environment().items()]
-    return subprocess.check_output(["env", *given, *command], cwd=ROOT, text=True).strip()

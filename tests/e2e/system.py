@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from httpx_sse import EventSource
 
 from shared.adapters.clock import SystemClock
+from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.adapters.sqlite.backend import SqliteBackend
 
 ROOT = Path(__file__).parents[2]
@@ -23,13 +25,14 @@ ROOT = Path(__file__).parents[2]
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     ours = {"DATA_DIR": str(data_dir), "PORT": "0", "LLM_SIM_PORT": "0", "PYTHONUNBUFFERED": "1"}
-    return {**kept, **ours, "SUBMITS_PER_MINUTE": "0", **settings}
+    own_env_file = {"PYTHON_DOTENV_DISABLED": "1"}  # a developer's .env changes no test
+    return {**kept, **ours, **own_env_file, "SUBMITS_PER_MINUTE": "0", **settings}
 
 
 class System:
     """The local host as a process; `stop` is Ctrl-C, `kill` is kill -9."""
 
-    module = "infra.local.host"
+    module = "infra.local.embedded.host"
 
     def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
         self.data_dir = data_dir
@@ -74,8 +77,7 @@ class System:
 
     def token(self, user: str = "demo") -> str:
         if user not in self._tokens:
-            command = [sys.executable, "-m", "infra.local.token", user]
-            self._tokens[user] = subprocess.check_output(command, cwd=ROOT, env=self._environment, text=True).strip()
+            self._tokens[user] = EmbeddedTokens(self.data_dir).mint(user)
         return self._tokens[user]
 
     def client(self, user: str = "demo", url: str | None = None) -> httpx.Client:
@@ -105,7 +107,7 @@ class System:
 class Cloud(System):
     """The same on Google's emulators, each function its own process; what it prints before it is ready is `printed`."""
 
-    module = "infra.local.cloud"
+    module = "infra.local.emulators.host"
 
     @property
     def folder(self) -> Path:
@@ -134,16 +136,9 @@ def _firestore_value(value: str | list[str]) -> dict[str, Any]:
 
 def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:
     """The events of a stream: id, event, data (read as JSON)."""
-    event: dict[str, Any] = {}
-    for line in response.iter_lines():
-        name, _, value = line.partition(": ")
-        if not line and event:
-            yield event
-            event = {}
-        elif name in ("id", "event"):
-            event[name] = value
-        elif name == "data":
-            event["data"] = json.loads(value)
+    for event in EventSource(response).iter_sse():
+        if event.data:
+            yield {"id": event.id, "event": event.event, "data": json.loads(event.data)}
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:

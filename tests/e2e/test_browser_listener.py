@@ -1,18 +1,19 @@
 """What a browser may do with runs under infra/firestore.rules: the Firebase SDK in Chromium against the emulator."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import Browser, Page
 
-from tests.e2e.chromium import Page, Refused, open_page, skip_without_browser
-from tests.e2e.system import Cloud, until
+from tests.e2e.firebase_page import Refused, ask, downloaded_sdk, opened_page
+from tests.e2e.system import Cloud
+from tests.workers import SharedFolder
 
-SOURCE = Path(__file__).parent / "browser"
 OWN = ["user_id", "==", "demo"]
 OTHERS = ["user_id", "==", "other"]
 
@@ -44,16 +45,22 @@ REFUSED_WRITES: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.fixture(scope="session")
+def sdk(shared_folder: SharedFolder) -> Path:
+    return downloaded_sdk(shared_folder.path)
+
+
 @pytest.fixture(scope="module")
-def page(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    skip_without_browser()
+async def page(chromium: Browser, sdk: Path, cloud: Cloud) -> AsyncIterator[Page]:
+    """One for all tests: loading the SDK takes longer than a test, and each action has a client of its own."""
     places = {"project": cloud.printed["GOOGLE_CLOUD_PROJECT"], "firestore": cloud.printed["FIRESTORE_EMULATOR_HOST"]}
-    with open_page(SOURCE, tmp_path_factory.mktemp("browser"), **places) as page:
-        yield page
+    page = await opened_page(chromium, sdk, **places)
+    yield page
+    await page.context.close()
 
 
 @pytest.fixture(scope="module")
-def runs(page: Page, cloud: Cloud) -> dict[str, str]:
+def runs(cloud: Cloud) -> dict[str, str]:
     """A run of the user, and one of somebody else."""
     return {"own": submit(cloud, "hello"), "others": submit(cloud, "hello", user="other")}
 
@@ -67,36 +74,29 @@ def filled_in(wanted: dict[str, Any], runs: dict[str, str]) -> dict[str, Any]:
     return {name: value.format(**runs) if isinstance(value, str) else value for name, value in wanted.items()}
 
 
-def test_a_browser_sees_its_run_from_pending_to_completed(page: Page, cloud: Cloud) -> None:
+async def test_a_browser_sees_its_run_from_pending_to_completed(page: Page, cloud: Cloud) -> None:
     """On a query that was there before the run, and on the document, by listeners that share no cache."""
-    with ExitStack() as listening:
+    async with AsyncExitStack() as listening:
         latest = {"collection": "llm_runs", "where": OWN, "orderBy": ["created_at", "desc"], "limit": 10}
-        query = listening.enter_context(following(page, **latest))
+        query = await listening.enter_async_context(following(page, **latest))
         with queue_held(cloud):
             run_id = submit(cloud, "hello [[slow 1]]")
-            until(lambda: page.ask("told", following=query, run=run_id))
-            document = listening.enter_context(following(page, document=f"llm_runs/{run_id}"))
+            await page.wait_for_function("([following, run]) => told(following, run).length", arg=[query, run_id])
+            document = await listening.enter_async_context(following(page, document=f"llm_runs/{run_id}"))
         for listener in (query, document):
-            updates = until(lambda listener=listener: complete(page, listener, run_id))
+            await page.wait_for_function("([following, run]) => hasEnded(following, run)", arg=[listener, run_id])
+            updates = await page.evaluate("([following, run]) => told(following, run)", [listener, run_id])
             statuses = [status for status, _ in groupby(update["status"] for update in updates)]
             assert statuses == ["pending", "processing", "completed"]
             assert "hallo" in updates[-1]["result"]["text"].lower()
 
 
-@contextmanager
-def following(page: Page, **wanted: Any) -> Iterator[int]:
+@asynccontextmanager
+async def following(page: Page, **wanted: Any) -> AsyncIterator[int]:
     """Listens, as the user, from the server's first word on; the listener's number."""
-    number = page.ask("follow", user="demo", **wanted)
-    try:
-        yield number
-    finally:
-        page.ask("unfollow", following=number)
-
-
-def complete(page: Page, listener: int, run_id: str) -> list[dict[str, Any]]:
-    """All that the listener was told of a run, once it was told of its end."""
-    updates = page.ask("told", following=listener, run=run_id)
-    return updates if updates and updates[-1]["status"] in ("completed", "failed") else []
+    number = await ask(page, "follow", user="demo", **wanted)
+    yield number
+    await ask(page, "unfollow", following=number)
 
 
 @contextmanager
@@ -112,30 +112,30 @@ def queue_held(cloud: Cloud) -> Iterator[None]:
             pubsub.post("/process-run:modifyPushConfig", json={"pushConfig": push}).raise_for_status()
 
 
-def test_a_browser_may_read_its_own_runs_a_hundred_at_a_time(page: Page, runs: dict[str, str]) -> None:
-    assert page.ask("read", user="demo", document=f"llm_runs/{runs['own']}") == [runs["own"]]
-    listed = page.ask("read", user="demo", collection="llm_runs", where=OWN, limit=100)
+async def test_a_browser_may_read_its_own_runs_a_hundred_at_a_time(page: Page, runs: dict[str, str]) -> None:
+    assert await ask(page, "read", user="demo", document=f"llm_runs/{runs['own']}") == [runs["own"]]
+    listed = await ask(page, "read", user="demo", collection="llm_runs", where=OWN, limit=100)
     assert runs["own"] in listed and runs["others"] not in listed
-    assert page.ask("read", user="other", collection="llm_runs", where=OTHERS, limit=100)
+    assert await ask(page, "read", user="other", collection="llm_runs", where=OTHERS, limit=100)
 
 
 @pytest.mark.parametrize("wanted", REFUSED_READS.values(), ids=REFUSED_READS)
-def test_a_browser_may_read_nothing_else(page: Page, runs: dict[str, str], wanted: dict[str, Any]) -> None:
+async def test_a_browser_may_read_nothing_else(page: Page, runs: dict[str, str], wanted: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="permission-denied"):
-        page.ask("read", user="demo", **filled_in(wanted, runs))
+        await ask(page, "read", user="demo", **filled_in(wanted, runs))
 
 
 @pytest.mark.parametrize("owner", [OWN, OTHERS], ids=["own", "another user's"])
-def test_a_browser_may_not_count_runs_without_a_limit(page: Page, runs: dict[str, str], owner: list[str]) -> None:
+async def test_a_browser_may_not_count_runs_without_a_limit(page: Page, runs: dict[str, str], owner: list[str]) -> None:
     with pytest.raises(Refused, match="permission-denied"):
-        page.ask("count", user="demo", collection="llm_runs", where=owner)
+        await ask(page, "count", user="demo", collection="llm_runs", where=owner)
 
 
 @pytest.mark.parametrize(("action", "document"), REFUSED_WRITES.values(), ids=REFUSED_WRITES)
-def test_a_browser_may_write_nothing(page: Page, runs: dict[str, str], action: str, document: str) -> None:
+async def test_a_browser_may_write_nothing(page: Page, runs: dict[str, str], action: str, document: str) -> None:
     fields = {"user_id": "demo", "status": "completed"}
     with pytest.raises(Refused, match="permission-denied"):
-        page.ask(action, user="demo", document=document.format(**runs), fields=fields)
+        await ask(page, action, user="demo", document=document.format(**runs), fields=fields)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,8 @@ def test_a_browser_may_write_nothing(page: Page, runs: dict[str, str], action: s
     [{"document": "llm_runs/{own}"}, {"collection": "llm_runs", "where": OWN, "limit": 10}],
     ids=["run", "list"],
 )
-def test_a_browser_without_a_user_may_read_nothing(page: Page, runs: dict[str, str], wanted: dict[str, Any]) -> None:
+async def test_a_browser_without_a_user_may_read_nothing(
+    page: Page, runs: dict[str, str], wanted: dict[str, Any]
+) -> None:
     with pytest.raises(Refused, match="permission-denied"):
-        page.ask("read", user=None, **filled_in(wanted, runs))
+        await ask(page, "read", user=None, **filled_in(wanted, runs))

@@ -14,7 +14,7 @@ from tests.grpc_proxy import COMMIT, Forward, Hook, Requests
 CANARY = "canary7f3a"
 ADMIN = "/llm_user_runs_admin"
 JOBS = "/api/llm/jobs/submit/"
-REFERENCES = {"style_guide": CANARY, "phrase_clients_id": CANARY, "reference_file_ids": [CANARY], "channel": CANARY}
+REFERENCES = {"style_guide": CANARY, "channel": CANARY}
 NOTEBOOK = {
     "nbformat": 4,
     "nbformat_minor": 5,
@@ -55,6 +55,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     (ADMIN, {"text": CANARY, "source_lang": CANARY + "-!", "target_lang": "de"}),
     (ADMIN, {"text": CANARY, "source_lang": "en", "target_lang": "de", "style_guide": [CANARY]}),
     (ADMIN, {"text": CANARY, "source_lang": "en", "target_lang": "de", "prior_run_uuid": CANARY}),
+    (ADMIN, {"text": CANARY, "source_lang": "en", "target_lang": "de", "phrase_clients_id": CANARY}),
+    (ADMIN, {"text": CANARY, "source_lang": "en", "target_lang": "de", "reference_file_ids": [CANARY]}),
     ("/llm_user_runs", {"input_text": CANARY, "end_client_id": CANARY}),
     ("/llm_user_runs", {"input_text": CANARY, "channel": f"user:{CANARY}"}),
     (JOBS, {"job_type": CANARY, "model_id": "demo-model", "input_data": {"full_input": CANARY}}),

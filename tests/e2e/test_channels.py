@@ -79,7 +79,9 @@ def test_a_channel_carries_all_its_runs_and_resumes_without_gap_or_repeat(system
         assert sorted(sequences) == list(range(1, len(sequences) + 1))
 
 
-def test_members_hear_their_organization_and_the_same_name_elsewhere_is_another_channel(system: System) -> None:
+def test_members_receive_their_organizations_channel_and_equal_names_elsewhere_are_other_channels(
+    system: System,
+) -> None:
     channel = f"desk-{uuid4()}"
     with listening(system, "org:acme") as members, listening(system, channel, "other") as others:
         theirs = submit(system, "org:acme", "admin")
@@ -91,7 +93,7 @@ def test_members_hear_their_organization_and_the_same_name_elsewhere_is_another_
 
 
 @pytest.mark.parametrize("channel", ["user:other", "org:globex"])
-def test_somebody_elses_channel_is_not_there(system: System, channel: str) -> None:
+def test_another_users_channel_is_not_found(system: System, channel: str) -> None:
     with system.client() as client:
         answer = client.get(f"/channels/{channel}/stream")
         assert (answer.status_code, answer.json()["code"]) == (404, "channel_not_found")

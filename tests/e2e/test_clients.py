@@ -1,7 +1,6 @@
 """The clients that `make clients` generates, used on a running system: results and errors have their types."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 
 from infra.clients import generate
-from tests.e2e.system import ROOT, System, until
+from tests.e2e.system import ROOT, System, until, updates
+from tests.needs import need
 
 UNKNOWN = UUID("00000000-0000-4000-8000-000000000000")
 USAGE = Path(__file__).parent / "clients" / "usage.ts"
@@ -104,18 +105,15 @@ def test_the_python_client_waits_and_follows_a_stream(python_client: Any, caller
     whole = python_client.admin_runs.submit_admin_run(client=caller, body=body, prefer="wait=30")
     assert isinstance(whole, models.AcceptedWholeRun) and whole.result.text and whole.urls.stream
     told = python_client.user_runs.stream_user_run(whole.run_uuid, client=caller)
-    data = [line.removeprefix("data: ") for line in told.splitlines() if line.startswith("data: ")]
-    updates = [models.Update.from_dict(json.loads(one)) for one in data]
-    assert updates[0].type_ is models.UpdateType.RUN_QUEUED and updates[-1].type_ is models.UpdateType.RUN_COMPLETED
-    assert isinstance(updates[-1].run, models.UserRun)
+    stream = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, text=told)
+    seen = [models.Update.from_dict(update["data"]) for update in updates(stream)]
+    assert seen[0].type_ is models.UpdateType.RUN_QUEUED and seen[-1].type_ is models.UpdateType.RUN_COMPLETED
+    assert isinstance(seen[-1].run, models.UserRun)
 
 
 @pytest.fixture(scope="module")
 def typescript_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if generate.node_is_missing():
-        if os.environ.get("CI"):
-            pytest.fail(generate.NODE_IS_MISSING)
-        pytest.skip(generate.NODE_IS_MISSING)
+    need(generate.NODE_IS_MISSING if generate.node_is_missing() else None)
     folder = tmp_path_factory.mktemp("clients") / "typescript"
     generate.generate_typescript(folder)
     return folder

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e.system import ROOT, Cloud, environment
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 
 
 def processes_of(data_dir: Path) -> list[str]:
@@ -20,7 +20,7 @@ def is_listening(host: str) -> bool:
 
 
 def test_ctrl_c_leaves_no_process_behind_java_included(data_dir: Path) -> None:
-    skip_without_emulators()
+    need_emulators()
     cloud = Cloud(data_dir)
     hosts = [value for name, value in cloud.printed.items() if name.endswith("_HOST")]
     assert len(hosts) == 3 and all(is_listening(host) for host in hosts)
@@ -31,7 +31,7 @@ def test_ctrl_c_leaves_no_process_behind_java_included(data_dir: Path) -> None:
 
 def test_missing_emulators_are_said_in_one_line_with_what_to_do(data_dir: Path) -> None:
     settings = {**environment(data_dir), "PATH": "/nowhere"}
-    command = [sys.executable, "-m", "infra.local.cloud"]
+    command = [sys.executable, "-m", "infra.local.emulators.host"]
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
     assert done.returncode == 1
     [line] = done.stderr.strip().splitlines()

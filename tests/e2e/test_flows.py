@@ -71,6 +71,7 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
         "channel",
         "result",
         "metrics",
+        "attempts",
         "error",
     }
     assert run["kind"] == "user_run" and run["deployment"] == "europe" and run["channel"] == "user:demo"
@@ -123,6 +124,7 @@ def test_c_goes_from_submit_to_result(system: System, model_id: str, path: str) 
         "processing_time",
         "result_data",
         "model",
+        "attempts",
     }
     assert set(result) == {
         "success",
@@ -152,7 +154,7 @@ def test_a_stream_resumes_without_a_gap_or_a_repeat(system: System) -> None:
 @pytest.mark.parametrize(
     ("marker", "code"), [("[[fail]]", "llm_failed"), ("[[refuse]]", "llm_refused"), ("[[garbage]]", "llm_unreadable")]
 )
-def test_trouble_ends_in_a_failure_that_says_why(system: System, marker: str, code: str) -> None:
+def test_an_error_of_the_llm_fails_the_run_with_its_code(system: System, marker: str, code: str) -> None:
     run_id = submit(system, "/llm_user_runs", {"input_text": f"hello {marker}"})
     status = finished(system, run_id)
     with system.client() as client:

@@ -40,4 +40,4 @@ def test_the_subscriptions_are_as_terraform_makes_them(cloud: Cloud) -> None:
         "process-run",
         "--format=value(deadLetterPolicy.maxDeliveryAttempts,retryPolicy.maximumBackoff)",
     )
-    assert listed.split()[-2:] == ["8", "60s"]
+    assert listed.split()[-2:] == ["20", "30s"]

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.cloud_functions import PROJECT, REGION, GoogleStandIn, serving
 from tests.e2e.system import System, until
+from tests.needs import need
 
 ADMIN_RUN = {"text": "Hello", "source_lang": "en", "target_lang": "de"}
 JOB = {"job_type": "general_llm_request", "model_id": "demo-model", "input_data": {"full_input": "hi"}}
@@ -54,8 +55,7 @@ class Gcloud:
 
 @pytest.fixture(scope="module")
 def gcloud(local: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcloud]:
-    if shutil.which("gcloud") is None and not os.environ.get("CI"):
-        pytest.skip("gcloud is missing; install the Google Cloud CLI: cloud.google.com/sdk")
+    need(None if shutil.which("gcloud") else "gcloud is missing; install the Google Cloud CLI: cloud.google.com/sdk")
     uris = {name: f"{local.url}/{name}" for name in ("submit_run", "read_runs")}
     with serving(uris, local.token) as google:
         yield Gcloud(tmp_path_factory.mktemp("gcloud"), google)

@@ -14,26 +14,31 @@ from pathlib import Path
 import httpx
 import pytest
 
+from infra.local.emulators.ports import reserved_port
 from tests.e2e.system import ROOT, System, environment, until, updates
 
 
 @contextmanager
 def served(target: str, data_dir: Path) -> Iterator[str]:
     """functions-framework serving one function, as in the cloud."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target, "--port", str(port)]
-    settings = {**environment(data_dir), "BACKEND": "embedded", "PORT": str(port)}
-    output = subprocess.DEVNULL
-    process = subprocess.Popen(command, cwd=ROOT, env=settings, start_new_session=True, stdout=output, stderr=output)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: answers(url))
-        yield url
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
+    command = [str(Path(sys.executable).parent / "functions-framework"), "--target", target]
+    settings = {**environment(data_dir), "BACKEND": "embedded"}
+    with reserved_port() as port:
+        started = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=ROOT,
+            env=settings,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until(lambda: answers(url))
+            yield url
+        finally:
+            os.killpg(started.pid, signal.SIGTERM)
+            started.wait(timeout=20)
 
 
 def answers(url: str) -> bool:
@@ -74,7 +79,7 @@ def test_ctrl_c_ends_it_at_once_even_with_a_stream_open(data_dir: Path) -> None:
         next(events)
         began = time.monotonic()
         assert system.stop() == 0
-        rest = []
+        rest: list[str] = []
         with suppress(httpx.RemoteProtocolError):
             rest.extend(event["event"] for event in events)
         assert rest[-1] == "error", "an end that is not the run's end is said"
@@ -88,7 +93,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(data_dir: Path) -> None:
         taken.listen()
         settings = {**environment(data_dir), "PORT": str(taken.getsockname()[1])}
         done = subprocess.run(
-            [sys.executable, "-m", "infra.local.host"], cwd=ROOT, env=settings, capture_output=True, text=True
+            [sys.executable, "-m", "infra.local.embedded.host"], cwd=ROOT, env=settings, capture_output=True, text=True
         )
     assert done.returncode == 1
     assert done.stderr.strip() == f"Port {settings['PORT']} is taken; choose another: PORT=8081 make run"
@@ -169,7 +174,7 @@ def test_make_help_lists_every_command(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
-def test_whoever_waits_when_the_server_closes_gets_what_there_is(data_dir: Path, method: str) -> None:
+def test_a_waiting_request_is_answered_with_the_current_run_when_the_server_closes(data_dir: Path, method: str) -> None:
     system = System(data_dir)
     headers = {"Prefer": "wait=30"}
     with system.client() as client, ThreadPoolExecutor() as pool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.e2e.system import Cloud, System, until
 from tests.e2e.test_flows import finished, submit
-from tests.google import skip_without_emulators
+from tests.google import need_emulators
 from tests.redis_server import RedisServer
 
 DAY_SECONDS = 86400
@@ -36,6 +37,10 @@ def cached(redis: RedisServer, job_id: str) -> Any:
     return None if entry is None else json.loads(entry)
 
 
+def is_cached_as_shown(redis: RedisServer, system: System, job_id: str) -> bool:
+    return bool(cached(redis, job_id) == shown(system, job_id))
+
+
 def run_one(system: System) -> str:
     job_id = submit(system, "/api/llm/jobs/submit/", JOB)
     assert finished(system, job_id)["status"] == "completed"
@@ -47,7 +52,7 @@ def test_a_finished_run_is_in_redis_for_a_day_as_its_status_route_shows_it(
     kind: type[System], data_dir: Path, redis_server: RedisServer
 ) -> None:
     if kind is Cloud:
-        skip_without_emulators()
+        need_emulators()
     with running(kind, data_dir, redis_server) as system:
         completed = run_one(system)
         failed = submit(system, "/llm_user_runs", {"input_text": "hello [[fail]]"})
@@ -73,7 +78,7 @@ TROUBLES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], 
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
+def test_a_redis_in_trouble_fails_no_run_and_gets_the_results_afterwards(
     trouble: str, data_dir: Path, redis_server: RedisServer
 ) -> None:
     begin, end = TROUBLES[trouble]
@@ -85,14 +90,14 @@ def test_a_redis_in_trouble_fails_no_run_and_is_told_when_it_is_over(
         until(lambda: all(cached(redis_server, job_id) for job_id in during), seconds=60)
         after = run_one(system)
         for job_id in (*during, after):
-            until(lambda job_id=job_id: cached(redis_server, job_id) == shown(system, job_id))
+            until(partial(is_cached_as_shown, redis_server, system, job_id))
         with system.client("admin") as client:
             assert client.get("/api/admin/overdue/").json()["runs"] == []
         assert trouble == "killed" or cached(redis_server, before) == shown(system, before)
         assert redis_server.url not in system.log() and "canary-text" not in system.log()
 
 
-def test_a_redis_that_was_never_there_is_told_when_it_comes(
+def test_a_redis_that_starts_late_gets_the_results_from_before(
     data_dir: Path, start_redis: Callable[..., RedisServer]
 ) -> None:
     redis = start_redis()

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from infra.local.cloud import PROJECT
+from infra.local.emulators.host import PROJECT
 from tests.e2e.system import Cloud, System, until
 
 ROLES: dict[str, Any] = json.loads((Path(__file__).parent / "tenancy.json").read_text())["roles"]

@@ -308,7 +308,7 @@ async def test_bad_cookies_get_the_same_answer_as_bad_tokens(
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/auth/csrf/"), ("DELETE", "/api/auth/session/")])
-async def test_no_cookie_goes_where_there_is_none_or_a_good_one(
+async def test_a_cookie_is_deleted_only_where_a_bad_one_was_sent(
     guarded: Functions, authority: Authority, method: str, path: str
 ) -> None:
     forged = from_page(authority.session_cookie(), Origin="null")
@@ -336,7 +336,7 @@ async def test_an_authorization_header_decides_alone(guarded: Functions, authori
     csrf_token=st.none() | st.binary(max_size=80),
     prefix=st.sampled_from([b"", b"Bearer ", b"__session=", b"Bearer eyJhbGciOiJIUzI1NiJ9.e30."]),
 )
-async def test_any_bytes_as_credentials_get_an_answer_that_is_not_our_fault(
+async def test_any_bytes_as_credentials_get_an_answer_below_500(
     guarded: Functions,
     authority: Authority,
     token: Any,

@@ -55,6 +55,26 @@ async def test_a_run_is_accepted_as_json_when_that_is_asked_for(functions: Funct
     assert answer["created_at"].endswith("Z") and set(answer["urls"]) == {"self", "result", "stream", "cancel"}
 
 
+@pytest.mark.parametrize(("path", "body"), [(ADMIN, ADMIN_RUN), (RUNS, {"input_text": "hello"}), (JOBS, JOB)])
+async def test_an_accepted_run_says_where_it_is(functions: Functions, path: str, body: Any) -> None:
+    async with functions.client("submit_run") as client:
+        answer = await client.post(path, json=body, headers=AS_JSON)
+    assert answer.headers["location"] == answer.json()["urls"]["self"]
+
+
+async def test_a_stream_says_where_its_run_is_before_the_first_event(functions: Functions) -> None:
+    async with functions.client("submit_run") as client, asyncio.timeout(20):
+        submitting = asyncio.create_task(client.post(ADMIN, json=ADMIN_RUN, headers={"Accept": "text/event-stream"}))
+        while not (rows := await functions.rows("SELECT id FROM runs")):
+            await asyncio.sleep(0.01)
+        [[run_id]] = rows
+        async with functions.client("read_runs") as reader:
+            await reader.post(f"/api/llm/jobs/{run_id}/cancel/")
+        answer = await submitting
+    assert answer.headers["content-location"] == f"/llm_user_runs/{run_id}"
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_the_head_of_a_stream_is_its_headers_and_ends(functions: Functions) -> None:
     answer = await submitted(functions)
     open_run, channel = answer["urls"]["stream"], "/channels/user:demo/stream"
@@ -91,7 +111,9 @@ async def test_a_pending_job_looks_as_documented(functions: Functions) -> None:
     async with functions.client("read_runs") as client:
         answer = await client.get(f"/api/llm/jobs/{job_id}/status/")
     body = answer.json()
-    assert set(body) == {"success", "job_id", "job_type", "status", "is_complete", "created_at", "model"}
+    documented = {"success", "job_id", "job_type", "status", "is_complete", "created_at", "model"}
+    assert set(body) == documented | {"attempts", "waiting_for", "next_check_at"}
+    assert body["attempts"] == [] and body["waiting_for"] is None
     assert body["model"] == {"id": "demo-model", "name": "Demo model", "provider": "simulator"}
     assert 1 <= int(answer.headers["retry-after"]) <= 120
 
@@ -192,7 +214,7 @@ async def test_the_group_users_is_needed_for_admin_runs_only(functions: Function
 
 async def test_operators_and_nobody_else_see_the_overdue_list(functions: Functions) -> None:
     async with functions.client("read_runs", user="admin") as client:
-        assert (await client.get("/api/admin/overdue/")).json() == {"success": True, "runs": []}
+        assert (await client.get("/api/admin/overdue/")).json() == {"success": True, "runs": [], "unreadable": []}
     async with functions.client("read_runs") as client:
         assert (await client.get("/api/admin/overdue/")).status_code == 403
 
@@ -222,7 +244,7 @@ async def test_bad_credentials_get_one_answer_and_leave_no_trace(functions: Func
     assert "canary" not in functions.log.getvalue() and claims not in functions.log.getvalue()
 
 
-async def test_a_caller_without_a_profile_is_told_so(functions: Functions) -> None:
+async def test_a_caller_without_a_profile_gets_no_profile(functions: Functions) -> None:
     async with functions.client("submit_run", user="alice") as client:
         answer = await client.post(RUNS, json={"input_text": "hello"})
     assert (answer.status_code, answer.json()["code"]) == (403, "no_profile")
@@ -307,9 +329,7 @@ async def test_an_idempotency_key_replays_quoted_or_bare(functions: Functions) -
 
 async def test_no_text_of_the_user_reaches_a_log_line_or_a_message(functions: Functions) -> None:
     canary = "canary-7f3a"
-    await submitted(
-        functions, ADMIN, {**ADMIN_RUN, "text": canary, "style_guide": canary, "reference_file_ids": [canary]}
-    )
+    await submitted(functions, ADMIN, {**ADMIN_RUN, "text": canary, "style_guide": canary, "channel": canary})
     await submitted(functions, JOBS, {**JOB, "input_data": {"full_input": canary}, "question_id": canary})
     async with functions.client("submit_run") as client:
         answer = await client.post(RUNS, json={"input_text": canary * 500, canary: canary})
@@ -342,7 +362,7 @@ async def test_a_store_that_is_gone_is_503_with_retry_after(functions: Functions
         ),
     ).map(lambda value: json.dumps(value).encode()),
 )
-async def test_any_bytes_get_an_answer_that_is_not_our_fault(functions: Functions, path: str, content: bytes) -> None:
+async def test_any_bytes_get_an_answer_below_500(functions: Functions, path: str, content: bytes) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(path, content=content, headers={"Content-Type": "application/json", **AS_JSON})
     assert answer.status_code in (200, 400)

@@ -65,7 +65,7 @@ async def test_a_listed_page_may_read_answers_and_errors(shared_with: Functions)
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-async def test_a_page_that_is_not_listed_is_told_nothing(shared_with: Functions, origin: str) -> None:
+async def test_a_page_of_an_unlisted_origin_gets_no_cors_headers(shared_with: Functions, origin: str) -> None:
     async with shared_with.client("read_runs") as client:
         preflight = await client.options(JOBS, headers={"Origin": origin, "Access-Control-Request-Method": "GET"})
         answer = await client.get(JOBS, headers={"Origin": origin})

@@ -23,7 +23,7 @@ async def test_health_needs_no_back_end_and_no_credentials(functions: Functions,
 
 
 @pytest.mark.parametrize("name", ["process_run", "recheck_run", "bury_run"])
-async def test_only_a_check_passes_for_one(functions: Functions, name: str) -> None:
+async def test_posts_to_health_and_paths_below_it_are_events(functions: Functions, name: str) -> None:
     """An event is one whatever its path, and so is what is asked elsewhere."""
     async with functions.client(name, user=None) as client:
         assert (await client.post("/health", json={"odd": 1})).status_code == 204

@@ -63,7 +63,7 @@ STRANGERS: dict[str, Token] = {
 
 @pytest.mark.parametrize("case", list(STRANGERS))
 @pytest.mark.parametrize("name", INTERNAL)
-async def test_strangers_are_refused_before_anything_is_read_or_kept(
+async def test_callers_with_a_wrong_token_are_refused_before_anything_is_read_or_kept(
     cloud: Functions, authority: Authority, name: str, case: str
 ) -> None:
     token = STRANGERS[case](authority)
@@ -77,7 +77,7 @@ async def test_strangers_are_refused_before_anything_is_read_or_kept(
 
 
 @pytest.mark.parametrize("name", INTERNAL)
-async def test_who_shows_nothing_is_refused(cloud: Functions, name: str) -> None:
+async def test_a_caller_without_a_token_is_refused(cloud: Functions, name: str) -> None:
     async with cloud.client(name, user=None) as client:
         for headers in ({}, {"Cookie": "__session=x"}, {"Authorization": "Bearer"}, {"X-CloudTasks-TaskName": "t"}):
             assert_refused(await client.post("/", content=b"{", headers=headers), "unauthenticated")

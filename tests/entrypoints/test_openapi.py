@@ -9,7 +9,7 @@ import pytest
 
 from infra.local.routing import function_for
 from shared import wiring
-from shared.usecases.bury import UNDELIVERABLE
+from shared.domain.progress import BROKEN
 from shared.web import csrf
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import ADMIN_RUN, JOB, TRAINER, UNKNOWN, submitted
@@ -229,14 +229,16 @@ async def test_runs_of_every_family_and_state_are_shown_as_described(
 async def test_a_failed_run_is_shown_as_described(functions: Functions, runs: dict[str, str]) -> None:
     store = wiring.sqlite().store
     run = await store.get(runs["pending"])
-    await store.save(run.failed(run.created_at, error=UNDELIVERABLE))
+    await store.save(run.failed(run.created_at, error=BROKEN))
     for name, status in {"get_user_run": 200, "get_job_status": 200, "get_job_result": 400, "stream_job": 200}.items():
         answer = await Call(operation=OPERATION[name], run_id=run.id).answer(functions)
         assert answer.status_code == status
         check_response(OPERATION[name], answer)
 
 
-async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_to_a_reached_limit_is_as_described(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for limits in (
         {"MAX_OPEN_RUNS": "1", "SUBMITS_PER_MINUTE": "0"},
         {"MAX_OPEN_RUNS": "0", "SUBMITS_PER_MINUTE": "1"},
@@ -251,7 +253,7 @@ async def test_a_limit_is_told_as_described(functions: Functions, monkeypatch: p
         check_response(call.operation, refused[0])
 
 
-async def test_trouble_of_ours_is_told_as_described(functions: Functions) -> None:
+async def test_answers_with_500_and_503_are_as_described(functions: Functions) -> None:
     call = Call(operation=OPERATION["submit_user_run"], run_id=UNKNOWN, body={"input_text": "hello"})
     await wiring.sqlite().directory.put("users", "lost", {"organization_id": "nowhere", "groups": []})
     astray = await replace(call, user="lost").answer(functions)

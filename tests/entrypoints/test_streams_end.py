@@ -15,7 +15,7 @@ async def parts() -> AsyncIterator[str]:
         yield str(number)
 
 
-async def test_a_listener_who_is_no_longer_let_in_hears_no_more() -> None:
+async def test_a_stream_ends_when_its_caller_is_no_longer_authenticated() -> None:
     asked = 0
 
     async def authenticate() -> Profile:
@@ -32,7 +32,7 @@ async def test_a_listener_who_is_no_longer_let_in_hears_no_more() -> None:
     assert heard == ["0", "1", "2"]
 
 
-async def test_nobody_is_asked_all_the_time() -> None:
+async def test_a_stream_does_not_authenticate_its_caller_at_each_part() -> None:
     async def authenticate() -> Profile:
         raise AssertionError
 

@@ -1,6 +1,7 @@
 """Prefer: wait, ETag and Retry-After: how a client that polls is spared most of its polls; and DELETE."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ async def test_a_status_that_waits_comes_when_the_run_is_complete(functions: Fun
     assert "retry-after" not in answer.headers
 
 
-async def test_a_wait_that_is_over_is_answered_with_what_there_is(functions: Functions) -> None:
+async def test_a_wait_that_ends_early_is_answered_with_the_run_as_it_is(functions: Functions) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(JOBS, json=JOB, headers={"Prefer": "wait=0"})
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
@@ -59,13 +60,13 @@ async def test_a_wait_that_is_over_is_answered_with_what_there_is(functions: Fun
 
 
 @pytest.mark.parametrize("preference", ["wait", "wait=", "wait=-1", "wait=soon", "wait=1e3", "waiting=3", ""])
-async def test_a_preference_that_says_nothing_is_passed_over(functions: Functions, preference: str) -> None:
+async def test_a_preference_that_cannot_be_read_is_ignored(functions: Functions, preference: str) -> None:
     async with functions.client("submit_run") as client:
         answer = await client.post(JOBS, json=JOB, headers={"Prefer": preference})
     assert answer.status_code == 200 and "preference-applied" not in answer.headers
 
 
-async def test_what_the_client_has_is_not_sent_again(functions: Functions) -> None:
+async def test_an_unchanged_answer_is_304_for_its_etag(functions: Functions) -> None:
     answered = await submitted(functions)
     async with functions.client("read_runs") as client:
         for url in (answered["urls"]["self"], "/api/llm/jobs/"):
@@ -140,4 +141,22 @@ async def test_too_large_is_413_whichever_way_it_is_submitted(functions: Functio
     body = {**TRAINER, "full_input": large} if "trainer" in path else {**JOB, "input_data": {"full_input": large}}
     async with functions.client("submit_run") as client:
         answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large")
+
+
+async def test_a_body_with_too_many_values_is_413(functions: Functions) -> None:
+    body = {**JOB, "input_data": {"full_input": "x", "extra": [0] * 300_000}}
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, json=body)
+    assert (answer.status_code, answer.json()["error"]) == (413, "The body has too many values.")
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused_unread(functions: Functions) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    headers = {"Content-Length": "1000000000", "Content-Type": "application/json"}
+    async with functions.client("submit_run") as client:
+        answer = await client.post(JOBS, content=unread(), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "input_too_large")

@@ -1,15 +1,18 @@
 """A run's way through the system, with everything that may go wrong on it."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from infra.local.broker import MAX_DELIVERIES
-from shared.domain.run import Run, Status
+from shared.domain.progress import BROKEN, MAX_WORKER_ERRORS
+from shared.domain.run import Run
+from shared.domain.status import Status
 from shared.errors import LlmRefused, LlmUnavailable, StoreUnavailable
 from shared.settings import Settings
-from tests.unit.world import DEMO, FOREVER, World
+from tests.unit.world import DEMO, EPOCH, FOREVER, World
 
 
 async def test_a_run_goes_from_pending_to_completed() -> None:
@@ -278,7 +281,7 @@ async def test_a_failing_run_store_sends_the_message_again_and_nothing_is_lost()
         world.store.fail_reads(3)
         await world.run_for(60)
         assert (await world.get(run)).status is Status.COMPLETED
-    assert ("process_run", 503) in world.answers
+    assert ("process_run", 500) in world.answers
 
 
 async def test_deadlines_by_job_type_come_from_settings() -> None:
@@ -330,23 +333,156 @@ async def test_a_job_of_a_run_that_failed_meanwhile_is_cancelled() -> None:
     async with World() as world:
         run = await world.submit()
 
-        async def buried_meanwhile(_: Run) -> None:
-            await world.services.bury(run_id=run.id, message_id="1", source="s", data="", attributes={})
+        async def failed_meanwhile(_: Run) -> None:
+            current = await world.get(run)
+            await world.store.save(current.failed(world.clock.now(), error=BROKEN))
 
-        world.llm.during_start = buried_meanwhile
+        world.llm.during_start = failed_meanwhile
         await world.deliver()
         assert (await world.get(run)).status is Status.FAILED
     assert world.llm.cancelled == [f"job-{run.id}-1"]
 
 
-async def test_a_message_that_is_given_up_ends_in_a_burial() -> None:
+async def test_a_job_that_the_llm_created_after_the_deadline_is_cancelled() -> None:
+    async with World() as world:
+        run = await world.submit()
+
+        async def slow(_: Run) -> None:
+            world.clock.forward(4000)
+
+        world.llm.during_start = slow
+        await world.deliver()
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "deadline_exceeded"
+    assert world.llm.cancelled == [f"job-{run.id}-1"]
+
+
+async def test_a_message_that_is_given_up_is_kept_and_its_run_completes_all_the_same() -> None:
     async with World() as world:
         run = await world.submit()
         world.store.fail_reads(MAX_DELIVERIES)
         await world.run_for(1000)
+        assert not (await world.get(run)).is_terminal
+        await world.run_for(300, sweeping=True)
+        assert (await world.get(run)).status is Status.COMPLETED
+        assert len(await world.dead_letters()) == 1
+    assert world.answers.count(("process_run", 500)) == MAX_DELIVERIES
+
+
+async def test_three_minutes_without_a_worker_fail_no_run() -> None:
+    async with World() as world:
+        runs = [await world.submit() for _ in range(5)]
+        world.store.fail_reads(10_000)
+        await world.run_for(180, sweeping=True)
+        world.store.fail_reads(0)
+        await world.run_for(90, sweeping=True)
+        assert [(await world.get(run)).status for run in runs] == [Status.COMPLETED] * 5
+    assert set(world.llm.submits.values()) == {1}
+
+
+async def test_an_answer_in_hand_outlives_a_store_that_is_away_for_a_minute() -> None:
+    async with World() as world:
+        run = await world.submit_job(model_id="demo-chat-model")
+
+        async def store_goes_away(_: Run) -> None:
+            back = world.clock.now() + timedelta(seconds=60)
+            world.store.is_down = lambda: world.clock.now() < back
+
+        world.llm.during_start = store_goes_away
+        await world.run_for(600, sweeping=True)
         done = await world.get(run)
-    assert done.error is not None and done.error.code == "undeliverable"
-    assert world.answers == [("process_run", 503)] * MAX_DELIVERIES + [("bury_run", 204)]
+    assert done.status is Status.COMPLETED
+    assert world.llm.submits == {f"{run.id}-1": 1}
+
+
+async def test_a_chat_that_times_out_is_paid_for_no_more_often_than_allowed() -> None:
+    async with World() as world:
+        world.llm.troubles = [LlmUnavailable(code="llm_timeout", may_be_billed=True) for _ in range(50)]
+        run = await world.submit_job(model_id="demo-chat-model")
+        await world.run_for(3700, sweeping=True)
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "llm_timeout"
+    assert sum(world.llm.submits.values()) == 3
+    assert [attempt.outcome for attempt in done.attempts] == ["timeout"] * 3 and done.billed_attempts == 3
+
+
+async def test_a_job_that_always_fails_is_made_no_more_often_than_allowed() -> None:
+    async with World() as world:
+        world.llm.check_troubles = [LlmUnavailable(code="llm_job_failed") for _ in range(50)]
+        run = await world.submit()
+        await world.run_for(3700, sweeping=True)
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "llm_job_failed"
+    assert world.llm.submits == {f"{run.id}-{attempt}": 1 for attempt in (1, 2, 3)}
+    assert [attempt.outcome for attempt in done.attempts] == ["job_failed"] * 3
+
+
+async def test_calls_that_cost_nothing_are_tried_until_the_deadline() -> None:
+    async with World() as world:
+        world.llm.troubles = [LlmUnavailable(code="llm_rate_limited") for _ in range(20)]
+        run = await world.submit_job(model_id="demo-chat-model")
+        await world.run_for(1500, sweeping=True)
+        done = await world.get(run)
+    assert done.status is Status.COMPLETED
+    assert done.billed_attempts == 1 and len(done.attempts) <= 20
+
+
+async def test_each_chat_call_that_dies_with_its_worker_counts_as_paid() -> None:
+    async with World() as world:
+
+        async def die(_: Run) -> None:
+            raise asyncio.CancelledError
+
+        world.llm.during_start = die
+        run = await world.submit_job(model_id="demo-chat-model")
+        for _ in range(10):
+            with suppress(asyncio.CancelledError):
+                await world.services.advance(run.id)
+            world.clock.forward(400)
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "llm_connection_lost"
+    assert sum(world.llm.submits.values()) == 3
+    assert [attempt.outcome for attempt in done.attempts] == ["connection_lost"] * 3
+
+
+async def test_a_worker_that_dies_beside_a_job_protocol_is_followed_under_the_same_key() -> None:
+    async with World() as world:
+
+        async def die(_: Run) -> None:
+            raise asyncio.CancelledError
+
+        world.llm.during_start = die
+        run = await world.submit()
+        for _ in range(5):
+            with suppress(asyncio.CancelledError):
+                await world.services.advance(run.id)
+            world.clock.forward(60)
+        world.llm.during_start = None
+        await world.run_for(60, sweeping=True)
+        done = await world.get(run)
+    assert done.status is Status.COMPLETED
+    assert world.llm.submits == {f"{run.id}-1": 6} and len(done.attempts) == 1
+
+
+async def test_a_run_that_breaks_its_worker_again_and_again_fails() -> None:
+    async with World() as world:
+        run = await world.submit()
+        for _ in range(MAX_WORKER_ERRORS):
+            await world.services.advance.count_worker_error(run.id)
+        done = await world.get(run)
+    assert done.error is not None and done.error.code == "internal"
+
+
+async def test_however_often_it_is_delivered_a_run_without_room_waits_in_one_chain() -> None:
+    async with World() as world:
+        world.llm.busy_until = EPOCH + FOREVER
+        run = await world.submit()
+        for _ in range(20):
+            await world.services.advance(run.id)
+        rows = await world.sqlite.database.read(
+            lambda connection: connection.execute("SELECT count(*) FROM tasks WHERE deliver_at IS NOT NULL").fetchone()
+        )
+    assert rows == (1,)
 
 
 async def test_runs_of_a_dead_worker_are_freed_and_no_others() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain import submission
-from shared.domain.channel import OVERLAP, RESUMABLE_FOR, Channel, ChannelCursor, channel_for
-from shared.domain.run import Event, Run
+from shared.domain.channel import MAX_CURSOR_AGE, OVERLAP, Channel, ChannelCursor, channel_for
+from shared.domain.event import Event
+from shared.domain.run import Run
 from shared.errors import ChannelNotFound, InvalidRequest
 from shared.web.cursor import decode_channel_cursor, encode_channel_cursor
 from tests.contract.runs import NOW, a_run
@@ -34,21 +35,19 @@ def test_a_name_of_ones_own_is_a_channel(name: str, channel: Channel) -> None:
 
 
 @pytest.mark.parametrize("name", ["user:other", "org:globex", "user:", "org:", "user:demo "])
-async def test_somebody_elses_channel_is_not_there_and_takes_no_run(name: str) -> None:
+async def test_another_users_channel_is_not_found_and_takes_no_run(world: World, name: str) -> None:
     with pytest.raises(ChannelNotFound):
         channel_for(DEMO, name)
-    async with World() as world:
-        with pytest.raises(ChannelNotFound):
-            await world.submit(channel=name)
-        assert not world.store.writes
+    with pytest.raises(ChannelNotFound):
+        await world.submit(channel=name)
+    assert not world.store.writes
 
 
-async def test_a_run_for_an_end_client_is_on_its_callers_channel() -> None:
-    async with World() as world:
-        run = await world.submit(end_client_id="acme-client", channel="desk")
-        theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
-        desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
-    assert [found.id for found in desk] == [run.id] and theirs.id != run.id
+async def test_a_run_for_an_end_client_is_on_its_callers_channel(world: World) -> None:
+    run = await world.submit(end_client_id="acme-client", channel="desk")
+    theirs, _ = await world.services.submit(OTHER, submission.user_run({"input_text": "x", "channel": "desk"}))
+    desk = await world.sqlite.store.changed_runs(DESK, since=world.clock.now(), limit=10)
+    assert [found.id for found in desk.runs] == [run.id] and theirs.id != run.id
 
 
 Step = tuple[Run, Event]
@@ -72,8 +71,8 @@ def heard(cursor: ChannelCursor, run: Run, opened_at: datetime) -> tuple[Channel
     """What a stream, opened then, does with a run that is given to it."""
     told = []
     for event in run.events:
-        if cursor.is_new(run, event):
-            cursor = cursor.advanced(run, event, opened_at=opened_at)
+        if cursor.is_undelivered(run, event):
+            cursor = cursor.after_delivery(run, event, opened_at=opened_at)
             told.append((run.id, event.sequence))
     return cursor, told
 
@@ -81,7 +80,7 @@ def heard(cursor: ChannelCursor, run: Run, opened_at: datetime) -> tuple[Channel
 @settings(max_examples=500)
 @given(histories(), st.integers(0, 25), st.integers(0, 25))
 def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, more_steps: int) -> None:
-    cursor, told = ChannelCursor(before=NOW - OVERLAP), []
+    cursor, told = ChannelCursor(watermark=NOW - OVERLAP), []
     for run, _ in steps[:cut]:
         cursor, more = heard(cursor, run, NOW)
         told += more
@@ -89,7 +88,7 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
     cursor = decode_channel_cursor(encode_channel_cursor(cursor, DESK), DESK, now=opened_at)
     newest = {run.id: run for run, _ in steps[: cut + more_steps]}
     for run in sorted(newest.values(), key=lambda run: run.updated_at):
-        if run.updated_at >= cursor.before:
+        if run.updated_at >= cursor.watermark:
             cursor, more = heard(cursor, run, opened_at)
             told += more
     for run, _ in steps[cut + more_steps :]:
@@ -105,13 +104,13 @@ def test_any_text_as_an_id_is_refused_in_a_sentence(text: str) -> None:
 
 
 def test_an_id_belongs_to_its_channel() -> None:
-    text = encode_channel_cursor(ChannelCursor(before=NOW), DESK)
+    text = encode_channel_cursor(ChannelCursor(watermark=NOW), DESK)
     with pytest.raises(InvalidRequest):
         decode_channel_cursor(text, Channel(name="desk", tenant_id="globex"), now=NOW)
 
 
 def test_an_id_of_long_ago_is_refused_with_what_to_do() -> None:
-    text = encode_channel_cursor(ChannelCursor(before=NOW), DESK)
-    assert decode_channel_cursor(text, DESK, now=NOW + RESUMABLE_FOR) == ChannelCursor(before=NOW)
+    text = encode_channel_cursor(ChannelCursor(watermark=NOW), DESK)
+    assert decode_channel_cursor(text, DESK, now=NOW + MAX_CURSOR_AGE) == ChannelCursor(watermark=NOW)
     with pytest.raises(InvalidRequest, match="list the runs and connect without it"):
-        decode_channel_cursor(text, DESK, now=NOW + RESUMABLE_FOR + timedelta(seconds=1))
+        decode_channel_cursor(text, DESK, now=NOW + MAX_CURSOR_AGE + timedelta(seconds=1))

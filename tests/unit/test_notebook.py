@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import v3, v4
 
-from shared.domain.notebook import flattened
+from shared.domain.notebook import render_notebook
 from shared.errors import InvalidRequest
 
 PNG = b64encode(b"\x89PNG" + bytes(11_996)).decode()
@@ -49,7 +49,7 @@ def with_output(output: Any) -> dict[str, Any]:
 
 def shown(output: Any) -> str:
     """What the model reads of one output."""
-    text = flattened(notebook(v4.new_code_cell("f()", execution_count=1, outputs=[output])))
+    text = render_notebook(notebook(v4.new_code_cell("f()", execution_count=1, outputs=[output])))
     head, _, tail = text.partition("\n### Output\n")
     assert head == "## Cell 1 (code, python, execution 1)\nf()"
     return tail
@@ -66,7 +66,7 @@ def test_a_notebook_of_every_kind_of_cell_and_output_reads_like_this() -> None:
     table = v4.new_output(
         "execute_result", {"text/html": "<table><tr>…", "text/plain": "   a\n0  1"}, execution_count=3
     )
-    text = flattened(
+    text = render_notebook(
         notebook(
             v4.new_markdown_cell("# Sums\n\nA first look."),
             v4.new_code_cell(
@@ -118,7 +118,7 @@ def test_a_notebook_as_colab_saves_it_reads_like_this() -> None:
         ],
     }
     nbformat.validate(saved)
-    assert flattened(saved) == (
+    assert render_notebook(saved) == (
         "## Cell 1 (markdown)\n# Title\ntext\n\n"
         "## Cell 2 (code, python3, execution 5)\n%%time\nframe\n"
         "### Output\nCPU times\n\n### Output\n   a\n0  1\n\n"
@@ -132,7 +132,7 @@ def test_a_string_and_a_list_of_lines_are_the_same_text() -> None:
     for cell in strings["cells"]:
         assert len(cell["source"]) == 2
         cell["source"] = "".join(cell["source"])
-    assert flattened(strings) == flattened(lines)
+    assert render_notebook(strings) == render_notebook(lines)
 
 
 @pytest.mark.parametrize(
@@ -199,20 +199,20 @@ def test_the_error_stands_before_its_traceback_and_survives_the_cut() -> None:
     ],
 )
 def test_images_written_into_the_text_are_named(written: str) -> None:
-    for cell in (v4.new_markdown_cell, v4.new_raw_cell, v4.new_code_cell):
-        text = flattened(notebook(cell(written)))
+    for cell in (v4.new_markdown_cell(written), v4.new_raw_cell(written), v4.new_code_cell(written)):
+        text = render_notebook(notebook(cell))
         assert "[image/png, 12 kB]" in text and len(text) < 200
     assert "[image/png, 12 kB]" in shown(v4.new_output("stream", text=written))
 
 
 def test_code_that_speaks_of_data_uris_stays() -> None:
     source = 'url = f"data:image/png;base64,{encoded}"'
-    assert flattened(notebook(v4.new_code_cell(source))).endswith(source)
+    assert render_notebook(notebook(v4.new_code_cell(source))).endswith(source)
 
 
 def test_pasted_images_are_named_with_their_file() -> None:
     cell = v4.new_markdown_cell("![a](attachment:a.png)", attachments={"a.png": {"image/png": PNG}})
-    assert flattened(notebook(cell)).endswith("![a](attachment:a.png)\nAttachment a.png: [image/png, 12 kB]")
+    assert render_notebook(notebook(cell)).endswith("![a](attachment:a.png)\nAttachment a.png: [image/png, 12 kB]")
 
 
 @pytest.mark.parametrize(
@@ -226,12 +226,12 @@ def test_pasted_images_are_named_with_their_file() -> None:
     ],
 )
 def test_the_language_comes_from_the_metadata(metadata: Any, heading: str) -> None:
-    assert flattened(notebook(v4.new_code_cell("x"), metadata=metadata)) == f"## Cell 1 {heading}\nx"
+    assert render_notebook(notebook(v4.new_code_cell("x"), metadata=metadata)) == f"## Cell 1 {heading}\nx"
 
 
 def test_a_cell_may_have_a_language_of_its_own() -> None:
     cell = v4.new_code_cell("select 1", metadata={"vscode": {"languageId": "sql"}})
-    assert flattened(notebook(cell)).startswith("## Cell 1 (code, sql, not executed)")
+    assert render_notebook(notebook(cell)).startswith("## Cell 1 (code, sql, not executed)")
 
 
 ERROR = {"output_type": "error", "ename": "E", "evalue": "v"}
@@ -257,7 +257,7 @@ CELL = {"cell_type": "code", "source": "canary", "outputs": []}
 )
 def test_what_is_no_notebook_of_today_is_refused_with_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence) as refusal:
-        flattened(wrong)
+        render_notebook(wrong)
     assert refusal.value.field == "notebook" and "canary" not in refusal.value.message
 
 
@@ -279,7 +279,7 @@ def test_what_is_no_notebook_of_today_is_refused_with_what_to_do(wrong: dict[str
 )
 def test_a_malformed_cell_is_refused_by_its_number(cell: Any, sentence: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        flattened({"nbformat": 4, "cells": [CELL, cell]})
+        render_notebook({"nbformat": 4, "cells": [CELL, cell]})
     assert (refusal.value.field, refusal.value.message) == ("notebook", sentence)
 
 
@@ -303,7 +303,7 @@ def test_a_malformed_cell_is_refused_by_its_number(cell: Any, sentence: str) -> 
 )
 def test_a_malformed_output_is_refused_by_its_number(output: Any, reason: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        flattened(with_output(output))
+        render_notebook(with_output(output))
     assert (refusal.value.field, refusal.value.message) == ("notebook", f"notebook cell 1, output 1 {reason}")
 
 
@@ -331,7 +331,7 @@ NOTEBOOKS = st.fixed_dictionaries(
 @given(anything=NOTEBOOKS)
 def test_any_json_is_text_or_refused_in_one_sentence(anything: dict[str, Any]) -> None:
     try:
-        assert flattened(anything).startswith("## Cell 1 (")
+        assert render_notebook(anything).startswith("## Cell 1 (")
     except InvalidRequest as refusal:
         assert refusal.field == "notebook"
         assert refusal.message.startswith("notebook ") and "\n" not in refusal.message and len(refusal.message) < 200
@@ -344,7 +344,7 @@ def test_what_is_nested_without_end_is_refused() -> None:
     json_output = {"output_type": "display_data", "data": {"application/json": deep}}
     for wrong in ({"nbformat": 4, "cells": deep}, with_output(json_output)):
         with pytest.raises(InvalidRequest, match="notebook is nested too deeply"):
-            flattened(wrong)
+            render_notebook(wrong)
 
 
 @pytest.mark.parametrize(
@@ -365,5 +365,5 @@ def test_what_is_nested_without_end_is_refused() -> None:
 )
 def test_text_made_to_be_slow_is_read_once(hostile: str) -> None:
     """With a pattern that goes over it again and again this would not end in the lifetime of a test."""
-    text = flattened(with_output({"output_type": "stream", "text": hostile}))
+    text = render_notebook(with_output({"output_type": "stream", "text": hostile}))
     assert len(text) < 2200

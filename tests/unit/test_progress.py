@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.storage.run_document import from_document, to_document
+from shared.domain.event import MAX_EVENTS
 from shared.domain.progress import (
     Check,
     CheckLater,
@@ -24,7 +25,8 @@ from shared.domain.progress import (
 )
 from shared.domain.recheck_plan import next_offset, offsets
 from shared.domain.result import Result
-from shared.domain.run import MAX_EVENTS, Failure, Run, Status
+from shared.domain.run import Failure, Run
+from shared.domain.status import Status
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.runs import NOW, a_run
 
@@ -99,7 +101,7 @@ def test_past_the_deadline_only_a_result_saves_a_run(seen: Observation, late: ti
 
 
 def test_a_document_of_another_release_is_read_all_the_same() -> None:
-    run = new_run().claimed(NOW, lease=LEASE).failed(NOW, error=Failure(code="c", message="m"))
+    run = new_run().claimed(NOW, lease=LEASE).failed(NOW, error=Failure(code="a_later_code", message="m"))
     document = to_document(run)
     for name in ("question_id", "repeats", "trouble", "waiting_for", "input_parts"):
         del document[name]

@@ -11,9 +11,12 @@ import pytest
 
 from shared import log
 from shared.domain import views
+from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
-from shared.domain.run import ModelRef, Run, Status
+from shared.domain.run import ModelRef, Run
+from shared.domain.status import Status
 from shared.errors import LlmRefused, StaleRun
+from shared.settings import Settings
 from shared.usecases import save_final_run
 from tests.unit.world import DEMO, FOREVER, World
 
@@ -50,14 +53,15 @@ async def test_each_end_of_a_run_is_in_the_cache_as_the_status_route_shows_it() 
         world.llm.troubles = [LlmRefused()]
         await world.services.advance(failed.id)
         world.llm.takes = FOREVER
-        late, cancelled, buried = [await world.submit() for _ in range(3)]
+        late, cancelled, broken = [await world.submit() for _ in range(3)]
         await world.services.cancel(DEMO, cancelled.id)
-        await world.services.bury(run_id=buried.id, message_id="1", source="s", data="", attributes={})
-        for run in (failed, cancelled, buried):
+        for _ in range(MAX_WORKER_ERRORS):
+            await world.services.advance.count_worker_error(broken.id)
+        for run in (failed, cancelled, broken):
             assert await cached(world, run) == await stored(world, run), "at once"
         await world.run_for(3700)
         statuses = {}
-        for run in (completed, failed, late, cancelled, buried):
+        for run in (completed, failed, late, cancelled, broken):
             statuses[run.id] = (await cached(world, run))["status"]
             assert await cached(world, run) == await stored(world, run)
             assert (await world.get(run)).due_at is None
@@ -111,7 +115,7 @@ async def test_with_the_cache_down_runs_end_in_as_many_writes_and_the_sweeper_sh
 
 
 async def test_the_sweeper_tries_less_and_less_often_and_not_for_ever() -> None:
-    async with World() as world:
+    async with World(settings=Settings(sweep_interval=timedelta(minutes=10))) as world:
         world.cache.is_down = True
         run = await world.submit()
         await world.run_for(2 * 86400, sweeping=True)
@@ -134,7 +138,7 @@ async def test_a_complete_run_that_waits_for_the_cache_is_told_to_nobody() -> No
         assert await world.services.recover() == 0
         await world.run_for(60)
         assert (world.llm.checks, len(world.answers)) == (asked, answers)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
         assert (await world.get(run)).due_at is not None
 
 
@@ -146,7 +150,7 @@ async def test_operators_see_open_runs_before_complete_ones() -> None:
         world.clock.forward(100)
         waiting = await world.submit()
         world.clock.forward(300)
-        assert [run.id for run in await world.services.read.overdue()] == [waiting.id, cancelled.id]
+        assert [run.id for run in (await world.services.read.overdue()).runs] == [waiting.id, cancelled.id]
 
 
 async def test_a_cancel_that_wins_while_a_result_is_being_saved_is_what_the_cache_shows() -> None:

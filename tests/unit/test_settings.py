@@ -17,7 +17,7 @@ EMULATORS = ("FIRESTORE_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "CLOUD_TASKS_EMU
 
 
 @pytest.fixture
-def given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name, value in CLOUD.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
@@ -29,38 +29,38 @@ def problems() -> str:
     return raised.value.message
 
 
-def test_the_cloud_starts_off_the_emulators(given: pytest.MonkeyPatch) -> None:
+def test_the_cloud_starts_off_the_emulators(environment: pytest.MonkeyPatch) -> None:
     settings = from_environment()
     assert not settings.is_local and settings.allowed_origins == frozenset()
 
 
 @pytest.mark.parametrize("name", [*EMULATORS, "FIREBASE_AUTH_EMULATOR_HOST", "SOME_NEW_EMULATOR_HOST"])
-def test_an_emulator_has_no_place_on_cloud_run(given: pytest.MonkeyPatch, name: str) -> None:
-    given.setenv(name, "127.0.0.1:9099")
-    assert "*_EMULATOR_HOST is set on Cloud Run" in problems()
+def test_no_emulator_setting_is_accepted_on_cloud_run(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "127.0.0.1:9099")
+    assert "*_EMULATOR_HOST must not be set on Cloud Run" in problems()
 
 
-def test_all_emulators_together_have_no_place_there_either(given: pytest.MonkeyPatch) -> None:
+def test_all_emulator_settings_together_are_refused_there_too(environment: pytest.MonkeyPatch) -> None:
     for name in EMULATORS:
-        given.setenv(name, "127.0.0.1:9099")
-    assert "*_EMULATOR_HOST is set on Cloud Run" in problems()
+        environment.setenv(name, "127.0.0.1:9099")
+    assert "*_EMULATOR_HOST must not be set on Cloud Run" in problems()
 
 
 @pytest.mark.parametrize("backend", ["embedded", ""])
-def test_the_embedded_mode_does_not_start_on_cloud_run(given: pytest.MonkeyPatch, backend: str) -> None:
-    given.setenv("BACKEND", backend)
+def test_the_embedded_mode_does_not_start_on_cloud_run(environment: pytest.MonkeyPatch, backend: str) -> None:
+    environment.setenv("BACKEND", backend)
     assert "BACKEND=embedded does not run on Cloud Run" in problems()
 
 
 @pytest.mark.parametrize("name", ["GOOGLE_CLOUD_PROJECT", "RECHECK_URL", "INVOKER_SERVICE_ACCOUNT", "LLM_DEPLOYMENTS"])
-def test_the_cloud_does_not_start_without(given: pytest.MonkeyPatch, name: str) -> None:
-    given.delenv(name)
+def test_the_cloud_does_not_start_without(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.delenv(name)
     assert f"{name} is needed" in problems()
 
 
-def test_lists_are_read_with_and_without_spaces(given: pytest.MonkeyPatch) -> None:
-    given.setenv("ALLOWED_ORIGINS", "https://a.example.com, http://localhost:3000,http://[::1]:8080,")
-    given.setenv("OIDC_EMAILS", "a@example.com ,b@example.com")
+def test_lists_are_read_with_and_without_spaces(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ALLOWED_ORIGINS", "https://a.example.com, http://localhost:3000,http://[::1]:8080,")
+    environment.setenv("OIDC_EMAILS", "a@example.com ,b@example.com")
     settings = from_environment()
     assert settings.allowed_origins == {"https://a.example.com", "http://localhost:3000", "http://[::1]:8080"}
     assert settings.oidc_emails == ("a@example.com", "b@example.com")
@@ -85,20 +85,22 @@ def test_lists_are_read_with_and_without_spaces(given: pytest.MonkeyPatch) -> No
         "https://a.example.com\n.evil.example",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_stops_the_start(given: pytest.MonkeyPatch, origin: str) -> None:
-    given.setenv("ALLOWED_ORIGINS", f"https://good.example.com,{origin}")
+def test_what_no_browser_sends_as_an_origin_stops_the_start(environment: pytest.MonkeyPatch, origin: str) -> None:
+    environment.setenv("ALLOWED_ORIGINS", f"https://good.example.com,{origin}")
     assert "ALLOWED_ORIGINS" in problems()
 
 
 @pytest.mark.parametrize("email", ["*", "@example.com", "example.com", "a@", "a@b@c"])
-def test_what_is_no_address_stops_the_start(given: pytest.MonkeyPatch, email: str) -> None:
-    given.setenv("OIDC_EMAILS", email)
+def test_what_is_no_address_stops_the_start(environment: pytest.MonkeyPatch, email: str) -> None:
+    environment.setenv("OIDC_EMAILS", email)
     assert "OIDC_EMAILS" in problems()
 
 
 @pytest.mark.parametrize("name", ["SUBMITS_PER_MINUTE", "MAX_OPEN_RUNS"])
-def test_a_limit_has_a_most_for_each_of_its_places_may_be_a_document(given: pytest.MonkeyPatch, name: str) -> None:
-    given.setenv(name, "10000")
+def test_a_limit_has_a_most_for_each_of_its_places_may_be_a_document(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    environment.setenv(name, "10000")
     from_environment()
-    given.setenv(name, "10001")
+    environment.setenv(name, "10001")
     assert name in problems()

@@ -1,15 +1,23 @@
 """Accepting runs: what the directory adds, lineage, idempotency, and that a refusal leaves nothing behind."""
 
 import asyncio
-from datetime import timedelta
+import json
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.domain import submission
+from shared.domain.channel import Channel
+from shared.domain.progress import BROKEN
 from shared.domain.run import Run
-from shared.errors import CallerError, Forbidden, IdempotencyConflict, InvalidRequest, RunNotFound
+from shared.errors import CallerError, Forbidden, IdempotencyConflict, InvalidRequest, RunNotFound, StoreUnavailable
+from shared.ports import RunFeed
 from shared.usecases.submit import IdempotencyKey
+from shared.usecases.watch import WatchRun
+from shared.web.submissions import wait_and_answer
 from tests.unit.world import DEMO, OTHER, World
 
 ADMIN_RUN = {"text": "hello", "source_lang": "en", "target_lang": "fr"}
@@ -30,14 +38,29 @@ async def test_what_a_run_does_not_say_comes_from_the_organization() -> None:
 async def test_what_it_says_counts() -> None:
     async with World() as world:
         run = await submit_admin(
-            world, phrase_clients_id="pc-2", style_guide="formal", channel="desk", reference_file_ids=["a"]
+            world,
+            phrase_clients_id="pc-acme-legal",
+            style_guide="formal",
+            channel="desk",
+            reference_file_ids=["file-1"],
         )
     assert (run.phrase_client_id, run.style_guide, run.channel, run.reference_file_ids) == (
-        "pc-2",
+        "pc-acme-legal",
         "formal",
         "desk",
-        ("a",),
+        ("file-1",),
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("phrase_clients_id", "pc-globex"), ("reference_file_ids", ["file-1", "file-of-globex"])]
+)
+async def test_a_phrase_client_or_file_of_another_organization_is_forbidden_by_name(field: str, value: object) -> None:
+    async with World() as world:
+        with pytest.raises(Forbidden) as refusal:
+            await submit_admin(world, **{field: value})
+        assert refusal.value.field == field
+        assert not world.store.writes
 
 
 async def test_an_end_client_sets_the_organization_and_takes_what_it_lacks_from_its_parent() -> None:
@@ -54,6 +77,24 @@ async def test_an_end_client_of_somebody_else_is_forbidden(end_client_id: str) -
         with pytest.raises(Forbidden):
             await world.submit(end_client_id=end_client_id)
         assert not world.store.writes
+
+
+class BrokenWatcher:
+    def watch(self, run_id: str) -> AbstractAsyncContextManager[RunFeed]:
+        raise StoreUnavailable
+
+    def watch_channel(self, channel: Channel, *, since: datetime) -> AbstractAsyncContextManager[RunFeed]:
+        raise StoreUnavailable
+
+
+async def test_an_accepted_run_that_cannot_be_read_back_is_answered_with_its_id() -> None:
+    async with World() as world:
+        run = await world.submit()
+        services = replace(world.services, watch=WatchRun(watcher=BrokenWatcher()))
+        answer = await wait_and_answer(services, run, timedelta(seconds=5), {"Idempotency-Status": "replayed"})
+    body = json.loads(bytes(answer.body))
+    assert answer.status_code == 200 and body["run_uuid"] == run.id
+    assert answer.headers["location"] == body["urls"]["self"] and answer.headers["idempotency-status"] == "replayed"
 
 
 async def test_a_chain_of_re_runs_keeps_its_root() -> None:
@@ -120,7 +161,8 @@ async def test_a_key_is_free_again_after_a_day_or_a_failure() -> None:
     async with World() as world:
         wanted, key = submission.user_run({"input_text": "hello"}), IdempotencyKey(key_hash="k", body_hash="b")
         first, _ = await world.services.submit(DEMO, wanted, key=key)
-        await world.services.bury(run_id=first.id, message_id="1", source="s", data="", attributes={})
+        stored = await world.get(first)
+        await world.store.save(stored.failed(world.clock.now(), error=BROKEN))
         second, replayed = await world.services.submit(DEMO, wanted, key=key)
         assert second.id != first.id and not replayed
         world.clock.forward(24 * 3600 - 1)

@@ -3,7 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.domain.run import SHARDS, Run, Status
+import pytest
+
+from shared.domain.run import SHARDS, Run
+from shared.domain.status import Lane, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
 from shared.ports import Recheck
 from tests.unit.world import DEMO, FOREVER, World
@@ -21,7 +24,7 @@ async def test_a_run_that_could_not_be_published_is_accepted_all_the_same() -> N
     async with World() as world:
         publish = world.sqlite.queue.publish
 
-        async def down(run_id: str) -> None:
+        async def down(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             raise QueueUnavailable
 
         world.sqlite.queue.publish = down  # type: ignore[method-assign]
@@ -34,7 +37,7 @@ async def test_a_run_that_could_not_be_published_is_accepted_all_the_same() -> N
 async def test_while_the_queue_is_down_the_sweeper_uses_the_scheduler() -> None:
     async with World() as world:
 
-        async def down(run_id: str) -> None:
+        async def down(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             raise QueueUnavailable
 
         world.sqlite.queue.publish = down  # type: ignore[method-assign]
@@ -125,13 +128,13 @@ async def test_runs_that_wait_for_the_cache_do_not_hold_up_open_ones() -> None:
         repaired: list[str] = []
         publish, schedule = world.sqlite.queue.publish, world.sqlite.scheduler.schedule
 
-        async def published(run_id: str) -> None:
+        async def published(run_id: str, *, lane: Lane = Lane.SHORT) -> None:
             repaired.append(f"{run_id} before {world.cache.calls - len(ended)} tries")
-            await publish(run_id)
+            await publish(run_id, lane=lane)
 
-        async def scheduled(recheck: Recheck, *, at: datetime) -> None:
+        async def scheduled(recheck: Recheck, *, at: datetime, lane: Lane = Lane.SHORT) -> None:
             repaired.append(f"{recheck.run_id} before {world.cache.calls - len(ended)} tries")
-            await schedule(recheck, at=at)
+            await schedule(recheck, at=at, lane=lane)
 
         world.sqlite.queue.publish = published  # type: ignore[method-assign]
         world.sqlite.scheduler.schedule = scheduled  # type: ignore[method-assign]
@@ -190,32 +193,27 @@ async def test_operators_see_runs_that_nobody_swept() -> None:
         run = await world.submit()
         await world.lose_everything_under_way()
         world.clock.forward(179)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
         world.clock.forward(2)
-        assert [found.id for found in await world.services.read.overdue()] == [run.id]
+        assert [found.id for found in (await world.services.read.overdue()).runs] == [run.id]
         await world.run_for(120, sweeping=True)
-        assert await world.services.read.overdue() == []
+        assert (await world.services.read.overdue()).runs == []
 
 
-async def test_a_buried_run_fails_visibly_and_its_message_is_kept() -> None:
+async def test_a_dead_letter_is_kept_once_and_is_no_verdict_on_its_run() -> None:
     async with World() as world:
         run = await world.submit()
         for _ in range(2):
-            await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
-        done = await world.get(run)
-        kept = await world.sqlite.database.read(
-            lambda connection: connection.execute("SELECT message_id FROM dead_letters").fetchall()
-        )
-    assert done.error is not None and done.error.code == "undeliverable"
-    assert [event.type for event in done.events] == ["run.queued", "run.failed"]
-    assert kept == [("7",)]
+            await world.bury(run, "7")
+        assert await world.get(run) == run
+        assert await world.dead_letters() == ["7"]
 
 
 async def test_a_dead_letter_does_not_end_a_run_whose_job_is_at_work() -> None:
     async with World() as world:
         run = await world.submit()
         await world.deliver()
-        await world.services.bury(run_id=run.id, message_id="7", source="process-run", data="{}", attributes={})
+        await world.bury(run)
         await world.run_for(30)
         assert (await world.get(run)).status is Status.COMPLETED
 
@@ -229,3 +227,29 @@ async def test_a_dead_letter_of_no_run_is_kept() -> None:
         except RunNotFound:
             return
     raise AssertionError("the run should not exist")
+
+
+async def test_the_sweeper_goes_on_behind_documents_that_it_cannot_read(world: World) -> None:
+    runs = [await world.submit() for _ in range(3)]
+    await world.lose_everything_under_way()
+    await world.sqlite.database.write(
+        lambda connection: connection.execute(
+            "UPDATE runs SET document = json_set(document, '$.kind', 'of_a_later_release') WHERE id = ?", (runs[0].id,)
+        )
+    )
+    await world.run_for(180, sweeping=True)
+    for run in runs[1:]:
+        assert (await world.get(run)).status is Status.COMPLETED
+    assert (await world.services.read.overdue()).unreadable == [runs[0].id]
+
+
+@pytest.mark.parametrize(("model_id", "topic"), [("demo-model", "llm-runs"), ("demo-chat-model", "llm-runs-long")])
+async def test_a_run_that_is_published_again_keeps_its_lane(world: World, model_id: str, topic: str) -> None:
+    await world.submit_job(model_id=model_id)
+    await world.lose_everything_under_way()
+    world.clock.forward(120)
+    await world.services.sweep()
+    topics = await world.sqlite.database.read(
+        lambda connection: connection.execute("SELECT topic FROM messages").fetchall()
+    )
+    assert topics == [(topic,)]

@@ -16,8 +16,10 @@ from infra.local.fixtures import put_fixtures
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
+from shared.adapters.sqlite.recheck_scheduler import QUEUES
+from shared.adapters.sqlite.run_queue import TOPICS
 from shared.domain import submission
-from shared.domain.directory import CHAT, Profile
+from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
@@ -40,6 +42,9 @@ class TestClock:
 
     def now(self) -> datetime:
         return self.time
+
+    async def sleep(self, duration: timedelta) -> None:
+        self.time += duration
 
     def forward(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
@@ -74,7 +79,7 @@ class FakeLlm:
             await self.during_start(run)
         if self.troubles:
             raise self.troubles.pop(0)
-        if run.api == CHAT:
+        if run.api == LlmApi.OPENAI_CHAT:
             return Finished(result=Result(text="answered"))
         self.jobs.setdefault(f"job-{run.idempotency_key}", self.clock.now() + self.takes)
         return JobCreated(provider_job_id=f"job-{run.idempotency_key}")
@@ -102,6 +107,8 @@ class CountingStore:
         self._store = store
         self.writes: Counter[str] = Counter()
         self._failures = 0
+        self.is_down: Callable[[], bool] = lambda: False
+        """Whether the store refuses to save now."""
 
     def fail_reads(self, times: int) -> None:
         self._failures = times
@@ -118,6 +125,8 @@ class CountingStore:
         return await self._store.create(run, **more)
 
     async def save(self, run: Run) -> Run:
+        if self.is_down():
+            raise StoreUnavailable
         saved: Run = await self._store.save(run)
         self.writes[run.id] += 1
         return saved
@@ -200,8 +209,10 @@ class World:
     async def _deliver_message(self, topic: str, message: Message) -> int:
         run_id = json.loads(message.data)["run_id"]
         if topic == DEAD_LETTERS:
-            letter = {"message_id": str(message.id), "source": topic, "data": message.data, "attributes": {}}
-            return await self._answer("bury_run", self.services.bury(run_id=run_id, **letter))
+            burying = self.services.bury(
+                run_id=run_id, message_id=str(message.id), source=topic, data=message.data, attributes={}
+            )
+            return await self._answer("bury_run", burying)
         return await self._answer("process_run", self.services.advance(run_id))
 
     async def _answer(self, function: str, work: Awaitable[None]) -> int:
@@ -210,7 +221,7 @@ class World:
             await work
             status = 204
         except ServiceError:
-            status = 503
+            status = 500
         self.answers.append((function, status))
         return status
 
@@ -231,14 +242,14 @@ class World:
     async def deliver(self) -> None:
         """Everything that is due now, and what becomes due by it."""
         while await self.broker.deliver_due():
-            await self.broker.drained()
+            await self.broker.wait_for_deliveries()
 
     async def run_for(self, seconds: float, *, sweeping: bool = False) -> None:
         """Moves the clock from one due delivery (or sweep) to the next."""
         ends = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.deliver()
-            due = await self.sqlite.deliveries.next_due(("llm-runs", "dead-letters"))
+            due = await self.sqlite.deliveries.next_due((*TOPICS.values(), DEAD_LETTERS), QUEUES.values())
             moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
             if sweeping:
                 interval = self.settings.sweep_interval
@@ -253,6 +264,16 @@ class World:
 
     async def get(self, run: Run) -> Run:
         return await self.sqlite.store.get(run.id)
+
+    async def bury(self, run: Run, message_id: str = "1") -> None:
+        await self.services.bury(run_id=run.id, message_id=message_id, source="s", data="{}", attributes={})
+
+    async def dead_letters(self) -> list[str]:
+        """The ids of the messages that were kept."""
+        rows = await self.sqlite.database.read(
+            lambda connection: connection.execute("SELECT message_id FROM dead_letters ORDER BY message_id").fetchall()
+        )
+        return [message_id for (message_id,) in rows]
 
     async def lose_everything_under_way(self) -> None:
         await self.sqlite.database.write(lambda connection: connection.execute("DELETE FROM messages"))

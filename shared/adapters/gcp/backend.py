@@ -1,4 +1,6 @@
-"""All Google adapters over one set of clients."""
+"""Builds all Google adapters on one set of clients."""
+
+from collections.abc import Mapping
 
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
@@ -8,16 +10,17 @@ from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, Ta
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+from shared.domain.status import Lane
 
 
 class GoogleBackend:
-    """Connects on the first call of each."""
+    """The Google adapters by port. None of them opens a connection before its first call."""
 
-    def __init__(self, clients: ClientsByLoop, *, topic: str, target: TaskTarget) -> None:
-        """`topic`: projects/{project}/topics/{topic}."""
+    def __init__(self, clients: ClientsByLoop, *, topics: Mapping[Lane, str], target: TaskTarget) -> None:
+        """Each topic has the form projects/{project}/topics/{topic}."""
         self.store = FirestoreRunStore(clients)
         self.watcher = FirestoreRunWatcher(clients, self.store)
-        self.queue = PubSubRunQueue(clients, topic=topic)
+        self.queue = PubSubRunQueue(clients, topics=topics)
         self.scheduler = CloudTasksRecheckScheduler(clients, target)
         self.directory = FirestoreDirectory(clients)
         self.dead_letters = FirestoreDeadLetters(clients)

@@ -1,7 +1,7 @@
-"""Google's clients: made on first use, after the server's fork, one set for each event loop.
+"""Creates Google's clients on first use, after the server's fork, with one set of clients for each event loop.
 
-gRPC objects made before a fork hang in the child (github.com/grpc/grpc issues 41725 and 41768), and asyncio channels
-belong to the loop that they were made in.
+gRPC objects that exist before a fork hang in the child process (github.com/grpc/grpc issues 41725 and 41768). An
+asyncio channel works only in the event loop that created it.
 """
 
 import asyncio
@@ -21,7 +21,10 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoogleEndpoints:
-    """Whose services to speak to. An emulator's address is host:port; None means Google itself."""
+    """The project and the servers that the clients use.
+
+    An emulator's address has the form host:port; None means Google's own service.
+    """
 
     project: str
     database: str = "(default)"
@@ -31,25 +34,24 @@ class GoogleEndpoints:
 
 
 class Clients:
-    """The clients of one event loop. With an emulator's address they speak to it, without credentials."""
+    """The clients of one event loop. A client of an emulator uses no credentials."""
 
     def __init__(self, endpoints: GoogleEndpoints) -> None:
         self._endpoints = endpoints
 
     @cached_property
     def firestore(self) -> AsyncClient:
-        """The library takes an emulator's address from the environment only; here it is given what settings say."""
         host = self._endpoints.firestore_emulator
         credentials = AnonymousCredentials() if host else None  # type: ignore[no-untyped-call]
         client = AsyncClient(
             project=self._endpoints.project, database=self._endpoints.database, credentials=credentials
         )
-        client._emulator_host = host
+        client._emulator_host = host  # the library itself reads it from the environment only, not from our settings
         return client
 
     @cached_property
     def publisher(self) -> PublisherAsyncClient:
-        """One RPC a message, no batching thread: nothing is left to flush when the response is out."""
+        """Sends each message in an RPC of its own, without a batching thread: no message waits after the response."""
         host = self._endpoints.pubsub_emulator
         if host is None:
             return PublisherAsyncClient()
@@ -63,16 +65,19 @@ class Clients:
         return CloudTasksAsyncClient(transport=CloudTasksGrpcAsyncIOTransport(channel=grpc.aio.insecure_channel(host)))
 
     async def close(self) -> None:
-        """Before its loop ends; channels of a closed loop disturb those of the next."""
-        for made in vars(self).values():
-            if isinstance(made, AsyncClient):
-                await made._firestore_api.transport.close()
-            elif isinstance(made, PublisherAsyncClient | CloudTasksAsyncClient):
-                await made.transport.close()  # type: ignore[no-untyped-call]
+        """Closes the channels of all clients that were used.
+
+        Call it before the event loop ends: open channels of a closed loop disturb the channels of the next loop.
+        """
+        for client in vars(self).values():
+            if isinstance(client, AsyncClient):
+                await client._firestore_api.transport.close()
+            elif isinstance(client, PublisherAsyncClient | CloudTasksAsyncClient):
+                await client.transport.close()  # type: ignore[no-untyped-call]
 
 
 class ClientsByLoop:
-    """Called, it gives the running loop's clients."""
+    """Calling it returns the clients of the running event loop; they are created on the loop's first call."""
 
     def __init__(self, endpoints: GoogleEndpoints) -> None:
         self._endpoints = endpoints

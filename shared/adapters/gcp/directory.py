@@ -1,10 +1,10 @@
-"""Users, organizations and models as Firestore documents."""
+"""Reads users, organizations and models from Firestore documents."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.errors import StoreUnavailable
@@ -17,7 +17,7 @@ class FirestoreDirectory(DocumentDirectory):
         self._clients = clients
 
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
-        async with calling(StoreUnavailable):
+        async with google_errors_as(StoreUnavailable):
             await (
                 self._clients().firestore.collection(collection).document(document_id).set(dict(document), **bounded())
             )
@@ -25,13 +25,16 @@ class FirestoreDirectory(DocumentDirectory):
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         if not _is_document_id(document_id):
             return None
-        async with calling(StoreUnavailable):
+        async with google_errors_as(StoreUnavailable):
             snapshot = await self._clients().firestore.collection(collection).document(document_id).get(**bounded())
         found: dict[str, Any] | None = snapshot.to_dict()
         return found
 
 
 def _is_document_id(name: str) -> bool:
-    """https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields"""
-    reserved = name in ("", ".", "..") or re.fullmatch(r"__.*__", name, re.DOTALL)
-    return not reserved and "/" not in name and len(name.encode()) <= MAX_ID_BYTES
+    """Returns True when Firestore allows a document with this id.
+
+    https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields
+    """
+    is_reserved = name in ("", ".", "..") or re.fullmatch(r"__.*__", name, re.DOTALL)
+    return not is_reserved and "/" not in name and len(name.encode()) <= MAX_ID_BYTES

@@ -1,8 +1,8 @@
-"""Ended sessions as Firestore documents, which go by TTL when their cookies have expired."""
+"""Stores ended sessions as Firestore documents. Firestore's TTL deletes them after their cookies have expired."""
 
 from datetime import datetime
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.errors import StoreUnavailable
 
@@ -14,12 +14,12 @@ class FirestoreEndedSessions:
         self._clients = clients
 
     async def end(self, session_hash: str, *, expires_at: datetime) -> None:
-        async with calling(StoreUnavailable):
+        async with google_errors_as(StoreUnavailable):
             document = self._clients().firestore.collection(COLLECTION).document(session_hash)
             await document.set({"expires_at": expires_at}, **bounded())
 
     async def has_ended(self, session_hash: str) -> bool:
-        async with calling(StoreUnavailable):
+        async with google_errors_as(StoreUnavailable):
             document = self._clients().firestore.collection(COLLECTION).document(session_hash)
             snapshot = await document.get(**bounded())
         return bool(snapshot.exists)

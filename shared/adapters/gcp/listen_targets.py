@@ -1,9 +1,11 @@
-"""What is watched on a `listen` stream: one document, or the runs of a channel."""
+"""Defines what a `listen` stream watches: the document of one run, or the runs of one channel.
+
+A target is also the feed (shared/ports.py) that hands the changes to its reader.
+"""
 
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -12,135 +14,146 @@ from google.cloud.firestore_v1.types import Target
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
 from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
-from shared.domain.run import Run, Status
+from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
+from shared.ports import RunPosition
 
-PAGE = 200
+PAGE_SIZE = 200
 
 
 class ListenTarget(ABC):
-    """A target of a stream, which tells it what it hears."""
+    """A target of a stream. The stream calls the `on_…` methods; the reader calls `next`."""
 
     def __init__(self, store: FirestoreRunStore) -> None:
         self._store = store
         self.target_id = 0
         self.resume_token = b""
+        """Firestore sends only later changes to a target with a token; without one it sends all documents."""
         self.is_current = False
         self._is_broken = False
         self._changed = asyncio.Event()
 
     async def next(self, *, timeout: float) -> Run | None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while (run := self._take()) is None:
-                    if self._is_broken:
-                        raise StoreUnavailable
-                    if not await self._catch_up():
-                        await self._changed.wait()
-                        self._changed.clear()
-        return run if run is None else await self._whole(run)
+        """Returns the next changed run; None when no run changes within `timeout` seconds.
 
-    async def _whole(self, run: Run) -> Run:
-        """A large result is not in the document that the stream brought. What cannot be read now is given again."""
-        if run.status is not Status.COMPLETED or run.result is not None:
-            return run
+        Raises StoreUnavailable when changes were lost or cannot be read, and RunNotFound when the watched run does not
+        exist.
+        """
         try:
-            return await self._store.get(run.id)
-        except BaseException:
-            self._put_back(run)
-            raise
+            async with asyncio.timeout(timeout):
+                return await self._next_change()
+        except TimeoutError:
+            return None
 
-    async def _catch_up(self) -> bool:
-        """Whether it had to be read what has happened before the stream says anything."""
+    async def _next_change(self) -> Run:
+        while (run := self._pop()) is None:
+            if self._is_broken:
+                raise StoreUnavailable
+            if not await self._read_earlier_changes():
+                await self._changed.wait()
+                self._changed.clear()
+        return run
+
+    async def _read_earlier_changes(self) -> bool:
+        """Reads one page of the changes before the stream's first; returns False when there are none left."""
         return False
 
     def on_broken(self) -> None:
-        """Nothing will come any more."""
+        """The stream sends nothing more: `next` raises StoreUnavailable from now on."""
         self._is_broken = True
         self._changed.set()
 
     @abstractmethod
-    def target(self, client: Any) -> Target:
-        """Which documents are watched."""
+    def to_proto(self, client: Any) -> Target:
+        """Returns Firestore's description of the watched documents. The stream adds target id and resume token."""
 
     @abstractmethod
     def on_change(self, run: Run) -> None:
-        """A run that is watched is like this now."""
+        """The stream has sent a new state of a watched run."""
 
     def on_missing(self) -> None:
-        """A document is gone, or no longer among those that are watched."""
+        """A document was deleted or no longer matches the target."""
         return
 
     def on_current(self) -> None:
-        """All there was has been sent."""
+        """The stream has sent all documents that matched the target when it started."""
         self.is_current = True
 
     @abstractmethod
-    async def read_anew(self) -> None:
-        """Reads what the stream may have missed."""
+    async def refresh(self) -> None:
+        """Reads from the store the changes that a broken stream may have missed. Raises StoreUnavailable."""
 
     @abstractmethod
-    def _take(self) -> Run | None:
-        """The next state to give."""
-
-    @abstractmethod
-    def _put_back(self, run: Run) -> None:
-        """It could not be given after all."""
+    def _pop(self) -> Run | None:
+        """Returns the next state to deliver; None when there is none."""
 
 
 class RunListenTarget(ListenTarget):
-    """One document; keeps its newest state only."""
+    """Watches the document of one run and keeps only its newest state."""
 
     def __init__(self, store: FirestoreRunStore, run_id: str) -> None:
         super().__init__(store)
         self._run_id = run_id
         self._latest: Run | None = None
-        self._missing = False
-        self._given: Any = None
+        self._is_missing = False
+        self._delivered_revision: Any = None
 
-    def target(self, client: Any) -> Target:
+    async def next(self, *, timeout: float) -> Run | None:
+        """Returns the run with its result, as `ListenTarget.next` does."""
+        run = await super().next(timeout=timeout)
+        return run if run is None or not run.lacks_result else await self._with_result(run)
+
+    async def _with_result(self, run: Run) -> Run:
+        """Reads a large result from its parts, because the stream sends the run's document only.
+
+        When that fails, the next call of `next` tries again.
+        """
+        try:
+            return await self._store.get(run.id)
+        except BaseException:
+            self._delivered_revision = None
+            self._changed.set()
+            raise
+
+    def to_proto(self, client: Any) -> Target:
         path = client.collection(RUNS).document(self._run_id)._document_path
         return Target(documents=Target.DocumentsTarget(documents=[path]))
 
     def on_change(self, run: Run) -> None:
-        """States that come out of order, after a re-read, are dropped."""
+        """Keeps the state unless a newer one is known: after a refresh the stream may send older states."""
         if self._latest is None or run.revision >= self._latest.revision:
-            self._latest, self._missing = run, False
+            self._latest, self._is_missing = run, False
             self._changed.set()
 
     def on_missing(self) -> None:
-        self._missing = True
+        self._is_missing = True
         self._changed.set()
 
     def on_current(self) -> None:
-        """A document that has not come by now is not there."""
+        """A document that the stream has not sent by now does not exist."""
         super().on_current()
         if self._latest is None:
             self.on_missing()
 
-    async def read_anew(self) -> None:
+    async def refresh(self) -> None:
         try:
             self.on_change(await self._store.get(self._run_id))
         except RunNotFound:
             self.on_missing()
 
-    def _take(self) -> Run | None:
-        if self._missing:
+    def _pop(self) -> Run | None:
+        if self._is_missing:
             raise RunNotFound
-        if self._latest is None or self._latest.revision == self._given:
+        if self._latest is None or self._latest.revision == self._delivered_revision:
             return None
-        self._given = self._latest.revision
+        self._delivered_revision = self._latest.revision
         return self._latest
-
-    def _put_back(self, run: Run) -> None:
-        self._given = None
-        self._changed.set()
 
 
 class ChannelListenTarget(ListenTarget):
-    """The runs of a channel that have changed since a moment: first those by now, page by page, then as they change.
+    """Watches the runs of a channel: first reads earlier changes from the store page by page, then listens.
 
-    The stream is asked only for what came after, or it would send all of it at once.
+    The stream starts where the pages end, because it would send all earlier changes at once.
     """
 
     def __init__(
@@ -148,22 +161,25 @@ class ChannelListenTarget(ListenTarget):
         store: FirestoreRunStore,
         channel: Channel,
         since: datetime,
-        listen: Callable[[ListenTarget], Awaitable[None]],
+        start_listening: Callable[[ListenTarget], Awaitable[None]],
     ) -> None:
-        """`listen` puts this feed on a stream."""
+        """`start_listening` adds this target to a stream; it is called once, after the last page."""
         super().__init__(store)
         self._channel = channel
-        self._since = self._asked_since = since
-        self._listen = listen
-        self._is_caught_up = False
-        self._last: Run | None = None
+        self._since = self._query_since = since
+        self._start_listening = start_listening
+        self._is_listening = False
+        self._last_read: RunPosition | None = None
+        """The last position of the last page; the next page starts after it."""
         self._changes = PendingChanges()
 
-    def target(self, client: Any) -> Target:
-        """The same query for as long as its resume token is used."""
+    def to_proto(self, client: Any) -> Target:
+        """Describes the channel's query. A resume token fits only the query that it came with, so the start time of the
+        query stays the same while there is a token.
+        """
         if not self.resume_token:
-            self._asked_since = self._since
-        query = self._store.changes(self._channel, since=self._asked_since)
+            self._query_since = self._since
+        query = self._store.changes_query(self._channel, since=self._query_since)
         parent, _ = client.collection(RUNS)._parent_info()
         return Target(query=Target.QueryTarget(parent=parent, structured_query=query._to_protobuf()))
 
@@ -175,31 +191,29 @@ class ChannelListenTarget(ListenTarget):
         except StoreUnavailable:
             self.on_broken()
 
-    async def read_anew(self) -> None:
-        last, since = None, self._since
-        while runs := await self._store.changed_runs(self._channel, since=since, after=last, limit=PAGE):
-            for run in runs:
+    async def refresh(self) -> None:
+        last_read: RunPosition | None = None
+        since = self._since
+        while not self._is_broken:
+            page = await self._store.changed_runs(self._channel, since=since, after=last_read, limit=PAGE_SIZE)
+            for run in page.runs:
                 self.on_change(run)
-            last = runs[-1]
-            if len(runs) < PAGE or self._is_broken:
+            if len(page.positions) < PAGE_SIZE:
                 return
+            last_read = page.positions[-1]
 
-    async def _catch_up(self) -> bool:
-        if self._is_caught_up:
+    async def _read_earlier_changes(self) -> bool:
+        if self._is_listening:
             return False
-        runs = await self._store.changed_runs(self._channel, since=self._since, after=self._last, limit=PAGE)
-        self._changes.add(runs)
-        self._last = runs[-1] if runs else self._last
-        if len(runs) < PAGE:
-            if self._last is not None:
-                self._since = max(self._since, self._last.updated_at - OVERLAP)
-            self._is_caught_up = True
-            await self._listen(self)
+        page = await self._store.changed_runs(self._channel, since=self._since, after=self._last_read, limit=PAGE_SIZE)
+        self._changes.add(page.runs)
+        self._last_read = page.positions[-1] if page.positions else self._last_read
+        if len(page.positions) < PAGE_SIZE:
+            if self._last_read is not None:
+                self._since = max(self._since, self._last_read.at - OVERLAP)
+            self._is_listening = True
+            await self._start_listening(self)
         return True
 
-    def _take(self) -> Run | None:
-        return self._changes.take()
-
-    def _put_back(self, run: Run) -> None:
-        self._changes.put_back(run)
-        self._changed.set()
+    def _pop(self) -> Run | None:
+        return self._changes.pop()

@@ -1,11 +1,12 @@
-"""Limits as permits: documents that can be made once each, in the same commit as the run that they let in.
+"""Enforces limits with permits: documents `permits/{scope}-{number}` that are created in the commit that creates a run.
 
-A limit of n has the permits 0 to n-1. Which one a run takes is drawn by lot, so that no document is written by many at
-once; a counter would be. A permit for one of the open runs is deleted by the commit that ends its run; one of a minute
-goes by itself when the minute is long over. What expired and is still there counts as free.
+A limit of n has the permits 0 to n-1, and each can be held once. A run acquires randomly chosen permits, so that
+concurrent commits rarely write the same document; a counter document would be written by all of them. A permit for an
+open run is deleted by the commit that ends the run. A permit for a submit in one minute is deleted by Firestore's TTL
+after the minute. TTL can be late by a day, so an expired permit counts as available.
 
-After a limit was lowered, or set for the first time, runs that hold higher numbers or none are not counted: it holds
-for those accepted from then on, and the surplus drains.
+Runs that were accepted before a limit was lowered or first set may hold a higher number or no permit. They are not
+counted: the new limit holds for the runs accepted from then on.
 """
 
 from collections.abc import Iterable
@@ -18,140 +19,154 @@ from typing import Any
 from google.cloud.firestore import AsyncClient, FieldFilter
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.domain.limits import WINDOW, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable, TooManyRuns
 
 PERMITS = "permits"
-LOOKED_AT = (8, 32, 128)
-"""How many permits are looked at together, first and then, before all of them are listed."""
-MAX_LAPSED = 32
+SAMPLE_SIZES = (8, 32, 128)
+"""How many further permits the first, second and third read takes, before a query lists all of them."""
+MAX_EXPIRED_READ = 32
+"""Expired permits that one query returns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit:
-    """One of `maximum` permits of a scope: a user's minute, or a tenant's open runs."""
+    """One of `maximum` permits of a scope. A scope is one user's minute, or one tenant's open runs."""
 
     scope: str
     maximum: int
     number: int
+    """0 to maximum - 1."""
     expires_at: datetime
-    refusal: TooManyRuns
-    """What is raised when all of them are taken."""
-    lapsed_at: Any = None
-    """When the one was written that has this number and has expired; None when there is none."""
+    error: TooManyRuns
+    """What to raise when no permit of the scope is available."""
+    expired_update_time: Any = None
+    """The update time of the expired document with this number; None when there is no such document."""
 
     @property
-    def name(self) -> str:
-        return _name(self.scope, self.number)
+    def document_id(self) -> str:
+        return _document_id(self.scope, self.number)
 
 
-class Permits:
-    """Those that one run needs; both may be none."""
+class RunPermits:
+    """The permits that one new run needs: one for its submit and one for an open run, each only if it is limited."""
 
     def __init__(self, firestore: AsyncClient, run: Run, limits: Limits) -> None:
         self._firestore = firestore
         self._run = run
-        self._of_minute = _of_minute(run, limits.submits_a_minute)
-        self._of_open_run = _of_open_run(run, limits.open_runs)
+        self._submit = _submit_permit(run, limits.submits_a_minute)
+        self._open_run = _open_run_permit(run, limits.open_runs)
 
     @property
-    def number(self) -> int | None:
-        """What the run must remember to give back."""
-        return self._of_open_run.number if self._of_open_run else None
+    def open_run_number(self) -> int | None:
+        """The number that the run must store, so that its last commit can release the permit."""
+        return self._open_run.number if self._open_run else None
 
-    def add_to(self, batch: AsyncWriteBatch) -> None:
-        for permit in filter(None, (self._of_minute, self._of_open_run)):
-            reference = self._permits.document(permit.name)
+    def acquire_in(self, batch: AsyncWriteBatch) -> None:
+        """Adds writes that make the commit fail when another run holds one of the permits."""
+        for permit in filter(None, (self._submit, self._open_run)):
+            reference = self._collection.document(permit.document_id)
             values = {"scope": permit.scope, "run_id": self._run.id, "expires_at": permit.expires_at}
-            if permit.lapsed_at is None:
+            if permit.expired_update_time is None:
                 batch.create(reference, values)
             else:
-                batch.update(reference, values, option=self._firestore.write_option(last_update_time=permit.lapsed_at))
+                option = self._firestore.write_option(last_update_time=permit.expired_update_time)
+                batch.update(reference, values, option=option)
 
-    async def draw_again(self) -> None:
-        """After a commit that failed, perhaps for one of them; one that is free stays. Raises TooManyRuns when there is
-        none left.
+    async def choose_available(self) -> None:
+        """Replaces a permit that another run holds by an available one; call it after a failed commit.
+
+        A permit that is still available stays. Raises TooManyRuns when a scope has no available permit.
         """
-        if self._of_minute is not None:
-            self._of_minute = await self._free_one(self._of_minute)
-        if self._of_open_run is not None:
-            self._of_open_run = await self._free_one(self._of_open_run)
+        if self._submit is not None:
+            self._submit = await self._find_available(self._submit)
+        if self._open_run is not None:
+            self._open_run = await self._find_available(self._open_run)
 
-    async def _free_one(self, permit: Permit) -> Permit:
-        """Free a moment ago. Where few are, more and more are looked at, and only then all."""
-        wanted, looked_at = {permit.number}, set[int]()
-        for count in LOOKED_AT:
-            others = [number for number in range(permit.maximum) if number not in looked_at]
-            wanted.update(sample(others, min(count, len(others))))
-            free = await self._free_of(permit, wanted)
-            if not free and not looked_at:
-                free = await self._lapsed_when_full(permit)
-            if free:
-                return next((one for one in free if one.number == permit.number), choice(free))
-            looked_at |= wanted
-            wanted = set()
-            if len(looked_at) == permit.maximum:
-                raise permit.refusal
-        return await self._free_of_all(permit)
+    async def _find_available(self, permit: Permit) -> Permit:
+        """Returns `permit` itself or another available permit of its scope.
 
-    async def _free_of(self, permit: Permit, numbers: Iterable[int]) -> list[Permit]:
-        documents = [self._permits.document(_name(permit.scope, number)) for number in numbers]
-        async with calling(StoreUnavailable):
-            found = [document async for document in self._firestore.get_all(documents, **bounded())]
-        return [_drawn(permit, one) for one in found if not one.exists or one.get("expires_at") <= self._now]
+        Reads random samples of growing size, and lists all permits only when no sample has an available one.
+        """
+        unread = set(range(permit.maximum))
+        numbers = {permit.number}
+        for attempt, size in enumerate(SAMPLE_SIZES):
+            numbers |= set(sample(sorted(unread), min(size, len(unread))))
+            available = await self._available_of(permit, numbers)
+            if not available and attempt == 0:
+                available = await self._expired_if_exhausted(permit)
+            if available:
+                return next((one for one in available if one.number == permit.number), choice(available))
+            unread -= numbers
+            numbers = set()
+            if not unread:
+                raise permit.error
+        return await self._find_in_list(permit)
 
-    async def _lapsed_when_full(self, permit: Permit) -> list[Permit]:
-        """None of them when there is room; raises the refusal when there is neither."""
-        async with calling(StoreUnavailable):
-            [[total]] = await all_of(self._permits, permit).count().get(**bounded())
+    async def _available_of(self, permit: Permit, numbers: Iterable[int]) -> list[Permit]:
+        """Returns the permits of these numbers that do not exist or are expired."""
+        references = [self._collection.document(_document_id(permit.scope, number)) for number in numbers]
+        async with google_errors_as(StoreUnavailable):
+            snapshots = [snapshot async for snapshot in self._firestore.get_all(references, **bounded())]
+        return [_permit_of(permit, one) for one in snapshots if not one.exists or one.get("expires_at") <= self._now]
+
+    async def _expired_if_exhausted(self, permit: Permit) -> list[Permit]:
+        """Returns expired permits when all permits of the scope exist, and an empty list when some do not exist.
+
+        Raises TooManyRuns when all exist and none is expired.
+        """
+        async with google_errors_as(StoreUnavailable):
+            [[total]] = await existing_permits(self._collection, permit).count().get(**bounded())
             if total.value < permit.maximum:
                 return []
-            query = lapsed(self._permits, permit, self._now).limit(MAX_LAPSED)
-            found = [_drawn(permit, document) async for document in query.stream(**bounded())]
-        free = [one for one in found if one.number < permit.maximum]
-        if not free:
-            raise permit.refusal
-        return free
+            query = expired_permits(self._collection, permit, self._now).limit(MAX_EXPIRED_READ)
+            expired = [_permit_of(permit, snapshot) async for snapshot in query.stream(**bounded())]
+        available = [one for one in expired if one.number < permit.maximum]
+        if not available:
+            raise permit.error
+        return available
 
-    async def _free_of_all(self, permit: Permit) -> Permit:
-        async with calling(StoreUnavailable):
-            query = all_of(self._permits, permit).select([])
-            taken = {document.id async for document in query.stream(**bounded())}
-        free = [number for number in range(permit.maximum) if _name(permit.scope, number) not in taken]
-        if not free:
-            raise permit.refusal
-        return replace(permit, number=choice(free), lapsed_at=None)
+    async def _find_in_list(self, permit: Permit) -> Permit:
+        """Lists all permits of the scope and returns one that does not exist. Raises TooManyRuns when all exist."""
+        async with google_errors_as(StoreUnavailable):
+            query = existing_permits(self._collection, permit).select([])
+            existing = {snapshot.id async for snapshot in query.stream(**bounded())}
+        available = [number for number in range(permit.maximum) if _document_id(permit.scope, number) not in existing]
+        if not available:
+            raise permit.error
+        return replace(permit, number=choice(available), expired_update_time=None)
 
     @property
     def _now(self) -> datetime:
         return self._run.created_at
 
     @property
-    def _permits(self) -> Any:
+    def _collection(self) -> Any:
         return self._firestore.collection(PERMITS)
 
 
-def all_of(permits: Any, permit: Permit) -> Any:
-    """The query of those that are there, of the numbers below the limit only."""
-    first, behind = (permits.document(_name(permit.scope, number)) for number in (0, permit.maximum))
-    return permits.where(filter=FieldFilter("__name__", ">=", first)).where(filter=FieldFilter("__name__", "<", behind))
+def existing_permits(collection: Any, permit: Permit) -> Any:
+    """Returns the query of a scope's documents whose numbers are below the limit."""
+    first, end = (collection.document(_document_id(permit.scope, number)) for number in (0, permit.maximum))
+    from_first = collection.where(filter=FieldFilter("__name__", ">=", first))
+    return from_first.where(filter=FieldFilter("__name__", "<", end))
 
 
-def lapsed(permits: Any, permit: Permit, now: datetime) -> Any:
-    """The query of those that TTL has not come to yet."""
-    query = permits.where(filter=FieldFilter("scope", "==", permit.scope))
+def expired_permits(collection: Any, permit: Permit, now: datetime) -> Any:
+    """Returns the query of a scope's expired documents that TTL has not deleted yet."""
+    query = collection.where(filter=FieldFilter("scope", "==", permit.scope))
     return query.where(filter=FieldFilter("expires_at", "<=", now)).order_by("expires_at")
 
 
-def give_back(batch: AsyncWriteBatch, firestore: AsyncClient, run: Run) -> None:
-    """The place of a run that has ended, in the commit that says so."""
+def release_permit(batch: AsyncWriteBatch, firestore: AsyncClient, run: Run) -> None:
+    """Deletes the permit of an open run in the commit that ends the run."""
     if run.permit is not None:
-        batch.delete(firestore.collection(PERMITS).document(_name(_open_runs(run), run.permit)))
+        batch.delete(firestore.collection(PERMITS).document(_document_id(_open_runs_scope(run), run.permit)))
 
 
-def _of_minute(run: Run, maximum: int | None) -> Permit | None:
+def _submit_permit(run: Run, maximum: int | None) -> Permit | None:
     if maximum is None:
         return None
     minute = minute_of(run.created_at)
@@ -160,36 +175,37 @@ def _of_minute(run: Run, maximum: int | None) -> Permit | None:
         maximum=maximum,
         number=randrange(maximum),
         expires_at=minute + 2 * WINDOW + timedelta(hours=1),
-        refusal=too_many_submits(maximum, run.created_at),
+        error=too_many_submits(maximum, run.created_at),
     )
 
 
-def _of_open_run(run: Run, maximum: int | None) -> Permit | None:
+def _open_run_permit(run: Run, maximum: int | None) -> Permit | None:
     if maximum is None:
         return None
     return Permit(
-        scope=_open_runs(run),
+        scope=_open_runs_scope(run),
         maximum=maximum,
         number=randrange(maximum),
         expires_at=run.expires_at,
-        refusal=too_many_open_runs(maximum),
+        error=too_many_open_runs(maximum),
     )
 
 
-def _open_runs(run: Run) -> str:
+def _open_runs_scope(run: Run) -> str:
     return _hashed(f"open-runs {run.tenant_id}")
 
 
 def _hashed(scope: str) -> str:
-    """Ids of users and tenants may hold what a document's name may not."""
+    """Returns 32 hexadecimal digits. Ids of users and tenants may contain characters that a document id must not."""
     return sha256(scope.encode()).hexdigest()[:32]
 
 
-def _name(scope: str, number: int) -> str:
-    """Of a scope, in the order of their numbers."""
+def _document_id(scope: str, number: int) -> str:
+    """Returns an id whose alphabetical order within a scope is the order of the numbers, up to 99,999."""
     return f"{scope}-{number:05}"
 
 
-def _drawn(permit: Permit, document: Any) -> Permit:
-    lapsed_at = document.update_time if document.exists else None
-    return replace(permit, number=int(document.id.rpartition("-")[2]), lapsed_at=lapsed_at)
+def _permit_of(permit: Permit, snapshot: Any) -> Permit:
+    """Returns the permit of the same scope whose document (existing and expired, or missing) was read."""
+    expired_update_time = snapshot.update_time if snapshot.exists else None
+    return replace(permit, number=int(snapshot.id.rpartition("-")[2]), expired_update_time=expired_update_time)

@@ -1,15 +1,17 @@
-"""Re-checks as named Cloud Tasks that call recheck_run."""
+"""Schedules re-checks as named Cloud Tasks, which send a POST request to recheck_run."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from google.api_core.exceptions import AlreadyExists
 from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.task_name import task_name
+from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck
 
@@ -18,12 +20,15 @@ DISPATCH_DEADLINE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskTarget:
-    """`queue`: projects/{project}/locations/{location}/queues/{queue}; `url` and `audience` are recheck_run's.
+    """The queues of the tasks, by lane, and the function that they call.
 
-    The audience is set and not left to the default, which is the URL with its path.
+
+    A queue has the form projects/{project}/locations/{location}/queues/{queue}. `url` and `audience` are those of
+    recheck_run; without an audience Cloud Tasks uses the URL with its path. Cloud Tasks adds an OIDC token of
+    `service_account` (an e-mail address) to each request; None sends requests without a token.
     """
 
-    queue: str
+    queues: Mapping[Lane, str]
     url: str
     audience: str
     service_account: str | None
@@ -34,15 +39,16 @@ class CloudTasksRecheckScheduler:
         self._clients = clients
         self._target = target
 
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        task = self._task(recheck, at)
-        async with calling(SchedulerUnavailable):
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
+        queue = self._target.queues[lane]
+        task = self._task(recheck, at, queue)
+        async with google_errors_as(SchedulerUnavailable):
             try:
-                await self._clients().tasks.create_task(parent=self._target.queue, task=task, **bounded())
+                await self._clients().tasks.create_task(parent=queue, task=task, **bounded())
             except AlreadyExists:
-                return  # asked for before, by whomever: it comes or has come
+                return  # an earlier call created this task; Cloud Tasks delivers it or has delivered it
 
-    def _task(self, recheck: Recheck, at: datetime) -> Task:
+    def _task(self, recheck: Recheck, at: datetime, queue: str) -> Task:
         target = self._target
         account = target.service_account
         request = HttpRequest(
@@ -52,5 +58,5 @@ class CloudTasksRecheckScheduler:
             body=json.dumps(asdict(recheck)).encode(),
             oidc_token=OidcToken(service_account_email=account, audience=target.audience) if account else None,
         )
-        name = f"{target.queue}/tasks/{task_name(recheck)}"
+        name = f"{queue}/tasks/{task_name(recheck)}"
         return Task(name=name, http_request=request, schedule_time=at, dispatch_deadline=DISPATCH_DEADLINE)

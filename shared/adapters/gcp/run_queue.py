@@ -1,25 +1,28 @@
-"""The queue of runs: a Pub/Sub topic, pushed to process_run."""
+"""Publishes runs to a Pub/Sub topic, whose push subscription calls process_run."""
 
 import json
+from collections.abc import Mapping
 
 from google.pubsub_v1 import PubsubMessage
 
-from shared.adapters.gcp.bounds import bounded, calling
+from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.domain.status import Lane
 from shared.errors import QueueUnavailable
 
-PUBLISH_SECONDS = 1.5
-"""Not longer: a client waits, and the sweeper publishes what could not be published."""
+PUBLISH_TIMEOUT_SECONDS = 1.5
+"""It is short because a client waits. The sweeper publishes a run again when this call fails."""
 
 
 class PubSubRunQueue:
-    def __init__(self, clients: ClientsByLoop, *, topic: str) -> None:
-        """`topic`: projects/{project}/topics/{topic}."""
+    def __init__(self, clients: ClientsByLoop, *, topics: Mapping[Lane, str]) -> None:
+        """Each topic has the form projects/{project}/topics/{topic}."""
         self._clients = clients
-        self._topic = topic
+        self._topics = topics
 
-    async def publish(self, run_id: str) -> None:
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
         message = PubsubMessage(data=json.dumps({"run_id": run_id}).encode())
-        async with calling(QueueUnavailable):
+        async with google_errors_as(QueueUnavailable):
             publisher = self._clients().publisher
-            await publisher.publish(topic=self._topic, messages=[message], **bounded(seconds=PUBLISH_SECONDS))
+            bounds = bounded(seconds=PUBLISH_TIMEOUT_SECONDS)
+            await publisher.publish(topic=self._topics[lane], messages=[message], **bounds)

@@ -1,4 +1,4 @@
-"""The service's own access tokens, for the identity services that want one."""
+"""Supplies the access tokens with which the service calls the Identity Toolkit API."""
 
 from functools import partial
 from typing import Any
@@ -15,33 +15,33 @@ from shared.errors import IdentityUnavailable
 SCOPES = ("https://www.googleapis.com/auth/identitytoolkit",)
 REQUEST_SECONDS = 3.0
 CALL_SECONDS = 6.0
-_TROUBLE = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, AttributeError)
-"""The library reads what it gets without looking: an answer that is no JSON object ends in an AttributeError."""
+LIBRARY_ERRORS = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""google-auth does not check what it receives: a response that is not a JSON object ends in an AttributeError."""
 
 
 class AccessTokens:
-    """Of Application Default Credentials, looked up on first use and refreshed when they are about to expire."""
+    """Uses Application Default Credentials; loads them on first use and refreshes them shortly before they expire."""
 
     def __init__(self, http: IdentityHttp) -> None:
-        """`http` lends its threads: Google's library blocks."""
+        """`http` supplies the threads, because google-auth blocks."""
         self._http = http
         self._credentials: Any = None
         self._refreshes: SingleFlight[str] = SingleFlight()
 
     async def __call__(self) -> str:
-        """Raises IdentityUnavailable."""
+        """Returns a valid token. Raises IdentityUnavailable when there are no credentials or no token arrives."""
         if self._credentials is not None and self._credentials.valid:
             return str(self._credentials.token)
-        return await self._refreshes(SCOPES, self._refreshed)
+        return await self._refreshes(SCOPES, self._refresh)
 
-    async def _refreshed(self) -> str:
+    async def _refresh(self) -> str:
         try:
-            return await self._http.in_thread(self._fresh, seconds=CALL_SECONDS)
-        except _TROUBLE as error:
+            return await self._http.run_in_thread(self._fetch_token, timeout_seconds=CALL_SECONDS)
+        except LIBRARY_ERRORS as error:
             log.error("no access token", exception=type(error).__name__)
             raise IdentityUnavailable from error
 
-    def _fresh(self) -> str:
+    def _fetch_token(self) -> str:
         request: Any = partial(Request(), timeout=REQUEST_SECONDS)
         if self._credentials is None:
             self._credentials, _ = google.auth.default(scopes=SCOPES, request=request)

@@ -1,19 +1,22 @@
-"""Hands each token to the verifier of whoever it says has issued it; that one then believes nothing of it."""
+"""Chooses the verifier of a token by the issuer that the token names."""
 
 from collections.abc import Mapping
 
-from shared.adapters.identity.claims import unverified
+from shared.adapters.identity.claims import unverified_claims
 from shared.errors import Unauthenticated
 from shared.ports import Identity, TokenVerifier
 
 
 class TokensByIssuer:
+    """Implements TokenVerifier. The issuer is not trusted at this point: the chosen verifier checks it again."""
+
     def __init__(self, verifiers: Mapping[str, TokenVerifier]) -> None:
-        """`verifiers`: {issuer: verifier}; an issuer without one is refused."""
+        """`verifiers` maps the claim `iss` to a verifier."""
         self._verifiers = verifiers
 
     async def verify(self, token: str) -> Identity:
-        issuer = unverified(token, part=1).get("iss")
+        """Raises Unauthenticated for an unknown issuer, and what the chosen verifier raises."""
+        issuer = unverified_claims(token).get("iss")
         verifier = self._verifiers.get(issuer) if isinstance(issuer, str) else None
         if verifier is None:
             raise Unauthenticated

@@ -1,7 +1,9 @@
-"""Spares most signature checks: a token that was good a minute ago, and has not expired, is good."""
+"""Saves most signature checks: it caches successful verifications for one minute."""
 
 from datetime import datetime, timedelta
 from hashlib import sha256
+
+from cachetools import TLRUCache
 
 from shared.adapters.identity.single_flight import SingleFlight
 from shared.ports import Clock, Identity, TokenVerifier
@@ -9,37 +11,45 @@ from shared.ports import Clock, Identity, TokenVerifier
 KEPT_FOR = timedelta(minutes=1)
 MAX_TOKENS = 10_000
 
+Entry = tuple[datetime, Identity]
+"""The time at which the verification began, and its result."""
+
 
 class CachedTokens:
-    """Keeps hashes, no tokens; what was refused is not remembered."""
+    """Implements TokenVerifier. It keeps hashes instead of tokens, and does not cache refusals."""
 
-    def __init__(self, verifier: TokenVerifier, clock: Clock) -> None:
+    def __init__(self, verifier: TokenVerifier, clock: Clock, *, max_tokens: int = MAX_TOKENS) -> None:
         self._verifier = verifier
         self._clock = clock
-        self._known: dict[bytes, tuple[datetime, Identity]] = {}
-        self._checks: SingleFlight[Identity] = SingleFlight()
-        self._forgotten = 0
+        self._identities: TLRUCache[bytes, Entry, datetime] = TLRUCache(max_tokens, ttu=_expires_at, timer=clock.now)
+        self._verifications: SingleFlight[Identity] = SingleFlight()
+        self._generation = 0
 
     async def verify(self, token: str) -> Identity:
-        now, key = self._clock.now(), _hash(token)
-        known = self._known.get(key)
-        if known is not None and known[0] > now:
-            return known[1]
-        return await self._checks((self._forgotten, key), lambda: self._check(token, key))
+        """Raises what the verifier raises. Concurrent calls with the same token share one verification."""
+        key = _hash(token)
+        entry = self._identities.get(key)
+        if entry is not None:
+            return entry[1]
+        return await self._verifications((self._generation, key), lambda: self._verify(token, key))
 
-    async def _check(self, token: str, key: bytes) -> Identity:
-        now, forgotten = self._clock.now(), self._forgotten
+    async def _verify(self, token: str, key: bytes) -> Identity:
+        began_at, generation = self._clock.now(), self._generation
         identity = await self._verifier.verify(token)
-        if len(self._known) >= MAX_TOKENS:
-            self._known.clear()
-        if forgotten == self._forgotten:
-            self._known[key] = (min(now + KEPT_FOR, identity.expires_at), identity)
+        if generation == self._generation:
+            self._identities[key] = (began_at, identity)
         return identity
 
     def forget(self, token: str) -> None:
-        """The next look at it is a real one, whatever is being looked at now."""
-        self._forgotten += 1
-        self._known.pop(_hash(token), None)
+        """Makes the next `verify` call the verifier again; a verification that is in progress is not cached."""
+        self._generation += 1
+        self._identities.pop(_hash(token), None)
+
+
+def _expires_at(key: bytes, entry: Entry, now: datetime) -> datetime:
+    """Counts from the start of the verification: what changes while it runs shows within a minute, too."""
+    began_at, identity = entry
+    return min(began_at + KEPT_FOR, identity.expires_at)
 
 
 def _hash(token: str) -> bytes:

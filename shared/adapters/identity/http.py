@@ -1,4 +1,4 @@
-"""HTTP to Google's identity services: JSON only, each call bounded in time and size, in a thread pool of its own."""
+"""Calls Google's identity services over HTTP; each call is bounded in time and in size."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -25,8 +26,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """`body` is the JSON that came, None when it was not JSON; `max_age` what Cache-Control says of it."""
+class JsonResponse:
+    """`body` is the decoded JSON, or None when the body is not JSON; `max_age` is that of Cache-Control (RFC 9111)."""
 
     status: int
     body: Any
@@ -34,67 +35,82 @@ class Answer:
 
 
 class IdentityHttp:
-    """Its own threads, made on first use, after the server has forked: those of asyncio are everybody's."""
+    """Owns a thread pool, so that calls do not wait for asyncio's default pool, which everything else shares.
+
+    The pool starts on first use, after the server has forked its workers.
+    """
 
     def __init__(self, *, threads: int, name: str) -> None:
+        """`threads` is the maximum number of calls at once; `name` is the prefix of the threads' names."""
         self._threads = threads
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
 
-    async def call(
+    async def request(
         self,
         method: str,
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
         body: Any = None,
-        seconds: float = CALL_SECONDS,
-    ) -> Answer:
-        """Any answer at all. Raises IdentityUnavailable when none comes within `seconds`."""
-        exchange = partial(_exchange, method, url, dict(headers or {}), body, time.monotonic() + seconds)
+        timeout_seconds: float = CALL_SECONDS,
+    ) -> JsonResponse:
+        """Returns a response of any status. Raises IdentityUnavailable when none arrives within `timeout_seconds`.
+
+        `body` is sent as JSON.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        exchange = partial(_exchange, method, url, dict(headers or {}), body, deadline)
         try:
-            return await self.in_thread(exchange, seconds=seconds)
+            return await self.run_in_thread(exchange, timeout_seconds=timeout_seconds)
         except (requests.RequestException, HTTPError, OSError) as error:
             log.warning("call to an identity service failed", exception=type(error).__name__)
             raise IdentityUnavailable from error
 
-    async def in_thread(self, work: Callable[[], T], *, seconds: float) -> T:
-        """Raises TimeoutError after `seconds`, the wait for a thread included."""
+    async def run_in_thread(self, work: Callable[[], T], *, timeout_seconds: float) -> T:
+        """Returns or raises what `work` does. Raises TimeoutError after `timeout_seconds`, waiting included.
+
+        The thread has a copy of the caller's context, so that log lines of libraries name the request.
+        """
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
-        async with asyncio.timeout(seconds):
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        async with asyncio.timeout(timeout_seconds):
+            return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, work)
 
     def close(self) -> None:
-        """Calls under way end on their own; nothing waits for them."""
+        """Cancels queued calls and does not wait for running ones; their timeouts end them."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
 
-def _exchange(method: str, url: str, headers: dict[str, str], body: Any, ends: float) -> Answer:
-    """Without proxies, .netrc and redirects: the address that is asked is the one that was given."""
+def _exchange(method: str, url: str, headers: dict[str, str], body: Any, deadline: float) -> JsonResponse:
+    """Sends one request; `deadline` is a time of `time.monotonic`.
+
+    It ignores proxies and .netrc, and follows no redirect, so that a token goes only to the given address.
+    """
     with requests.Session() as session:
         session.trust_env = False
-        left = max(ends - time.monotonic(), 0.01)
+        remaining = max(deadline - time.monotonic(), 0.01)
         with session.request(
             method,
             url,
             headers=headers,
             json=body,
-            timeout=(min(CONNECT_SECONDS, left), left),
+            timeout=(min(CONNECT_SECONDS, remaining), remaining),
             stream=True,
             allow_redirects=False,
         ) as response:
-            content = _read(response, ends)
-    return Answer(status=response.status_code, body=_json(content), max_age=_max_age(response.headers))
+            content = _read(response, deadline)
+    return JsonResponse(status=response.status_code, body=_json(content), max_age=_max_age(response.headers))
 
 
-def _read(response: requests.Response, ends: float) -> bytes:
+def _read(response: requests.Response, deadline: float) -> bytes:
+    """Raises requests.Timeout when the body is too large or too slow: the timeout of requests bounds one read only."""
     content = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
-        if len(content) > MAX_BYTES or time.monotonic() > ends:
+        if len(content) > MAX_BYTES or time.monotonic() > deadline:
             raise requests.Timeout
     return bytes(content)
 
@@ -107,5 +123,5 @@ def _json(content: bytes) -> Any:
 
 
 def _max_age(headers: Mapping[str, str]) -> timedelta | None:
-    found = re.search(r"\bmax-age=(\d{1,9})\b", headers.get("Cache-Control", ""))
-    return timedelta(seconds=int(found[1])) if found else None
+    directive = re.search(r"\bmax-age=(\d{1,9})\b", headers.get("Cache-Control", ""))
+    return timedelta(seconds=int(directive[1])) if directive else None

@@ -1,4 +1,4 @@
-"""Somebody else's public keys, fetched when they are needed and kept, so that their server may be slow or away."""
+"""Fetches and caches the public keys of a token issuer, whose server may be slow or down."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,42 +13,49 @@ from shared.ports import Clock
 
 MIN_FRESH = timedelta(minutes=5)
 MAX_FRESH = timedelta(hours=24)
+"""Bounds of the time for which keys count as fresh; within them, the server's `max-age` decides."""
 STALE_FOR = timedelta(hours=24)
+"""How long keys that are no longer fresh are used while no new ones can be fetched."""
 FAILURE_PAUSE = timedelta(minutes=1)
-"""After a failed fetch, while the keys there are can still be used."""
+"""Time between a failed fetch and the next one while there are usable keys."""
 RETRY_PAUSE = timedelta(seconds=5)
-"""After a failed fetch, as long as there are no keys at all."""
-UNKNOWN_PAUSE = timedelta(seconds=20)
-UNKNOWN_AT_ONCE = 3
-"""For key ids that are not in the set: one fetch a pause, and as many as this at once after a while without.
+"""Time between a failed fetch and the next one while there are none."""
+UNKNOWN_KID_PAUSE = timedelta(seconds=20)
+UNKNOWN_KID_BURST = 3
+"""Rate limit of fetches for key ids that are not in the set: UNKNOWN_KID_BURST at once, then one in each pause.
 
-Made-up ones drive no more, and keep a new key out for no longer than a pause: what is fetched for them brings it too.
+Anybody can send tokens with invented key ids. They cause no more fetches than that, and delay a new key by one pause
+at most, because each fetch loads the whole set.
 """
 MIN_KEY_BITS = 2048
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class RemoteKeys:
-    """A JWK set (RFC 7517) at `url`; only its RSA keys for signatures count."""
+    """Holds the RSA signature keys of the JWK set (RFC 7517) at one URL."""
 
-    def __init__(self, url: str, clock: Clock, http: IdentityHttp, *, seconds: float = CALL_SECONDS) -> None:
-        """`seconds` bounds each fetch."""
+    def __init__(self, url: str, clock: Clock, http: IdentityHttp, *, timeout_seconds: float = CALL_SECONDS) -> None:
+        """`timeout_seconds` bounds each fetch."""
         self._url = url
         self._clock = clock
         self._http = http
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fresh_until = self._usable_until = self._next_fetch_at = self._spent_until = _NEVER
+        self._fresh_until = self._usable_until = self._next_fetch_at = _NEVER
+        self._next_arrival_at = _NEVER  # theoretical arrival time of the generic cell rate algorithm (ITU-T I.371)
         self._fetches: SingleFlight[None] = SingleFlight()
 
     async def key(self, kid: str) -> jwt.PyJWK:
-        """Raises Unauthenticated for one that is not in the set, IdentityUnavailable while there is no set."""
+        """Returns the key with this id, after a fetch if needed.
+
+        Raises Unauthenticated when the set does not contain it, IdentityUnavailable while there is no usable set.
+        """
         now = self._clock.now()
         known = self._keys.get(kid) if now < self._usable_until else None
-        fetching = self._fetches.is_under_way(self._url)
-        if known is not None and (now < self._fresh_until or fetching):
-            return known  # a key that is due for a refresh is good enough while another request fetches
-        if fetching or self._wants_fetch(kid):
+        is_fetching = self._fetches.is_in_progress(self._url)
+        if known is not None and (now < self._fresh_until or is_fetching):
+            return known  # while one request fetches, the others do not wait: they use the key that is no longer fresh
+        if is_fetching or self._should_fetch(kid):
             await self._fetches(self._url, self._fetch)
         if self._clock.now() >= self._usable_until:
             raise IdentityUnavailable
@@ -56,16 +63,16 @@ class RemoteKeys:
             raise Unauthenticated
         return self._keys[kid]
 
-    def _wants_fetch(self, kid: str) -> bool:
+    def _should_fetch(self, kid: str) -> bool:
         now = self._clock.now()
         if now < self._next_fetch_at:
             return False
-        is_affordable = self._spent_until - now <= (UNKNOWN_AT_ONCE - 1) * UNKNOWN_PAUSE
-        return now >= self._fresh_until or (kid not in self._keys and is_affordable)
+        is_within_rate = self._next_arrival_at - now <= (UNKNOWN_KID_BURST - 1) * UNKNOWN_KID_PAUSE
+        return now >= self._fresh_until or (kid not in self._keys and is_within_rate)
 
     async def _fetch(self) -> None:
-        """Keeps what there is when nothing better comes."""
-        keys, max_age = await self._fetched()
+        """Replaces the keys; keeps the present ones when the fetch fails or finds no key."""
+        keys, max_age = await self._load()
         now = self._clock.now()
         if not keys:
             log.warning("keys not fetched", url=self._url)
@@ -73,34 +80,35 @@ class RemoteKeys:
             return
         self._keys = keys
         self._next_fetch_at = now
-        self._spent_until = max(self._spent_until, now) + UNKNOWN_PAUSE
+        self._next_arrival_at = max(self._next_arrival_at, now) + UNKNOWN_KID_PAUSE
         self._fresh_until = now + min(max(max_age or MIN_FRESH, MIN_FRESH), MAX_FRESH)
         self._usable_until = self._fresh_until + STALE_FOR
 
-    async def _fetched(self) -> tuple[dict[str, jwt.PyJWK], timedelta | None]:
+    async def _load(self) -> tuple[dict[str, jwt.PyJWK], timedelta | None]:
+        """Returns the keys by id, none when the server does not answer with 200, and the answer's `max-age`."""
         try:
-            answer = await self._http.call("GET", self._url, seconds=self._seconds)
+            response = await self._http.request("GET", self._url, timeout_seconds=self._timeout_seconds)
         except IdentityUnavailable:
             return {}, None
-        return (read_keys(answer.body) if answer.status == 200 else {}), answer.max_age
+        return (read_keys(response.body) if response.status == 200 else {}), response.max_age
 
 
 def read_keys(body: Any) -> dict[str, jwt.PyJWK]:
-    """{kid: key}; what is no usable key is passed over."""
+    """Returns the keys of a decoded JWK set by key id; skips every entry that is not a key to verify RS256 with."""
     entries = body.get("keys") if isinstance(body, dict) else None
-    found = {}
+    keys = {}
     for entry in entries if isinstance(entries, list) else []:
         key = _read_key(entry)
         if key is not None:
-            found[entry["kid"]] = key
-    return found
+            keys[entry["kid"]] = key
+    return keys
 
 
 def _read_key(entry: Any) -> jwt.PyJWK | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str) or entry.get("kty") != "RSA":
         return None
     if entry.get("alg", "RS256") != "RS256" or entry.get("use", "sig") != "sig" or "d" in entry:
-        return None
+        return None  # "d" makes it a private key, which a key server never publishes
     try:
         key = jwt.PyJWK(entry, algorithm="RS256")
     except (jwt.PyJWTError, ValueError, TypeError):

@@ -1,18 +1,18 @@
-"""Sessions where more than one kind of token may sign in: each is started and checked by its own issuer."""
+"""Joins several session issuers into one: each creates and verifies its own kind of session."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.adapters.identity.by_issuer import TokensByIssuer
-from shared.adapters.identity.claims import unverified
+from shared.adapters.identity.claims import unverified_claims
 from shared.errors import Unauthenticated
 from shared.ports import Identity, SessionIssuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionKind:
-    """Whose tokens start sessions of this kind, and whose name their cookies carry."""
+    """The claim `iss` of the ID tokens that start such a session, and of its cookies."""
 
     id_token_issuer: str
     cookie_issuer: str
@@ -20,16 +20,19 @@ class SessionKind:
 
 
 class SessionsByIssuer:
+    """Implements SessionIssuer."""
+
     def __init__(self, *kinds: SessionKind) -> None:
-        self._starters: Mapping[object, SessionIssuer] = {kind.id_token_issuer: kind.sessions for kind in kinds}
+        self._by_id_token_issuer: Mapping[str, SessionIssuer] = {kind.id_token_issuer: kind.sessions for kind in kinds}
         self._cookies = TokensByIssuer({kind.cookie_issuer: kind.sessions for kind in kinds})
 
     async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
-        issuer = unverified(id_token, part=1).get("iss")
-        starter = self._starters.get(issuer) if isinstance(issuer, str) else None
-        if starter is None:
+        """Raises Unauthenticated when tokens of this issuer start no session."""
+        issuer = unverified_claims(id_token).get("iss")
+        sessions = self._by_id_token_issuer.get(issuer) if isinstance(issuer, str) else None
+        if sessions is None:
             raise Unauthenticated
-        return await starter.start(id_token, identity, lasting=lasting)
+        return await sessions.start(id_token, identity, lasting=lasting)
 
     async def verify(self, token: str) -> Identity:
         return await self._cookies.verify(token)

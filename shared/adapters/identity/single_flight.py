@@ -1,6 +1,6 @@
-"""Of those who ask for the same thing at once one goes, and all get what it brings.
+"""Coalesces concurrent calls with the same key; all callers get the same result or exception.
 
-Each event loop has flights of its own: locks and futures belong to the loop that they were made in.
+Calls are shared within one event loop only: tasks belong to the loop that created them.
 """
 
 import asyncio
@@ -16,24 +16,27 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._by_loop: WeakKeyDictionary[Any, dict[Hashable, asyncio.Task[T]]] = WeakKeyDictionary()
 
-    async def __call__(self, what: Hashable, go: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What `go` brings, also its error. It goes on when whoever asked first has gone away."""
-        flights = self._flights
-        flight = flights.get(what)
-        if flight is None:
-            flight = flights[what] = asyncio.create_task(go())
-            flight.add_done_callback(partial(_landed, flights, what))
-        return await asyncio.shield(flight)
+    async def __call__(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Returns or raises what `work` does, or what a call in progress with the same key does.
 
-    def is_under_way(self, what: Hashable) -> bool:
-        return what in self._flights
+        The work continues when a caller is cancelled, even the first one.
+        """
+        tasks = self._tasks
+        task = tasks.get(key)
+        if task is None:
+            task = tasks[key] = asyncio.create_task(work())
+            task.add_done_callback(partial(_remove, tasks, key))
+        return await asyncio.shield(task)
+
+    def is_in_progress(self, key: Hashable) -> bool:
+        return key in self._tasks
 
     @property
-    def _flights(self) -> dict[Hashable, asyncio.Task[T]]:
+    def _tasks(self) -> dict[Hashable, asyncio.Task[T]]:
         return self._by_loop.setdefault(asyncio.get_running_loop(), {})
 
 
-def _landed(flights: dict[Hashable, asyncio.Task[Any]], what: Hashable, flight: asyncio.Task[Any]) -> None:
-    del flights[what]
-    if not flight.cancelled():
-        flight.exception()  # looked at, or asyncio complains when nobody waits any more
+def _remove(tasks: dict[Hashable, asyncio.Task[Any]], key: Hashable, task: asyncio.Task[Any]) -> None:
+    del tasks[key]
+    if not task.cancelled():
+        task.exception()  # marks the exception as retrieved: asyncio logs an error when all callers were cancelled

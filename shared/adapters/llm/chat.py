@@ -4,35 +4,40 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from shared.adapters.llm.http import LlmHttp
+from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.domain.directory import Model
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.domain.run import Run
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmRefused
 
 
 class ChatProtocol:
-    def __init__(self, http: LlmHttp, *, seconds: float, secret: Callable[[str], str | None]) -> None:
-        """`seconds` is the budget of a call; `secret` gives the key that a model names."""
-        self._http = http
+    def __init__(self, pools: LlmHttpPools, *, seconds: float, secret: Callable[[str], str | None]) -> None:
+        """`seconds` is the longest that a call may take; `secret` returns the API key of a name, or None."""
+        self._pools = pools
         self._seconds = seconds
         self._secret = secret
 
-    def slot(self) -> AbstractAsyncContextManager[bool]:
-        return self._http.slot()
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
+        """Reserves a place for one call; see LlmHttp.slot."""
+        return self._pools.of(base_url).slot()
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, model: Model, seconds: float
     ) -> Finished:
-        answer = await self._http.call(
+        """Sends `content` ({system_message?, full_input}) to the model and returns its answer.
+
+        The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
+        """
+        response = await self._pools.of(base_url).call(
             "POST",
             f"{base_url}/chat/completions",
             seconds=min(self._seconds, seconds),
             headers={"Idempotency-Key": run.idempotency_key, **self._authorization(model)},
-            body={"model": model.upstream_model, "messages": _messages(content)},
+            body={"model": model.upstream_model, "messages": _build_messages(content)},
         )
-        return _finished(answer.body, model.prices)
+        return _read_completion(response.body, model.prices)
 
     def _authorization(self, model: Model) -> dict[str, str]:
         if model.secret is None:
@@ -43,19 +48,23 @@ class ChatProtocol:
         return {"Authorization": f"Bearer {key}"}
 
 
-def _messages(content: Mapping[str, Any]) -> list[dict[str, str]]:
-    roles = (("system", content.get("system_message")), ("user", content.get("full_input")))
-    return [{"role": role, "content": text} for role, text in roles if text]
+def _build_messages(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    texts = (("system", content.get("system_message")), ("user", content.get("full_input")))
+    return [{"role": role, "content": text} for role, text in texts if text]
 
 
-def _finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def _read_completion(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Reads OpenAI's {choices: [{message: {content, refusal?}, finish_reason}], usage}; `prices` as in Model.prices.
+
+    Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
+    """
     try:
         choice = body["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
+        text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable") from None
-    if reason == "content_filter" or (text is None and choice["message"].get("refusal")):
-        raise LlmRefused
+        raise unreadable() from None
+    if finish_reason == "content_filter" or (text is None and choice["message"].get("refusal")):
+        raise LlmRefused(may_be_billed=True)
     if not isinstance(text, str):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
     return Finished(result=Result(text=text), usage=read_usage(body.get("usage"), prices=prices))

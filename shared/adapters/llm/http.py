@@ -1,4 +1,4 @@
-"""HTTP to an LLM: `requests` in a bounded thread pool of its own, every call bounded in time and size."""
+"""Calls an LLM over HTTP: `requests` in a bounded thread pool of its own, each call bounded in time and size."""
 
 import asyncio
 import json
@@ -7,32 +7,37 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from math import isfinite
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError
+from urllib3.util import Retry
 
-from shared.domain.fields import is_deep
+from shared.adapters.llm.breaker import CircuitBreaker
+from shared.domain.fields import is_nested_too_deeply
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
 CONNECT_SECONDS = 3.05
 GRACE_SECONDS = 0.5
-"""`requests` bounds each read: a server that drips its headers holds a thread for longer, but not the run."""
+"""How much longer than its thread a call waits. `requests` bounds each read only, so a server that sends its headers
+slowly holds the thread beyond the limit; the run goes on without it."""
 MAX_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
-SLOT_SECONDS = 1.0
+SLOT_WAIT_SECONDS = 1.0
 HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
 MAX_RETRY_AFTER = timedelta(hours=1)
+_SERVER_FAULTS = frozenset({ErrorCode.LLM_UNAVAILABLE, ErrorCode.LLM_TIMEOUT, ErrorCode.LLM_CONNECTION_LOST})
+"""Errors that count for the circuit breaker."""
 _QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_limit_reached"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """`body` is the JSON that came, None when it was not JSON."""
+class LlmResponse:
+    """`body` is the parsed JSON, or None when the body is not JSON."""
 
     status: int
     body: Any
@@ -40,10 +45,11 @@ class Answer:
 
 
 class LlmHttp:
-    """Its own connections and threads; made on first use, after the server has forked.
+    """Holds connections and threads of its own, made on first use, after the server has forked.
 
-    It speaks through requests' transport adapter, not a session: a session would keep cookies across tenants, and its
-    look-ups of proxies, hooks and redirects cost a third of a call.
+    It uses requests' transport adapter instead of a session: a session would share cookies between tenants, and its
+    look-ups of proxies, hooks and redirects take a third of a call's CPU time. There is one for each server (see
+    LlmHttpPools), so that a server that hangs holds up no calls to others.
     """
 
     def __init__(self, *, threads: int, name: str) -> None:
@@ -52,12 +58,20 @@ class LlmHttp:
         self._pool: ThreadPoolExecutor | None = None
         self._transport: HTTPAdapter | None = None
         self._slots = asyncio.Semaphore(threads)
+        self._breaker = CircuitBreaker()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[bool]:
-        """Whether there is room, now or in a moment, for one more call that starts a run; one for each thread."""
+        """Yields True when a place for one more call that starts a run is free within SLOT_WAIT_SECONDS, else False.
+
+        There are as many places as threads, and none while the server keeps failing. The caller holds its place until
+        it leaves the context.
+        """
+        if self._breaker.remaining_seconds > 0:
+            yield False
+            return
         try:
-            async with asyncio.timeout(SLOT_SECONDS):
+            async with asyncio.timeout(SLOT_WAIT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError:
             yield False
@@ -69,123 +83,193 @@ class LlmHttp:
 
     async def call(
         self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None = None, body: Any = None
-    ) -> Answer:
-        """An answer with a JSON object and a status below 300. Raises LlmUnavailable or LlmRefused for all others.
+    ) -> LlmResponse:
+        """Sends `body` as JSON and returns a response with a status below 300 and a JSON object.
 
-        `seconds` bounds the whole call, the wait for a thread included.
+        `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
+        other response (see `raise_for_status`), for a timeout, for a lost connection, and without a call while the
+        server keeps failing (see CircuitBreaker).
         """
-        ends = time.monotonic() + seconds
+        if not self._breaker.allows_call():
+            raise LlmUnavailable(retry_after=timedelta(seconds=self._breaker.remaining_seconds))
+        try:
+            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
+        except LlmUnavailable as error:
+            if error.code in _SERVER_FAULTS:
+                self._breaker.record_failure()
+            raise
+        self._breaker.record_success()
+        return response
+
+    async def _exchange(
+        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None, body: Any
+    ) -> LlmResponse:
+        deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
             self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
-        request = requests.PreparedRequest()
-        try:
-            data = None if body is None else json.dumps(body)
-            request.prepare_method(method)
-            request.prepare_url(url, None)
-            request.prepare_headers({**HEADERS, **(headers or {})})
-            request.prepare_body(data, None)
-        except (requests.RequestException, ValueError) as error:
-            raise LlmRefused("The address of the LLM is not one.", code="model_unavailable") from error
-        loop = asyncio.get_running_loop()
-        exchange = loop.run_in_executor(self._pool, _exchange, self._transport, request, ends)
+        request = _prepare_request(method, url, headers or {}, body)
+        exchange = asyncio.get_running_loop().run_in_executor(
+            self._pool, _send_request, self._transport, request, deadline
+        )
         try:
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                answer = await exchange
+                response = await exchange
         except TimeoutError as error:
-            raise LlmUnavailable("The LLM did not answer in time.", code="llm_timeout") from error
-        raise_for_trouble(answer, asked=method == "GET")
-        return answer
+            raise _timeout(may_be_billed=True) from error
+        raise_for_status(response, is_check=method == "GET")
+        return response
 
     def close(self) -> None:
-        """Calls under way end on their own; nothing waits for them."""
+        """Closes pool and connections at once. Calls that are under way end in their threads, without a reader."""
         if self._pool is not None and self._transport is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._transport.close()
 
 
-def _exchange(transport: HTTPAdapter, request: requests.PreparedRequest, ends: float) -> Answer:
-    """One request and its answer, in a thread of the pool, until `ends` on the monotonic clock."""
-    left = ends - time.monotonic()
+class LlmHttpPools:
+    """One LlmHttp for each server, made on first use. Servers come from settings and the directory, so they are few."""
+
+    def __init__(self, *, threads: int, name: str) -> None:
+        """`threads` is the maximum of calls at once to each server; `name` names the threads."""
+        self._threads = threads
+        self._name = name
+        self._by_base_url: dict[str, LlmHttp] = {}
+
+    def of(self, base_url: str) -> LlmHttp:
+        if base_url not in self._by_base_url:
+            self._by_base_url[base_url] = LlmHttp(threads=self._threads, name=self._name)
+        return self._by_base_url[base_url]
+
+    def close(self) -> None:
+        for http in self._by_base_url.values():
+            http.close()
+
+
+def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: Any) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
     try:
-        if left <= 0:
+        request.prepare_method(method)
+        request.prepare_url(url, None)
+        request.prepare_headers({**HEADERS, **headers})
+        request.prepare_body(None if body is None else json.dumps(body), None)
+    except (requests.RequestException, ValueError) as error:
+        raise LlmRefused("The address of the LLM is not one.", code="model_unavailable") from error
+    return request
+
+
+def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float) -> LlmResponse:
+    """Sends one request and reads its response in a thread of the pool; `deadline` is a time.monotonic() value."""
+    remaining = deadline - time.monotonic()
+    try:
+        if remaining <= 0:
             raise requests.Timeout
-        with transport.send(request, timeout=(min(CONNECT_SECONDS, left), left), stream=True) as response:
-            content = _read(response, ends)
+        with transport.send(request, timeout=(min(CONNECT_SECONDS, remaining), remaining), stream=True) as response:
+            content = _read_body(response, deadline)
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
-        raise LlmUnavailable("The LLM did not answer in time.", code="llm_timeout") from error
+        raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
     except (requests.RequestException, HTTPError, OSError) as error:
-        raise LlmUnavailable("The connection to the LLM failed.", code="llm_connection_lost") from error
-    retry_after = _retry_after(response.headers.get("Retry-After"))
-    return Answer(status=response.status_code, body=_json(content), retry_after=retry_after)
+        raise LlmUnavailable(
+            "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
+        ) from error
+    retry_after = _parse_retry_after(response.headers.get("Retry-After"))
+    return LlmResponse(status=response.status_code, body=_parse_json(content), retry_after=retry_after)
 
 
-def _read(response: requests.Response, ends: float) -> bytes:
-    """The whole body; a timeout of `requests` bounds each read only, so a server that drips is stopped here."""
+def _timeout(*, may_be_billed: bool) -> LlmUnavailable:
+    return LlmUnavailable("The LLM did not answer in time.", code=ErrorCode.LLM_TIMEOUT, may_be_billed=may_be_billed)
+
+
+def _was_sent(error: Exception) -> bool:
+    """Returns whether the server may have got the request: False only when no connection was made."""
+    cause = error.args[0] if error.args else None
+    return not isinstance(getattr(cause, "reason", cause), NewConnectionError | ConnectTimeoutError)
+
+
+def _read_body(response: requests.Response, deadline: float) -> bytes:
+    """Returns the whole body. Raises LlmUnavailable when it is larger than MAX_BYTES, Timeout after the deadline.
+
+    The timeout of `requests` bounds each read only: a server that sends byte by byte would never reach it.
+    """
     content = bytearray()
     while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
         content += chunk
         if len(content) > MAX_BYTES:
-            raise LlmUnavailable("The LLM answered with more than we take.", code="llm_unreadable")
-        if time.monotonic() > ends:
+            raise LlmUnavailable(
+                "The LLM answered with more than we take.", code=ErrorCode.LLM_UNREADABLE, may_be_billed=True
+            )
+        if time.monotonic() > deadline:
             raise requests.Timeout
     return bytes(content)
 
 
-def _json(content: bytes) -> Any:
-    """None when it is not JSON. Half characters, which JSON can spell and UTF-8 cannot, become question marks."""
+def _parse_json(content: bytes) -> Any:
+    """Returns the JSON value, or None when the content is not JSON or is nested too deeply.
+
+    NaN and infinite numbers become None. An unpaired surrogate becomes a question mark: JSON can escape one, and no
+    UTF-8 store can keep it.
+    """
     try:
-        value = json.loads(content, parse_float=_finite, parse_constant=lambda name: None)
+        value = json.loads(content, parse_float=_parse_finite_float, parse_constant=lambda name: None)
         if b"\\ud" in content or b"\\uD" in content:
             value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
-    return None if is_deep(value) else value
+    return None if is_nested_too_deeply(value) else value
 
 
-def _finite(digits: str) -> float | None:
+def _parse_finite_float(digits: str) -> float | None:
     value = float(digits)
     return value if isfinite(value) else None
 
 
-def _retry_after(header: str | None) -> timedelta | None:
-    """Seconds or a date (RFC 9110 section 10.2.3), at most an hour."""
+def _parse_retry_after(header: str | None) -> timedelta | None:
+    """Reads seconds or a date (RFC 9110 section 10.2.3), from 0 to MAX_RETRY_AFTER. Returns None for anything else."""
     if header is None:
         return None
     try:
-        wait = timedelta(seconds=float(header)) if header.strip().isdigit() else _until(header)
-    except (ValueError, OverflowError):
+        seconds = Retry(retry_after_max=int(MAX_RETRY_AFTER.total_seconds())).parse_retry_after(header)
+    except (InvalidHeader, ValueError, OverflowError):  # urllib3 lets the last two pass: a year or a number too large
         return None
-    return min(max(wait, timedelta(0)), MAX_RETRY_AFTER)
+    return timedelta(seconds=seconds)
 
 
-def _until(date: str) -> timedelta:
-    moment = parsedate_to_datetime(date)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime.now(UTC)
+def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
+    """Raises the error that a response's status means for a run; a usable response raises nothing.
+
+    `is_check` is True for a question about a provider job. The job may still be at work then, so no 4xx status fails
+    the run at once: the LLM is asked again.
+    """
+    quota_exhausted = response.status == 402 or error_code(response.body) in _QUOTA_CODES
+    match response.status:
+        case 402 | 429 if quota_exhausted:
+            raise LlmRefused("The LLM account has no quota left.", code="llm_quota_exhausted")
+        case 429:
+            message = "The LLM is asked for too much at the moment."
+            raise LlmUnavailable(message, code="llm_rate_limited", retry_after=response.retry_after)
+        case 404 if is_check:
+            raise LlmUnavailable("The LLM does not know this job.", code="llm_job_unknown")
+        case 408 | 504:  # the request had been sent when time was up
+            raise LlmUnavailable(retry_after=response.retry_after, may_be_billed=True)
+        case 409 | 425:
+            raise LlmUnavailable(retry_after=response.retry_after)
+        case status if status >= 500 or (status >= 400 and is_check):
+            raise LlmUnavailable(retry_after=response.retry_after)
+        case 401 | 403:
+            raise LlmRefused("The LLM does not accept our credentials.", code="llm_credentials")
+        case status if status >= 400:
+            raise LlmRefused("The LLM refused this input.")
+        case status if status >= 300 or not isinstance(response.body, dict):
+            raise unreadable()
 
 
-def raise_for_trouble(answer: Answer, *, asked: bool) -> None:
-    """The one place that says what an LLM's status code means for a run; `asked` when the call was about a job."""
-    status, code = answer.status, error_code(answer.body)
-    if status in (402, 429) and (status == 402 or code in _QUOTA_CODES):
-        raise LlmRefused("The LLM account has no quota left.", code="llm_quota_exhausted")
-    if status == 429:
-        raise LlmUnavailable(
-            "The LLM is asked for too much at the moment.", code="llm_rate_limited", retry_after=answer.retry_after
-        )
-    if status == 404 and asked:
-        raise LlmUnavailable("The LLM does not know this job.", code="llm_job_unknown")
-    if status in (408, 409, 425) or status >= 500 or (asked and status >= 400):
-        raise LlmUnavailable(retry_after=answer.retry_after)
-    if status in (401, 403):
-        raise LlmRefused("The LLM does not accept our credentials.", code="llm_credentials")
-    if status >= 400:
-        raise LlmRefused("The LLM refused this input.")
-    if status >= 300 or not isinstance(answer.body, dict):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+def unreadable() -> LlmUnavailable:
+    """Returns the error of an answer that arrived and could not be read."""
+    return LlmUnavailable("The LLM's answer could not be read.", code=ErrorCode.LLM_UNREADABLE, may_be_billed=True)
 
 
 def error_code(body: Any) -> str | None:
+    """Returns `error.code` of a JSON body {error: {code, message}}, or None when it has no such string."""
     error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) else None

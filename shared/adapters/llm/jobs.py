@@ -1,4 +1,4 @@
-"""The `llm_jobs` protocol: post a job, get its id at once, ask for its status later."""
+"""The `llm_jobs` protocol: a POST returns a job's id at once, and later GETs return its status and result."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
-from shared.adapters.llm.http import LlmHttp, error_code
+from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
 from shared.domain.directory import Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
-from shared.domain.run import Kind, Run
+from shared.domain.run import Run
+from shared.domain.status import Kind
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 10.0
@@ -21,46 +22,56 @@ _RETRYABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "t
 
 
 class JobsProtocol:
-    def __init__(self, http: LlmHttp) -> None:
-        self._http = http
+    def __init__(self, pools: LlmHttpPools) -> None:
+        self._pools = pools
 
-    def slot(self) -> AbstractAsyncContextManager[bool]:
-        return self._http.slot()
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
+        """Reserves a place for one call that starts a job; see LlmHttp.slot."""
+        return self._pools.of(base_url).slot()
 
     async def start(
         self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
     ) -> JobCreated:
-        answer = await self._http.call(
+        """Submits `content`, {text} or {system_message?, full_input}, as a job and returns the job's id.
+
+        The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
+        """
+        response = await self._pools.of(base_url).call(
             "POST",
             f"{base_url}/jobs",
             seconds=min(SUBMIT_SECONDS, seconds),
             headers={"Idempotency-Key": run.idempotency_key},
-            body=_order(run, content, organization),
+            body=_build_submit_body(run, content, organization),
         )
-        job_id = answer.body.get("job_id")
+        job_id = response.body.get("job_id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
-            raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+            raise unreadable()
         return JobCreated(provider_job_id=job_id)
 
     async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
-        answer = await self._http.call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
-        match answer.body.get("status"):
+        """Asks for the status of `run.provider_job_id`; `prices` as in Model.prices.
+
+        Raises LlmUnavailable when a later check or a new attempt may succeed, LlmRefused when the job failed for good.
+        """
+        response = await self._pools.of(base_url).call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
+        match response.body.get("status"):
             case "finished":
-                return _finished(answer.body, prices)
+                return _read_finished(response.body, prices)
             case "queued" | "running":
-                return _running(answer.body)
+                return _read_running(response.body)
             case "failed":
-                raise _failure(answer.body)
+                raise _read_failure(response.body)
             case "cancelled":
                 raise LlmRefused("The LLM cancelled the job.", code="llm_job_cancelled")
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
 
     async def cancel(self, base_url: str, run: Run) -> None:
-        await self._http.call("POST", f"{_job_url(base_url, run)}/cancel", seconds=CANCEL_SECONDS)
+        """Asks the LLM to stop `run.provider_job_id`. Raises LlmUnavailable or LlmRefused."""
+        await self._pools.of(base_url).call("POST", f"{_job_url(base_url, run)}/cancel", seconds=CANCEL_SECONDS)
 
 
-def _order(run: Run, content: Mapping[str, Any], organization: Organization | None) -> dict[str, Any]:
-    """The body of POST /jobs. A job's system message goes before its input: this protocol has one text."""
+def _build_submit_body(run: Run, content: Mapping[str, Any], organization: Organization | None) -> dict[str, Any]:
+    """Builds the body of POST /jobs. This protocol has one text, so a job's system message goes before its input."""
     names = ("system_message", "full_input") if run.kind is Kind.JOB else ("text",)
     text = "\n\n".join(filter(None, [content.get(name) for name in names]))
     return {
@@ -81,27 +92,29 @@ def _job_url(base_url: str, run: Run) -> str:
     return f"{base_url}/jobs/{quote(run.provider_job_id or '', safe='')}"
 
 
-def _finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def _read_finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Reads {output: {text, memory_flags, term_pairs}, usage?}. Raises LlmUnavailable when there is no text."""
     output = body.get("output")
     if not isinstance(output, dict) or not isinstance(output.get("text"), str):
-        raise LlmUnavailable("The LLM's answer could not be read.", code="llm_unreadable")
+        raise unreadable()
     return Finished(result=read_result(output), usage=read_usage(body.get("usage"), prices=prices))
 
 
-def _running(body: Mapping[str, Any]) -> Running:
+def _read_running(body: Mapping[str, Any]) -> Running:
+    """Reads {progress?: 0 to 1, eta_seconds?: under a day}; ignores values outside these bounds."""
     progress, eta = body.get("progress"), body.get("eta_seconds")
     return Running(
-        progress=float(progress) if _number(progress) and 0 <= progress <= 1 else None,
-        eta=timedelta(seconds=eta) if _number(eta) and 0 <= eta < 86400 else None,
+        progress=float(progress) if _is_number(progress) and 0 <= progress <= 1 else None,
+        eta=timedelta(seconds=eta) if _is_number(eta) and 0 <= eta < 86400 else None,
     )
 
 
-def _number(value: Any) -> TypeGuard[float]:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
-    """The provider's own words stay out: they may quote the user's text."""
+def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
+    """Returns the error of a failed job, without the LLM's own message, which may quote the user's text."""
     code = error_code(body)
     if code in _RETRYABLE_FAILURES:
         return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")

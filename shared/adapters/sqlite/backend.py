@@ -1,4 +1,4 @@
-"""All SQLite adapters over one file, joined so that they tell each other of news inside the process."""
+"""Builds all SQLite adapters on one database file, and connects those that notify each other inside the process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,10 @@ from shared.ports import Clock
 
 
 class SqliteBackend:
+    """The SQLite adapters by port. The file and its folder are created on first use."""
+
     def __init__(self, path: Path | str, clock: Clock) -> None:
+        """`path` may be ":memory:"."""
         self.database = Database(path)
         self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
         self.watcher = SqliteRunWatcher(self.database, self.store)
@@ -27,7 +30,7 @@ class SqliteBackend:
         self.ended_sessions = SqliteEndedSessions(self.database, clock)
         self.deliveries = SqliteDeliveries(self.database)
         self.on_work: Callable[[], None] = lambda: None
-        """Called when this process has put something into the queue or the timers."""
+        """Called after this process has added a message to the queue or a task to the scheduler."""
 
     def close(self) -> None:
         self.database.close()

@@ -1,4 +1,4 @@
-"""Messages that nobody could handle, kept as rows for people to look at."""
+"""Stores messages that could not be handled as rows, so that operators can inspect them."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Users, organizations and models as JSON documents in SQLite."""
+"""Stores users, organizations and models as JSON documents in SQLite."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Ended sessions as rows, dropped when their cookies have expired."""
+"""Stores ended sessions as rows. Ending a session deletes the rows whose cookies have expired."""
 
 from datetime import datetime
 

@@ -1,4 +1,7 @@
-"""The schema, as a list of numbered steps. A step that was released is never changed; a new one is added below it."""
+"""Defines the schema as a list of numbered steps.
+
+A released step never changes, because existing files have already run it. A change of the schema is a new last step.
+"""
 
 import sqlite3
 
@@ -45,11 +48,16 @@ STEPS = (
         collection TEXT NOT NULL, id TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (collection, id)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE tasks ADD COLUMN queue TEXT NOT NULL DEFAULT 'rechecks';
+    DROP INDEX tasks_by_delivery;
+    CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
+    """,
 )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Takes the file to the newest schema; safe when several processes open it at once."""
+    """Runs the steps that the file has not run yet. Several processes may do so at once: a lock orders them."""
     if _version(connection) == len(STEPS):
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,7 @@
-"""Timers as rows of a table, named like Cloud Tasks: a name is taken for 24 hours, whether its task is done or not."""
+"""Schedules re-checks as rows of a table, with names as in Cloud Tasks.
+
+A name stays reserved for 24 hours after the scheduled time, also when its task has been delivered.
+"""
 
 import json
 from collections.abc import Callable
@@ -7,10 +10,12 @@ from datetime import datetime, timedelta
 
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.task_name import task_name
+from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable, StoreUnavailable
 from shared.ports import Recheck
 
-NAME_TAKEN_FOR = timedelta(hours=24)
+NAME_RESERVED_FOR = timedelta(hours=24)
+QUEUES = {Lane.SHORT: "rechecks", Lane.LONG: "rechecks-long"}
 
 
 class SqliteRecheckScheduler:
@@ -18,12 +23,14 @@ class SqliteRecheckScheduler:
         self._database = database
         self._on_schedule = on_schedule
 
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        row = (task_name(recheck), json.dumps(asdict(recheck)), at.timestamp(), (at + NAME_TAKEN_FOR).timestamp())
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
+        body, forget_at = json.dumps(asdict(recheck)), (at + NAME_RESERVED_FOR).timestamp()
+        row = (task_name(recheck), QUEUES[lane], body, at.timestamp(), forget_at)
         try:
             await self._database.write(
                 lambda connection: connection.execute(
-                    "INSERT INTO tasks (name, body, deliver_at, forget_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO tasks (name, queue, body, deliver_at, forget_at) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO NOTHING",
                     row,
                 )
             )

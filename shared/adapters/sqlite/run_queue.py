@@ -1,13 +1,14 @@
-"""The queue of runs as rows of a table."""
+"""Publishes runs as rows of a table, which the local broker delivers to process_run."""
 
 import json
 from collections.abc import Callable
 
 from shared.adapters.sqlite.database import Database
+from shared.domain.status import Lane
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.ports import Clock
 
-TOPIC = "llm-runs"
+TOPICS = {Lane.SHORT: "llm-runs", Lane.LONG: "llm-runs-long"}
 
 
 class SqliteRunQueue:
@@ -16,9 +17,9 @@ class SqliteRunQueue:
         self._clock = clock
         self._on_publish = on_publish
 
-    async def publish(self, run_id: str) -> None:
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
         now = self._clock.now().timestamp()
-        row = (TOPIC, json.dumps({"run_id": run_id}), "{}", now, now)
+        row = (TOPICS[lane], json.dumps({"run_id": run_id}), "{}", now, now)
         try:
             await self._database.write(
                 lambda connection: connection.execute(

@@ -1,4 +1,4 @@
-"""Runs as JSON documents in SQLite, with the columns that queries need beside them."""
+"""Stores runs as JSON documents in SQLite, with columns for the fields that queries filter or sort by."""
 
 import json
 import sqlite3
@@ -8,75 +8,85 @@ from datetime import datetime
 from typing import Any
 
 from shared.adapters.sqlite.database import Database
-from shared.adapters.storage.parts import INPUT, RESULT, joined, parts_wanted, take_large_result, without_large_input
-from shared.adapters.storage.readable import readable
+from shared.adapters.storage.parts import (
+    INPUT,
+    RESULT,
+    join_parts,
+    parts_required,
+    split_large_input,
+    split_large_result,
+)
+from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
-from shared.domain.run import Run, Status
+from shared.domain.run import Run
+from shared.domain.status import Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
+from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
 
-_LATEST = "9999"
+_AFTER_ALL_TIMES = "9999"
+"""Is greater than every time as text."""
 _OPEN = "('pending', 'processing')"
 _TERMINAL = "('completed', 'failed', 'cancelled')"
-"""Word for word as in the partial indexes, which are not used otherwise."""
-Reading = Callable[[sqlite3.Connection, tuple[str, int]], Run]
-"""How a run is read from its row: (document, revision)."""
+"""SQLite uses a partial index only for a condition with the same text as in sqlite/migrations.py."""
+"""A function of the connection and a row (document, revision) that returns the row's run."""
 
 
 class SqliteRunStore:
     def __init__(self, database: Database, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
-        """`on_change` is told the id of each run that this process has changed."""
+        """`on_change` is called with the id of each run that this process has written."""
         self._database = database
         self._on_change = on_change
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
-        stored, parts = without_large_input(run)
-        changing, result_parts = _changing(stored)
-        row = (run.id, *changing, *_fixed(stored))
+        stored, parts = split_large_input(run)
+        mutable, result_parts = _mutable_columns(stored)
+        row = (run.id, *mutable, *_immutable_columns(stored))
 
         def insert(connection: sqlite3.Connection) -> IdempotencyRecord | None:
-            taken = _claim(connection, idempotency, now=run.created_at) if idempotency else None
-            if taken is not None and taken.run_id != run.id:
-                return taken
-            _refuse_above(connection, limits, run)
-            marks = ", ".join("?" * (len(row) - 1))
-            connection.execute(f"INSERT INTO runs VALUES (?, 1, {marks}) ON CONFLICT DO NOTHING", row)
+            holder = _acquire_key(connection, idempotency, now=run.created_at) if idempotency else None
+            if holder is not None and holder.run_id != run.id:
+                return holder
+            _check_limits(connection, limits, run)
+            placeholders = ", ".join("?" * (len(row) - 1))
+            connection.execute(f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING", row)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
             return None
 
-        taken = await self._database.write(insert)
+        holder = await self._database.write(insert)
         self._on_change(run.id)
-        return taken
+        return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        found = await self._runs("WHERE id = ?", [run_id], reading=_needed if with_result else _without_large_result)
-        if not found:
-            raise RunNotFound
-        return found[0]
+        def read(connection: sqlite3.Connection) -> Run:
+            row = connection.execute("SELECT document, revision FROM runs WHERE id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise RunNotFound
+            with must_be_readable():
+                return (_read_with_parts if with_result else _read_without_parts)(connection, row)
+
+        return await self._database.read(read)
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
 
         def read(connection: sqlite3.Connection) -> Mapping[str, Any]:
-            with parts_wanted():
-                content: Mapping[str, Any] = _parts(connection, run.id, INPUT)
+            with parts_required():
+                content: Mapping[str, Any] = _read_parts(connection, run.id, INPUT)
                 return content
 
         return await self._database.read(read)
 
     async def save(self, run: Run) -> Run:
-        return await self._save(run, lambda connection: None)
+        return await self._save(run)
 
     async def erase(self, run: Run) -> Run:
-        return await self._save(
-            run, lambda connection: connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
-        )
+        return await self._save(run, delete_parts=True)
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         def delete(connection: sqlite3.Connection) -> int:
@@ -88,10 +98,10 @@ class SqliteRunStore:
 
         return await self._database.write(delete)
 
-    async def _save(self, run: Run, also: Callable[[sqlite3.Connection], Any]) -> Run:
+    async def _save(self, run: Run, *, delete_parts: bool = False) -> Run:
         revision = run.revision + 1
-        changing, result_parts = _changing(run)
-        row = (revision, *changing, run.id, run.revision)
+        mutable, result_parts = _mutable_columns(run)
+        row = (revision, *mutable, run.id, run.revision)
 
         def update(connection: sqlite3.Connection) -> int:
             updated = connection.execute(
@@ -101,7 +111,8 @@ class SqliteRunStore:
             ).rowcount
             if updated:
                 _put_parts(connection, run.id, RESULT, result_parts)
-                also(connection)
+            if updated and delete_parts:
+                connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
             return updated
 
         if await self._database.write(update) == 0:
@@ -110,17 +121,17 @@ class SqliteRunStore:
         return replace(run, revision=revision)
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
-        where, values = _where(wanted)
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
+        where, values = _conditions(wanted)
         if after is not None:
             where += " AND (created_at, id) < (?, ?)"
-            values += [after.created_at.isoformat(), after.run_id]
+            values += [after.at.isoformat(), after.run_id]
         where = f"WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
-        return await self._runs(where, [*values, limit, offset])
+        return await self._page(where, [*values, limit, offset], ordered_by="created_at")
 
     async def count_runs(self, wanted: RunFilter) -> int:
-        where, values = _where(wanted)
+        where, values = _conditions(wanted)
         row = await self._database.read(
             lambda connection: connection.execute(f"SELECT count(*) FROM runs WHERE {where}", values).fetchone()
         )
@@ -132,82 +143,91 @@ class SqliteRunStore:
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
-        latest = before.isoformat() if before else _LATEST
-        behind = (after.due_at.isoformat(), after.id) if after and after.due_at else ("", "")
+    ) -> RunPage:
+        latest = before.isoformat() if before else _AFTER_ALL_TIMES
+        cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
         where = f"WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
         where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-        return await self._runs(where, [shard, latest, *behind, limit])
+        return await self._page(where, [shard, latest, *cursor, limit], ordered_by="due_at")
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
-        behind = (after.updated_at.isoformat(), after.id) if after else ("", "")
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
+        cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
         where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
         where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
-        return await self._runs(
-            where, [channel.name, since.isoformat(), channel.tenant_id, *behind, limit], reading=_whole
-        )
+        values = [channel.name, since.isoformat(), channel.tenant_id, *cursor, limit]
+        return await self._page(where, values, ordered_by="updated_at")
 
-    async def _runs(self, where: str, values: list[Any], *, reading: Reading | None = None) -> Sequence[Run]:
-        """`where` is ours, never the caller's; large results are left out unless `reading` says otherwise."""
+    async def _page(self, where: str, values: list[Any], *, ordered_by: str) -> RunPage:
+        """Returns the runs of the rows that `where` selects, without large results.
 
-        def read(connection: sqlite3.Connection) -> list[Run]:
-            rows = connection.execute(f"SELECT document, revision FROM runs {where}", values).fetchall()
-            return list(readable(rows, lambda row: (reading or _without_large_result)(connection, row)))
+        `where` never contains text of a caller. `ordered_by` is the column of the positions.
+        """
+        query = f"SELECT document, revision, {ordered_by}, id FROM runs {where}"
+        rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
+        runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
+        positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
+        return RunPage(runs=runs, positions=positions)
 
-        return await self._database.read(read)
 
-
-def _changing(run: Run) -> tuple[tuple[Any, ...], list[str]]:
-    """(the columns that a save may change, in the table's order; the parts of a result that is too large for them)."""
-    document = to_document(run)
-    parts = take_large_result(document)
+def _mutable_columns(run: Run) -> tuple[tuple[Any, ...], list[str]]:
+    """Returns (the columns that a save may change, in the order of the table; the parts of a large result)."""
+    document, parts = split_large_result(to_document(run))
     text = json.dumps(document, default=datetime.isoformat)
     return (text, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat()), parts
 
 
+def _immutable_columns(run: Run) -> tuple[Any, ...]:
+    """Returns the other columns, in the order of the table."""
+    filters = (run.user_id, run.tenant_id, run.kind, run.job_type, run.question_id)
+    return (*filters, run.channel, run.shard, run.created_at.isoformat(), run.expires_at.isoformat())
+
+
 def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts: Sequence[str]) -> None:
+    """`content` is INPUT or RESULT."""
     rows = [(run_id, content, number, part) for number, part in enumerate(parts)]
     connection.executemany("INSERT OR REPLACE INTO run_parts VALUES (?, ?, ?, ?)", rows)
 
 
-def _parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
-    """Raises PartsMissing."""
+def _read_parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
+    """Returns the JSON value of the parts. Raises PartsMissing."""
     query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
     rows = connection.execute(query, (run_id, content)).fetchall()
-    return joined([text for (text,) in rows])
+    return join_parts([text for (text,) in rows])
 
 
-def _fixed(run: Run) -> tuple[Any, ...]:
-    """The columns that stay as they were created."""
-    whose = (run.user_id, run.tenant_id, run.kind, run.job_type, run.question_id)
-    return (*whose, run.channel, run.shard, run.created_at.isoformat(), run.expires_at.isoformat())
+def _acquire_key(
+    connection: sqlite3.Connection, record: IdempotencyRecord, *, now: datetime
+) -> IdempotencyRecord | None:
+    """Stores the record and returns None. When another record holds the key, stores nothing and returns that record.
 
-
-def _claim(connection: sqlite3.Connection, wanted: IdempotencyRecord, *, now: datetime) -> IdempotencyRecord | None:
-    """Takes the key for the run, unless a living record has it: that record."""
+    A record no longer holds its key after its expiry or when its run has failed.
+    """
     row = connection.execute(
         "SELECT body_hash, run_id, expires_at, (SELECT status FROM runs WHERE id = run_id) FROM idempotency"
         " WHERE key_hash = ?",
-        (wanted.key_hash,),
+        (record.key_hash,),
     ).fetchone()
     if row is not None:
         body_hash, run_id, expires_at, status = row
         expires = datetime.fromisoformat(expires_at)
         if expires > now and status != Status.FAILED:
-            return IdempotencyRecord(key_hash=wanted.key_hash, body_hash=body_hash, run_id=run_id, expires_at=expires)
+            return IdempotencyRecord(key_hash=record.key_hash, body_hash=body_hash, run_id=run_id, expires_at=expires)
     connection.execute(
         "INSERT OR REPLACE INTO idempotency VALUES (?, ?, ?, ?)",
-        (wanted.key_hash, wanted.body_hash, wanted.run_id, wanted.expires_at.isoformat()),
+        (record.key_hash, record.body_hash, record.run_id, record.expires_at.isoformat()),
     )
     return None
 
 
-def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> None:
-    """Inside the one writing transaction, so that nobody can come in between."""
+def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> None:
+    """Raises TooManyRuns when the run exceeds a limit.
+
+    It runs in the transaction that creates the run, so no other run can be created after the counts were read.
+    """
     if limits.submits_a_minute is not None:
         since = minute_of(run.created_at).isoformat()
         query = "SELECT count(*) FROM runs WHERE user_id = ? AND created_at >= ? AND id != ?"
@@ -219,26 +239,22 @@ def _refuse_above(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
             raise too_many_open_runs(limits.open_runs)
 
 
-def _without_large_result(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Returns the run without a result that is stored in parts."""
     return from_document(json.loads(row[0]), revision=row[1])
 
 
-def _whole(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Raises PartsMissing."""
+def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
+    """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
     document = json.loads(row[0])
     if document.get("result_parts"):
-        document["result"] = _parts(connection, document["id"], RESULT)
+        with parts_required():
+            document["result"] = _read_parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
 
 
-def _needed(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Whole, or StoreUnavailable."""
-    with parts_wanted():
-        return _whole(connection, row)
-
-
-def _where(wanted: RunFilter) -> tuple[str, list[Any]]:
-    """Conditions and their values; column names are ours, never the caller's."""
+def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    """Returns (the conditions of the filter, their values). The conditions never contain text of a caller."""
     conditions = ["user_id = ?", f"kind IN ({', '.join('?' * len(wanted.kinds))})"]
     values: list[Any] = [wanted.user_id, *wanted.kinds]
     for name in ("status", "job_type", "question_id"):

@@ -1,4 +1,4 @@
-"""Live changes of runs in SQLite: told by this process's own store, and noticed when another process commits."""
+"""Watches runs in SQLite: this process's store reports its changes, and polling notices commits of other processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,34 +10,40 @@ from shared.adapters.storage.pending_changes import PendingChanges
 from shared.domain.channel import OVERLAP, Channel
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
-from shared.ports import RunStore
+from shared.ports import RunPosition, RunStore
 
-LOOK_EVERY_SECONDS = 0.2
-PAGE = 200
+POLL_INTERVAL_SECONDS = 0.2
+PAGE_SIZE = 200
 
 
 class SqliteRunFeed:
+    """Reads one run each time it may have changed."""
+
     def __init__(self, store: RunStore, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
-        self._revision: int | None = None
+        self._delivered_revision: int | None = None
         self.changed = asyncio.Event()
+        """The watcher sets it when the run may have changed. It is set at first, so that `next` returns the run."""
         self.changed.set()
 
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while True:
-                    await self.changed.wait()
-                    self.changed.clear()
-                    run = await self._read()
-                    if run.revision != self._revision:
-                        self._revision = run.revision
-                        return run
+                return await self._next_change()
         return None
 
+    async def _next_change(self) -> Run:
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            run = await self._read()
+            if run.revision != self._delivered_revision:
+                self._delivered_revision = run.revision
+                return run
+
     async def _read(self) -> Run:
-        """A read that is broken off by the timeout leaves the news where it was."""
+        """Sets `changed` again when the read fails or the timeout cancels it, so that `next` reads later."""
         try:
             return await self._store.get(self._run_id)
         except BaseException:
@@ -46,97 +52,109 @@ class SqliteRunFeed:
 
 
 class SqliteChannelFeed:
-    """Looks a little further back each time: what was changed first may have been committed last.
+    """Reads the changed runs of a channel page by page, each page after the runs of the page before were delivered.
 
-    One look goes page by page, each when the one before has been taken.
+    Each read begins OVERLAP before the newest known change, because an earlier change may be committed later.
     """
 
     def __init__(self, store: RunStore, channel: Channel, since: datetime) -> None:
         self._store = store
         self._channel = channel
         self._since = since
-        self._last: Run | None = None
-        """Of the page before, while a look goes on."""
-        self._changed = PendingChanges()
+        self._last_read: RunPosition | None = None
+        """The last position of a full page; the next page starts after it. None when there are no more pages."""
+        self._pending = PendingChanges()
         self.changed = asyncio.Event()
+        """The watcher sets it when a run may have changed. It is set at first, so that `next` reads earlier changes."""
         self.changed.set()
 
     async def next(self, *, timeout: float) -> Run | None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while (run := self._changed.take()) is None:
-                    if self._last is None:
-                        await self.changed.wait()
-                        self.changed.clear()
-                    await self._read_page()
-                return run
+                return await self._next_change()
         return None
+
+    async def _next_change(self) -> Run:
+        while (run := self._pending.pop()) is None:
+            if self._last_read is None:
+                await self.changed.wait()
+                self.changed.clear()
+            await self._read_page()
+        return run
 
     async def _read_page(self) -> None:
         try:
-            runs = await self._store.changed_runs(self._channel, since=self._since, after=self._last, limit=PAGE)
+            page = await self._store.changed_runs(
+                self._channel, since=self._since, after=self._last_read, limit=PAGE_SIZE
+            )
         except BaseException:
             self.changed.set()
             raise
-        self._changed.add(runs)
-        self._last = runs[-1] if len(runs) == PAGE else None
-        if runs and self._last is None:
-            self._since = max(self._since, runs[-1].updated_at - OVERLAP)
+        self._pending.add(page.runs)
+        self._last_read = page.positions[-1] if len(page.positions) == PAGE_SIZE else None
+        if page.positions and self._last_read is None:
+            self._since = max(self._since, page.positions[-1].at - OVERLAP)
 
 
 class SqliteRunWatcher:
-    """While anybody watches, `PRAGMA data_version` tells of other processes' writes (sqlite.org/pragma.html)."""
+    """While there are feeds, polls `PRAGMA data_version`, which changes when another process has written.
+
+    https://sqlite.org/pragma.html#pragma_data_version
+    """
 
     def __init__(self, database: Database, store: RunStore) -> None:
         self._database = database
         self._store = store
-        self._feeds: dict[str, set[SqliteRunFeed]] = {}
+        self._run_feeds: dict[str, set[SqliteRunFeed]] = {}
+        """{run id: its feeds}"""
         self._channel_feeds: set[SqliteChannelFeed] = set()
-        self._looking: asyncio.Task[None] | None = None
+        self._polling: asyncio.Task[None] | None = None
 
     def on_change(self, run_id: str) -> None:
-        for feed in (*self._feeds.get(run_id, ()), *self._channel_feeds):
+        """Notifies the run's feeds and all channel feeds."""
+        for feed in (*self._run_feeds.get(run_id, ()), *self._channel_feeds):
             feed.changed.set()
 
     @asynccontextmanager
     async def watch(self, run_id: str) -> AsyncIterator[SqliteRunFeed]:
         feed = SqliteRunFeed(self._store, run_id)
-        self._feeds.setdefault(run_id, set()).add(feed)
-        self._start_looking()
+        self._run_feeds.setdefault(run_id, set()).add(feed)
+        self._start_polling()
         try:
             yield feed
         finally:
-            self._feeds[run_id].discard(feed)
-            if not self._feeds[run_id]:
-                del self._feeds[run_id]
+            self._run_feeds[run_id].discard(feed)
+            if not self._run_feeds[run_id]:
+                del self._run_feeds[run_id]
 
     @asynccontextmanager
     async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[SqliteChannelFeed]:
         feed = SqliteChannelFeed(self._store, channel, since)
         self._channel_feeds.add(feed)
-        self._start_looking()
+        self._start_polling()
         try:
             yield feed
         finally:
             self._channel_feeds.discard(feed)
 
-    def _start_looking(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+    def _start_polling(self) -> None:
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
 
-    async def _look(self) -> None:
-        seen: int | None = None
-        while self._feeds or self._channel_feeds:
-            version = seen
-            with suppress(StoreUnavailable):  # looks again; whoever reads is told by the read itself
+    async def _poll(self) -> None:
+        """Notifies all feeds when the data version has changed; ends when there are no feeds."""
+        known_version: int | None = None
+        while self._run_feeds or self._channel_feeds:
+            version = known_version
+            with suppress(StoreUnavailable):  # polls again; a feed reports the failure when it reads
                 version = await self._data_version()
-            if version != seen:
-                seen = version
-                for run_id in list(self._feeds):
+            if version != known_version:
+                known_version = version
+                for run_id in list(self._run_feeds):
                     self.on_change(run_id)
                 for feed in self._channel_feeds:
                     feed.changed.set()
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def _data_version(self) -> int:
         row = await self._database.read(lambda connection: connection.execute("PRAGMA data_version").fetchone())

@@ -1,4 +1,7 @@
-"""A directory over any store of documents: users, organizations and models by collection and id."""
+"""Implements the Directory port over any document store; a subclass reads and writes single documents.
+
+The collections are `users`, `organizations` and `models`.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,8 +25,8 @@ class DocumentDirectory(ABC):
 
     @abstractmethod
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
-        """For fixtures and operators; replaces what was there."""
+        """Creates the document or replaces all its fields. Fixtures and operators use this; the functions only read."""
 
     @abstractmethod
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
-        """None when there is none, or the id is one that no document could have."""
+        """Returns the document; None when it does not exist or the store allows no document with this id."""

@@ -1,4 +1,4 @@
-"""Tells a channel's news from what a watcher of it was given before."""
+"""Queues changed runs for one watcher of a channel and filters out states that the watcher has already received."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,41 +6,57 @@ from typing import Any
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
-MAX_REMEMBERED = 1000
-MAX_WAITING = 1000
+MAX_PENDING = 1000
+MAX_PENDING_BYTES = 16 * 1024 * 1024
+MAX_REMEMBERED_REVISIONS = 1000
 
 
 class PendingChanges:
-    """A queue of runs to give; the same state of a run enters once, and a newer one takes an older one's place."""
+    """A queue that takes each state of a run once. A newer state replaces a queued older state of the same run.
+
+    It remembers the revisions of the last MAX_REMEMBERED_REVISIONS delivered runs.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Run] = {}
-        self._given: dict[str, Any] = {}
-        """{run id: its revision}, the one given last at the end."""
+        self._pending: dict[str, Run] = {}
+        self._delivered: dict[str, Any] = {}
+        """{run id: delivered revision}; the most recent delivery is the last entry."""
+        self._pending_bytes = 0
 
     def add(self, runs: Iterable[Run]) -> bool:
-        """Whether any of them is new. Raises StoreUnavailable when nobody takes: whoever it is for comes again."""
-        is_new = False
-        for run in runs:
-            waiting = self._waiting.get(run.id)
-            known = waiting.revision if waiting else self._given.get(run.id)
-            if known is None or known < run.revision:
-                self._waiting[run.id] = run
-                is_new = True
-        if len(self._waiting) > MAX_WAITING:
-            raise StoreUnavailable("Updates come faster than they are read; connect again.")
-        return is_new
+        """Queues the runs whose revision is new, and returns True when there is at least one.
 
-    def take(self) -> Run | None:
-        if not self._waiting:
+        Raises StoreUnavailable when more than MAX_PENDING runs or MAX_PENDING_BYTES wait: the watcher reads too slowly
+        and must reconnect.
+        """
+        has_new = False
+        for run in runs:
+            pending = self._pending.get(run.id)
+            known_revision = pending.revision if pending else self._delivered.get(run.id)
+            if known_revision is None or known_revision < run.revision:
+                self._pending_bytes += _size(run) - (_size(pending) if pending else 0)
+                self._pending[run.id] = run
+                has_new = True
+        if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
+            raise StoreUnavailable("Updates come faster than they are read; connect again.")
+        return has_new
+
+    def pop(self) -> Run | None:
+        """Removes and returns the next run; None when the queue is empty."""
+        if not self._pending:
             return None
-        run = self._waiting.pop(next(iter(self._waiting)))
-        self._given.pop(run.id, None)
-        self._given[run.id] = run.revision
-        if len(self._given) > MAX_REMEMBERED:
-            del self._given[next(iter(self._given))]
+        run = self._pending.pop(next(iter(self._pending)))
+        self._pending_bytes -= _size(run)
+        self._delivered.pop(run.id, None)
+        self._delivered[run.id] = run.revision
+        if len(self._delivered) > MAX_REMEMBERED_REVISIONS:
+            del self._delivered[next(iter(self._delivered))]
         return run
 
-    def put_back(self, run: Run) -> None:
-        """It was taken and could not be given."""
-        self._waiting = {run.id: run, **self._waiting}
+
+def _size(run: Run) -> int:
+    """Returns about how many bytes a run takes: its texts, and 4 KiB for all else."""
+    texts = [value for value in run.input.values() if isinstance(value, str)]
+    if run.result is not None:
+        texts.append(run.result.text)
+    return 4096 + sum(len(text) for text in texts)

@@ -1,4 +1,4 @@
-"""Converts runs to documents of plain values and back: every store and every listener sees the same shape."""
+"""Converts runs to documents of plain values and back, so that all stores and listeners see the same fields."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,28 +10,29 @@ from shared.domain.run import Run
 
 STORED_NAMES = {"usage": "metrics"}
 STORED_ERROR_NAMES = {"retryable": "retriable"}
-"""{name in the code: name in stored documents}, where documents of earlier releases have another name."""
+"""{name in the code: name in stored documents}, for names that differ because earlier releases wrote the documents."""
 
 
 def to_document(run: Run) -> dict[str, Any]:
     """Returns the run as a dict of JSON values and datetimes.
 
-    `processing_time` (seconds) is added for listeners; `revision`, which the store itself keeps, is left out.
+    Listeners get an additional field, `processing_time` in seconds. The document has neither `revision`, which the
+    store keeps outside the document, nor `clock_offset`, which is true for one read only.
     """
     document: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(datetime,), enc_hook=_drop_revision)
-    del document["revision"]
-    took = run.processing_time
-    document["processing_time"] = took.total_seconds() if took else None
+    del document["revision"], document["clock_offset"]
+    processing_time = run.processing_time
+    document["processing_time"] = processing_time.total_seconds() if processing_time else None
     if document["error"] is not None:
         document["error"] = _renamed(document["error"], STORED_ERROR_NAMES)
     return _renamed(document, STORED_NAMES)
 
 
 def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
-    """Reads a run whose times are datetimes or RFC 3339 strings.
+    """Returns the run of a document whose times are datetimes or RFC 3339 strings.
 
-    A field that the document lacks gets its default, and an unknown field is ignored: documents outlive the release
-    that wrote them. Raises ValueError (msgspec.ValidationError) when a value does not fit.
+    A missing field gets its default and an unknown field is ignored, because another release may have written the
+    document. Raises ValueError (msgspec.ValidationError) when a value has the wrong type.
     """
     values = _renamed(document, {stored: name for name, stored in STORED_NAMES.items()})
     if values.get("error") is not None:
@@ -41,8 +42,9 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
 
 
 def _drop_revision(value: Any) -> None:
-    """Is called for values that are not plain; a run has one only, its `revision`, which to_document drops."""
+    """Replaces the only value of a run that msgspec does not know, the `revision`; `to_document` deletes it anyway."""
 
 
 def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a copy in which each key that stands in `names` ({old key: new key}) has its new name."""
     return {names.get(name, name): value for name, value in values.items()}

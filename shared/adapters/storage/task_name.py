@@ -1,4 +1,4 @@
-"""How a re-check's task is named, wherever it is kept."""
+"""Names the task of a re-check, in Cloud Tasks and in SQLite."""
 
 from hashlib import sha256
 
@@ -6,6 +6,10 @@ from shared.ports import Recheck
 
 
 def task_name(recheck: Recheck) -> str:
-    """A hash first: names in a row slow Cloud Tasks down (https://cloud.google.com/tasks/docs/reference/rest)."""
+    """Returns `{hash}-{run id}-{attempt}-{sequence}`. The same re-check always has the same name.
+
+    The hash comes first because names with a common or ascending beginning make Cloud Tasks slow:
+    https://cloud.google.com/tasks/docs/reference/rest
+    """
     name = f"{recheck.run_id}-{recheck.attempt}-{recheck.sequence}"
     return f"{sha256(name.encode()).hexdigest()[:8]}-{name}"

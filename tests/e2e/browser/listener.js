@@ -1,4 +1,4 @@
-// A browser client of the runs: does what the test asks (tests/e2e/chromium.py), with the Firebase SDK and nothing else.
+// A browser client of the runs: does what the test asks (tests/e2e/firebase_page.py), with the Firebase SDK and nothing else.
 import { deleteApp, initializeApp } from "firebase/app";
 import {
   collection,
@@ -17,15 +17,15 @@ import {
   where,
 } from "firebase/firestore";
 
-const { project, firestore } = Object.fromEntries(new URLSearchParams(location.search));
 const followings = new Map();
+let places;
 let clients = 0;
 
 // Each client has a cache of its own: what one was given, another must ask the server for.
 function clientOf(user) {
   clients += 1;
-  const db = getFirestore(initializeApp({ projectId: project }, `client-${clients}`));
-  const [host, port] = firestore.split(":");
+  const db = getFirestore(initializeApp({ projectId: places.project }, `client-${clients}`));
+  const [host, port] = places.firestore.split(":");
   connectFirestoreEmulator(db, host, Number(port), user ? { mockUserToken: { sub: user, user_id: user } } : {});
   return db;
 }
@@ -96,30 +96,27 @@ const actions = {
       onSnapshot(target(db, wanted), take, reject);
     }),
 
-  // What a following was told of a run, in order.
-  told: async ({ following, run }) =>
-    followings
-      .get(following)
-      .told.filter(({ id }) => id === run)
-      .map(({ status, result }) => ({ status, result })),
-
   unfollow: ({ following }) => deleteApp(followings.get(following).db.app),
 };
 
-async function answer({ number, action, args }) {
-  const body = { number };
+globalThis.connectTo = (given) => {
+  places = given;
+};
+
+globalThis.answer = async (action, args) => {
   try {
-    body.value = (await actions[action](args)) ?? null;
+    return { value: (await actions[action](args)) ?? null };
   } catch (error) {
-    body.error = error.code ?? String(error);
+    return { error: error.code ?? String(error) };
   }
-  await fetch("/answers", { method: "POST", body: JSON.stringify(body) });
-}
+};
 
-async function serve() {
-  for (;;) {
-    answer(await (await fetch("/next")).json());
-  }
-}
+// What a following was told of a run, in order.
+globalThis.told = (following, run) =>
+  followings
+    .get(following)
+    .told.filter(({ id }) => id === run)
+    .map(({ status, result }) => ({ status, result }));
 
-serve();
+globalThis.hasEnded = (following, run) =>
+  told(following, run).some(({ status }) => status === "completed" || status === "failed");

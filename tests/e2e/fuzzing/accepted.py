@@ -11,7 +11,8 @@ BEYOND_SCHEMAS = {
     ("invalid_request", "cursor"): "only a cursor that was given, for the filters that it was given with, is one",
     ("invalid_request", "starting_after"): "on a channel only an id that was given is one",
     ("invalid_request", "model_id"): "the directory says which models there are",
-    ("invalid_request", "target_lang"): "it must differ from source_lang",
+    ("invalid_request", "source_lang"): "the IANA registry says which languages, scripts and regions there are",
+    ("invalid_request", "target_lang"): "so it does of this one, which must differ from source_lang as well",
     ("invalid_request", "notebook"): "its metadata and outputs are read too, and something must be in its cells",
     ("run_open", None): "an open run is not deleted",
     ("run_not_finished", None): "an open run has no result",
@@ -20,32 +21,33 @@ BEYOND_SCHEMAS = {
     ("idempotency_conflict", None): "the same key is drawn again, with another body",
 }
 """(code, field) of what is refused although the schema allows it."""
+Case = schemathesis.Case[Any]
 STREAM_EVERY = 8
 _submits = itertools.count(1)
 
 
 @schemathesis.hook
 def filter_failure(
-    context: schemathesis.HookContext, failure: Failure, case: schemathesis.Case, response: schemathesis.Response
+    context: schemathesis.HookContext, failure: Failure, case: Case, response: schemathesis.Response
 ) -> bool:
     """Whether it is one."""
     if isinstance(failure, UseAfterFree):
         return not _is_tombstone(case, response)
     if isinstance(failure, AcceptedNegativeData):
-        return case.operation.label != "POST /api/auth/session/"  # its body is read only without a bearer token
+        return bool(case.operation.label != "POST /api/auth/session/")  # its body is read only without a bearer token
     if isinstance(failure, RejectedPositiveData):
-        error = response.json()
+        error: dict[str, Any] = response.json()
         return (error["code"], error.get("field")) not in BEYOND_SCHEMAS
     return True
 
 
-def _is_tombstone(case: schemathesis.Case, response: schemathesis.Response) -> bool:
+def _is_tombstone(case: Case, response: schemathesis.Response) -> bool:
     """Of a deleted run its id, times, status, metrics and history stay; a 304 says that the client has them."""
     return response.status_code == 304 or "/stream" in case.path or "deleted_at" in response.json()
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
     """The stream of a submit lasts as long as its run, a second or more: most ask for JSON."""
     if case.operation.label in ("POST /llm_user_runs_admin", "POST /llm_user_runs"):
         case.headers["Accept"] = "text/event-stream" if next(_submits) % STREAM_EVERY == 0 else "application/json"

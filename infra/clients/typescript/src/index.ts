@@ -5,19 +5,19 @@ import type { components, paths } from "./api.js";
 
 export type { components, operations, paths } from "./api.js";
 
-/** Every schema of the document by its name, such as Schemas["UserRun"]. */
+/** All schemas of the document by name, such as Schemas["UserRun"]. */
 export type Schemas = components["schemas"];
 
 export interface LlmRunsOptions extends ClientOptions {
-  /** Where the API is, such as https://runs.example.com. */
+  /** The URL of the service, such as https://runs.example.com. */
   baseUrl: string;
-  /** A bearer token; pages with a session leave it out. */
+  /** A bearer token. A page that has a session cookie omits it. */
   token?: string;
 }
 
 /**
- * Makes a client whose calls resolve to `{data}` or to `{error}`, typed for each operation; decide by `error.code`.
- * A stream of updates is read with `parseAs: "stream"`.
+ * Returns a client. Each call resolves to `{data}` or `{error}`, typed for its operation; `error.code` tells what failed.
+ * Pass `parseAs: "stream"` to read a stream of updates.
  */
 export function createLlmRunsClient({ token, ...options }: LlmRunsOptions): Client<paths> {
   const client = createClient<paths>(options);

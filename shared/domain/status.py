@@ -1,0 +1,48 @@
+"""Defines the closed sets of values that classify runs."""
+
+from enum import StrEnum
+
+from shared.domain.directory import LlmApi
+
+
+class Status(StrEnum):
+    """A run goes pending → processing → completed, failed or cancelled, and never back."""
+
+    PENDING = "pending"
+    """Accepted; no worker has claimed it."""
+    PROCESSING = "processing"
+    """A worker has claimed it, or the LLM works on it."""
+    COMPLETED = "completed"
+    """It has a result."""
+    FAILED = "failed"
+    """It has an error."""
+    CANCELLED = "cancelled"
+    """Its owner stopped it."""
+
+
+class Kind(StrEnum):
+    """The family of routes by which the run was submitted."""
+
+    ADMIN_RUN = "admin_run"
+    """POST /llm_user_runs_admin."""
+    USER_RUN = "user_run"
+    """POST /llm_user_runs."""
+    JOB = "job"
+    """POST /api/llm/…"""
+
+
+class Lane(StrEnum):
+    """Which queue carries a run, so that calls of minutes do not hold up steps of a second."""
+
+    SHORT = "short"
+    """The LLM is asked and answers at once; its work is polled."""
+    LONG = "long"
+    """The LLM is asked and the worker waits for the answer."""
+
+
+TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
+SYNCHRONOUS_APIS = frozenset({LlmApi.OPENAI_CHAT})
+"""Protocols whose call lasts as long as the LLM works."""
+IDEMPOTENT_APIS = frozenset({LlmApi.LLM_JOBS})
+"""Protocols that return the same provider job for the same idempotency key."""

@@ -1,0 +1,103 @@
+"""Tests the SQLite file: several processes share it, it survives a kill, and its errors become StoreUnavailable."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.migrations import STEPS
+from shared.errors import StoreUnavailable
+
+WRITER = """
+import asyncio, sys
+sys.path.insert(0, sys.argv[2])
+from shared.adapters.sqlite.database import Database
+
+async def main():
+    database = Database(sys.argv[1])
+    async def write(number):
+        row = ("users", f"{sys.argv[3]}-{number}", "{}")
+        await database.write(lambda c: c.execute("INSERT INTO directory VALUES (?, ?, ?)", row))
+        print(number, flush=True)
+    for start in range(0, 100_000, 20):
+        await asyncio.gather(*[write(start + n) for n in range(20)])
+
+asyncio.run(main())
+"""
+
+
+def start_writer(path: Path, name: str) -> "subprocess.Popen[str]":
+    root = str(Path(__file__).parents[2])
+    return subprocess.Popen([sys.executable, "-c", WRITER, str(path), root, name], stdout=subprocess.PIPE, text=True)
+
+
+async def test_acknowledged_writes_of_several_processes_survive_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    writers = [start_writer(path, name) for name in ("a", "b")]
+    await asyncio.sleep(1.5)
+    for writer in writers:
+        writer.send_signal(signal.SIGKILL)
+    acknowledged = []
+    for name, writer in zip("ab", writers, strict=True):
+        output, _ = writer.communicate()
+        acknowledged += [f"{name}-{line}" for line in output.splitlines() if output.endswith("\n") or line]
+    database = Database(path)
+    rows = await database.read(lambda connection: connection.execute("SELECT id FROM directory").fetchall())
+    database.close()
+    assert len(acknowledged) > 20
+    assert set(acknowledged) - {row[0] for row in rows} == set()
+
+
+async def test_a_failing_write_does_not_roll_back_other_writes_of_the_same_commit(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+
+    def write(key: str, *, then_fail: bool) -> "asyncio.Future[None]":
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO directory VALUES ('users', ?, '{}')", (key,))
+            if then_fail:
+                raise KeyError(key)
+
+        return asyncio.ensure_future(database.write(work))
+
+    outcomes = await asyncio.gather(*[write(str(n), then_fail=n % 3 == 0) for n in range(30)], return_exceptions=True)
+    kept = await database.read(lambda connection: connection.execute("SELECT count(*) FROM directory").fetchone()[0])
+    database.close()
+    assert kept == 20 and sum(isinstance(outcome, KeyError) for outcome in outcomes) == 10
+
+
+async def test_a_file_that_is_no_database_raises_store_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").write_bytes(b"not a database, not at all" * 100)
+    database = Database(tmp_path / "runs.db")
+    with pytest.raises(StoreUnavailable):
+        await database.read(lambda connection: connection.execute("SELECT 1"))
+    database.close()
+
+
+async def test_a_database_that_stays_locked_raises_store_unavailable(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db", busy_timeout_seconds=0.05)
+    await database.read(lambda connection: connection.execute("SELECT 1"))
+    holder = sqlite3.connect(tmp_path / "runs.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable):
+        await database.write(lambda connection: connection.execute("DELETE FROM directory"))
+    holder.execute("ROLLBACK")
+    await database.write(lambda connection: connection.execute("DELETE FROM directory"))
+    holder.close()
+    database.close()
+
+
+async def test_a_new_file_that_many_connections_open_at_once_is_migrated_once(tmp_path: Path) -> None:
+    """Repeated 20 times, because a race is possible: SQLite reports busy while one connection switches to WAL mode."""
+    for attempt in range(20):
+        databases = [Database(tmp_path / f"{attempt}.db") for _ in range(16)]
+        versions = await asyncio.gather(
+            *[database.read(lambda c: c.execute("PRAGMA user_version").fetchone()[0]) for database in databases]
+        )
+        for database in databases:
+            database.close()
+        assert versions == [len(STEPS)] * 16

@@ -1,0 +1,128 @@
+"""Which worker runs a test, which tests come first, and which are left out of a quick answer.
+
+Tests that share an expensive fixture are a group and go to one worker. Tests that start whole systems come first, for
+they mostly wait: what is short fills the gaps and makes the end of the run even.
+
+pytest-xdist has groups too, but forgets them with pytest 9.2 (github.com/pytest-dev/pytest-xdist issue 1386): here each
+worker writes down which test is of which group, and the scheduler of the process that started them reads it.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+from tests.workers import FOLDER, is_worker
+
+GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
+"""A session's fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
+
+Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
+"""
+FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "unit", "architecture")
+SYSTEMS = "start whole systems"
+EMULATORS = "need Google's emulators"
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out tests of whole systems and of Google's emulators")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        reasons = {item: reason_to_leave_out(item) for item in items}
+        config.stash[LEFT_OUT].update(reason for reason in reasons.values() if reason)
+        config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
+        items[:] = [item for item in items if not reasons[item]]
+    items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Writes the groups down before pytest-xdist tells the scheduler that this worker has collected its tests."""
+    if is_worker(session.config):
+        groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
+        (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist
+    """Gives all tests of a group to one worker, any other test to whichever is free."""
+
+    def schedule(self) -> None:
+        records = self.config.stash[FOLDER].glob("gw*")
+        self._groups: dict[str, str] = json.loads(next(records).read_text())
+        super().schedule()
+
+    def _split_scope(self, nodeid: str) -> str:
+        return self._groups.get(nodeid, nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    return GroupScheduling(config, log)
+
+
+def reason_to_leave_out(item: pytest.Item) -> str | None:
+    if folder(item) == "e2e":
+        return SYSTEMS
+    needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
+    return EMULATORS if needs_emulators else None
+
+
+def group_name(item: pytest.Item) -> str | None:
+    asked_for = fixtures(item) if folder(item) == "e2e" else set()
+    of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
+    return next(iter(of_session), item.path.stem if has_fixture_of_module(item) else None)
+
+
+def has_fixture_of_module(item: pytest.Item) -> bool:
+    found = getattr(item, "_fixtureinfo", None)
+    overridden = found.name2fixturedefs.values() if found else ()
+    return any(definitions[-1].scope == "module" for definitions in overridden)
+
+
+def place(item: pytest.Item) -> tuple[int, int]:
+    """Groups first, then the folders in their order; pytest's own order otherwise."""
+    groups, group, name = list(dict.fromkeys(GROUPS.values())), group_name(item), folder(item)
+    of_group = groups.index(group) if group in groups else len(groups) + (group is None)
+    return of_group, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+
+
+def fixtures(item: pytest.Item) -> set[str]:
+    """By name, with those that a parametrized fixture asks for by its parameter's name."""
+    callspec = getattr(item, "callspec", None)
+    parameters = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
+    return {*getattr(item, "fixturenames", ()), *parameters}
+
+
+def folder(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).parts[0]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker tells what it left out; all workers leave out the same."""
+    if is_worker(session.config):
+        left_out = session.config.stash[LEFT_OUT]
+        session.config.workeroutput["left_out"] = dict(left_out)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    output = getattr(node, "workeroutput", {})
+    left_out: Counter[str] = Counter(output.get("left_out", {}))
+    node.config.stash[LEFT_OUT] = left_out
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for reason, count in config.stash[LEFT_OUT].items():
+        terminalreporter.write_line(f"left out: {count} tests that {reason}; `make test` without FAST runs them")
