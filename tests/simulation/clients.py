@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.domain.directory import Profile, read_profile
 from shared.domain.run import Run
 from shared.errors import ServiceError
 from shared.services import Services
-from tests.simulation.faults import Act
-from tests.simulation.history import Sight
+from tests.simulation.faults import CallFaultKind
+from tests.simulation.history import SeenRun
 from tests.simulation.instance import ConnectionLost, Instance
 from tests.simulation.parts import USERS
 
@@ -39,9 +39,9 @@ class ApiClient:
         await self._travel()
         instance = self.world.instance_of("api")
         answer = await instance.answer(instance.start(self._served(instance, work), about=about))
-        fault = self.world.trap.spring("client.answer", self.name)
-        if fault is not None and fault.act is Act.LOSE_ANSWER:
-            self.world.touch(about, str(fault))
+        fault = self.world.call_faults.count_call("client.answer", self.name)
+        if fault is not None and fault.kind is CallFaultKind.LOSE_ANSWER:
+            self.world.record_fault(about, str(fault))
             raise ConnectionLost
         await self._travel()
         return answer
@@ -52,7 +52,7 @@ class ApiClient:
         except ServiceError:
             raise
         except Exception as error:
-            self.surprise(error)
+            self.record_unexpected_error(error)
             raise ConnectionLost from error
 
     async def _travel(self) -> None:
@@ -62,29 +62,20 @@ class ApiClient:
         """Returns the run as the API shows it and remembers it."""
         asked_at = self.world.now
         run = await self.ask(lambda services: services.read.get(self.caller, run_id), about=run_id)
-        self.saw(run, asked_at, "get")
+        self.record_seen(run, asked_at, "get")
         return run
 
-    def saw(self, run: Run, asked_at: float, how: str) -> None:
+    def record_seen(self, run: Run, asked_at: float, how: str) -> None:
         history = self.world.history
-        history.sights.append(
-            Sight(at=self.world.now, asked_at=asked_at, client=self.name, user=self.user, run=run, how=how)
+        history.seen.append(
+            SeenRun(at=self.world.now, asked_at=asked_at, client=self.name, user=self.user, run=run, how=how)
         )
 
-    def surprise(self, error: BaseException) -> None:
-        self.world.surprise(self.name, error)
+    def record_unexpected_error(self, error: BaseException) -> None:
+        self.world.record_unexpected_error(self.name, error)
 
-    def note(self, what: str) -> None:
-        self.world.note(self.name, what)
+    def log(self, what: str) -> None:
+        self.world.log(self.name, what)
 
     async def until(self, moment: float) -> None:
         await asyncio.sleep(max(moment - self.world.now, 0))
-
-
-def start_clients(world: "World") -> list[asyncio.Task[Any]]:
-    """Starts every client of the plan; each waits for its time."""
-    from tests.simulation.followers import Lister, Listener, Snooper
-    from tests.simulation.submitters import Submitter
-
-    kinds: dict[str, Any] = {"Submit": Submitter, "Listen": Listener, "ListRuns": Lister, "Snoop": Snooper}
-    return [world.background(kinds[type(entry).__name__](world, entry).run()) for entry in world.plan.clients]

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -12,7 +12,7 @@ from functions import bury_run, process_run, recheck_run, sweep_runs
 from shared.errors import ServiceError
 from shared.services import Services
 from shared.web.push import answer_event
-from tests.simulation.faults import AtDelivery, NoCapacity, Pause
+from tests.simulation.faults import AtDelivery, Fault, NoCapacity, Pause
 from tests.simulation.instance import ConnectionLost, Instance
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def push_body(message_id: str, run_id: str, *, attributes: Mapping[str, str], su
     }
 
 
-class Caller:
+class FunctionCaller:
     """Calls internal functions as Google's services do."""
 
     def __init__(self, world: "World") -> None:
@@ -69,7 +69,7 @@ class Caller:
         world = self._world
         for fault in self._no_capacity:
             if fault.function == function and fault.start <= world.now < fault.start + fault.seconds:
-                world.touch(about, str(fault))
+                world.record_fault(about, str(fault))
                 return TOO_MANY_REQUESTS
         instance = world.instance_of(function)
         work = _serve(instance, function, request_of(body, headers or {}))
@@ -80,7 +80,7 @@ class Caller:
         except ConnectionLost:
             return NO_ANSWER
         except TimeoutError:
-            world.touch(about, f"{function} took longer than {within:g} s")
+            world.record_fault(about, f"{function} took longer than {within:g} s")
             return NO_ANSWER
         world.history.answers.append((world.now, function, status))
         return status
@@ -93,18 +93,17 @@ async def _serve(instance: Instance, function: str, request: Request) -> int:
         except ServiceError:
             raise
         except Exception as error:
-            instance.world.surprise(function, error)
+            instance.world.record_unexpected_error(function, error)
             raise
 
     response = await answer_event(request, lambda: instance.services, handle, source=function)
     return response.status_code
 
 
-class Losses:
+class DeliveryFaults:
     """Finds the fault that the plan has for the n-th item of a part, and when the part stands still."""
 
-    def __init__(self, world: "World", part: str) -> None:
-        faults = world.plan.faults
+    def __init__(self, faults: Sequence[Fault], part: str) -> None:
         self._of = {one.nth: one for one in faults if isinstance(one, AtDelivery) and one.part == part}
         self._pauses = [one for one in faults if isinstance(one, Pause) and one.part == part]
         self._count = 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Mode(StrEnum):
+class OutageMode(StrEnum):
     """How a part misbehaves during an outage."""
 
     REFUSES = "refuses every call at once"
@@ -12,7 +12,7 @@ class Mode(StrEnum):
     SLOW = "answers slowly"
 
 
-class Act(StrEnum):
+class CallFaultKind(StrEnum):
     """What happens at one call."""
 
     CRASH_BEFORE = "the process dies before the call takes effect"
@@ -21,10 +21,11 @@ class Act(StrEnum):
     FREEZE_AFTER = "the process stands still after the call took effect"
     FAIL = "the call fails and has no effect"
     LOSE_ANSWER = "the call takes effect and its answer is lost"
+    LATE_ANSWER = "the call takes effect and its answer comes late, when it is stale"
     SLOW = "the call is slow"
 
 
-class Loss(StrEnum):
+class DeliveryFaultKind(StrEnum):
     """What happens to one message or task."""
 
     LOST = "is lost"
@@ -39,7 +40,7 @@ class Outage:
     part: str
     start: float
     seconds: float
-    mode: Mode
+    mode: OutageMode
 
     def __str__(self) -> str:
         return f"from {self.start:.1f} s for {self.seconds:.1f} s {self.part} {self.mode}"
@@ -51,7 +52,7 @@ class AtCall:
 
     call: str
     nth: int
-    act: Act
+    kind: CallFaultKind
     function: str = "*"
     seconds: float = 0.0
 
@@ -59,7 +60,7 @@ class AtCall:
         whose = "" if self.function == "*" else f" by {self.function}"
         lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
         name = "call" if self.call == "*" else self.call
-        return f"at {name} number {self.nth}{whose}: {self.act}{lasts}"
+        return f"at {name} number {self.nth}{whose}: {self.kind}{lasts}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +69,13 @@ class AtDelivery:
 
     part: str
     nth: int
-    loss: Loss
+    kind: DeliveryFaultKind
     seconds: float = 0.0
 
     def __str__(self) -> str:
         what = "message" if self.part == "queue" else "task"
-        delay = f" by {self.seconds:.1f} s" if self.loss is Loss.LATE else ""
-        return f"{what} number {self.nth} {self.loss}{delay}"
+        delay = f" by {self.seconds:.1f} s" if self.kind is DeliveryFaultKind.LATE else ""
+        return f"{what} number {self.nth} {self.kind}{delay}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,24 +160,12 @@ class OtherRelease:
     """A document that this release cannot read, or an event type that it does not know, is put into the store."""
 
     start: float
-    oddity: str
+    change: str
     shard: int
     user: str
 
     def __str__(self) -> str:
-        return f"at {self.start:.1f} s another release stores a run of {self.user} with an unknown {self.oddity}"
+        return f"at {self.start:.1f} s another release stores a run of {self.user} with an unknown {self.change}"
 
 
-Fault = (
-    Outage
-    | AtCall
-    | AtDelivery
-    | LoseAll
-    | Pause
-    | NoCapacity
-    | ExtraSweep
-    | Kill
-    | Skew
-    | Rollout
-    | OtherRelease
-)
+Fault = Outage | AtCall | AtDelivery | LoseAll | Pause | NoCapacity | ExtraSweep | Kill | Skew | Rollout | OtherRelease

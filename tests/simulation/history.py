@@ -37,7 +37,7 @@ class PaidCall:
     run_id: str
     key: str
     job_id: str | None
-    trouble: str
+    fault: str
     is_idempotent: bool
 
 
@@ -60,7 +60,7 @@ class Refusal:
 
 
 @dataclass(slots=True, kw_only=True)
-class Sight:
+class SeenRun:
     """A run as one client saw it, in the order of its answers."""
 
     at: float
@@ -97,32 +97,32 @@ class History:
     """(time, function, status) of every answer to queue, timers and sweeper."""
     requests: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Times at which a client sent its submit, by client."""
-    told: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
+    accepted_ids: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
     """(time, run id) that submits were answered with, by client."""
     refusals: list[Refusal] = field(default_factory=list)
-    sights: list[Sight] = field(default_factory=list)
+    seen: list[SeenRun] = field(default_factory=list)
     streams: dict[str, list[Update]] = field(default_factory=lambda: defaultdict(list))
     """By client."""
-    leaks: list[str] = field(default_factory=list)
+    foreign_reads: list[str] = field(default_factory=list)
     """What a user reached that is not theirs."""
-    surprises: list[str] = field(default_factory=list)
+    unexpected_errors: list[str] = field(default_factory=list)
     """Exceptions that no code foresaw, and answers that the contract does not know."""
-    touched: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    faults_by_run: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The faults that touched a run, by run id."""
-    trouble: list[tuple[float, str]] = field(default_factory=list)
+    general_faults: list[tuple[float, str]] = field(default_factory=list)
     """Faults that touched no particular run."""
     reads: int = 0
     lists: list[tuple[str, list[str], float, float]] = field(default_factory=list)
     """(client, ids in the order of the pages, started at, ended at)."""
     dead_letters: list[tuple[float, str]] = field(default_factory=list)
     ended_at: float = 0.0
-    quiet_at: float = 0.0
+    faults_ended_at: float = 0.0
     overdue: list[str] = field(default_factory=list)
     permits_left: dict[str, list[str]] = field(default_factory=dict)
     cache: dict[str, str] = field(default_factory=dict)
     final: dict[str, Run] = field(default_factory=dict)
     """The runs as the store has them in the end."""
-    odd: set[str] = field(default_factory=set)
+    foreign_runs: set[str] = field(default_factory=set)
     """Runs that another release wrote."""
     log: list[str] = field(default_factory=list)
     """One line for each event, for people; only when a replay asks for it."""

@@ -14,7 +14,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 
 
-class Died(BaseException):
+class ProcessDied(BaseException):
     """The process is gone. It is no Exception, so that the program cannot catch it."""
 
 
@@ -31,6 +31,9 @@ class InstanceClock:
 
     def now(self) -> datetime:
         return self._origin + timedelta(seconds=self._world.now)
+
+    async def sleep(self, duration: timedelta) -> None:
+        await asyncio.sleep(duration.total_seconds())
 
 
 class Instance:
@@ -64,7 +67,7 @@ class Instance:
     async def answer(self, task: "asyncio.Task[T]") -> T:
         """Returns what the request is answered with. Raises ConnectionLost when the process dies meanwhile."""
         await asyncio.wait([task])
-        if self.is_dead or task.cancelled() or isinstance(task.exception(), Died):
+        if self.is_dead or task.cancelled() or isinstance(task.exception(), ProcessDied):
             raise ConnectionLost
         return task.result()
 
@@ -77,18 +80,18 @@ class Instance:
         runs = [about for about in self._work.values() if about is not None]
         history.deaths += [(self.world.now, self.name, run_id) for run_id in runs]
         for run_id in runs:
-            history.touched[run_id].append(why)
-        self.world.note(self.name, f"dies: {why}")
+            history.faults_by_run[run_id].append(why)
+        self.world.log(self.name, f"dies: {why}")
         for task in list(self._work):
             task.cancel()
         self.world.replace(self)
 
     def freeze(self, seconds: float, why: str) -> None:
         self.frozen_until = max(self.frozen_until, self.world.now + seconds)
-        self.world.note(self.name, f"stands still for {seconds:g} s")
+        self.world.log(self.name, f"stands still for {seconds:g} s")
         for run_id in self._work.values():
             if run_id is not None:
-                self.world.history.touched[run_id].append(why)
+                self.world.history.faults_by_run[run_id].append(why)
 
     async def thaw(self) -> None:
         while self.frozen_until > self.world.now:

@@ -4,23 +4,23 @@ from collections.abc import Callable
 from random import Random
 
 from tests.simulation.faults import (
-    Act,
     AtCall,
     AtDelivery,
+    CallFaultKind,
+    DeliveryFaultKind,
     ExtraSweep,
     Fault,
     Kill,
     LoseAll,
-    Loss,
-    Mode,
     NoCapacity,
     OtherRelease,
     Outage,
+    OutageMode,
     Pause,
     Rollout,
     Skew,
 )
-from tests.simulation.plan import Client, Knobs, Listen, ListRuns, Plan, Snoop, Submit
+from tests.simulation.plan import Client, Intrude, Listen, ListRuns, Plan, PlanSettings, Submit
 from tests.simulation.script import make_script
 
 FAULTS_END = 200.0
@@ -43,20 +43,29 @@ CALLS = (
     "letters.keep",
 )
 USERS = {"ann": "acme", "bob": "acme", "eve": "globex"}
-ODDITIES = ("status", "kind", "time", "event")
+CRASHES = (CallFaultKind.CRASH_BEFORE, CallFaultKind.CRASH_AFTER)
+FREEZES = (CallFaultKind.FREEZE_BEFORE, CallFaultKind.FREEZE_AFTER)
+FAILURES = (
+    CallFaultKind.FAIL,
+    CallFaultKind.LOSE_ANSWER,
+    CallFaultKind.LOSE_ANSWER,
+    CallFaultKind.LATE_ANSWER,
+    CallFaultKind.SLOW,
+)
+CHANGES = ("status", "kind", "time", "event")
 
 
 def make_plan(seed: int) -> Plan:
     """Returns the plan of the seed: the same for the same seed, always."""
     random = Random(seed)
-    is_calm = random.random() < 0.1
-    knobs = _knobs(random)
-    clients = _clients(random, calm=is_calm)
-    return Plan(seed=seed, knobs=knobs, clients=clients, faults=() if is_calm else _faults(random))
+    is_without_faults = random.random() < 0.1
+    settings = _settings(random)
+    clients = _clients(random, without_faults=is_without_faults)
+    return Plan(seed=seed, settings=settings, clients=clients, faults=() if is_without_faults else _faults(random))
 
 
-def _knobs(random: Random) -> Knobs:
-    return Knobs(
+def _settings(random: Random) -> PlanSettings:
+    return PlanSettings(
         sweep=random.choice((15.0, 30.0, 60.0)),
         grace=random.choice((15.0, 30.0, 60.0)),
         deadline=random.choice((90.0, 180.0, 300.0, 300.0, 600.0)),
@@ -70,8 +79,8 @@ def _knobs(random: Random) -> Knobs:
     )
 
 
-def _clients(random: Random, *, calm: bool) -> tuple[Client, ...]:
-    submits = [_submit(random, number, calm=calm) for number in range(random.randint(1, 7))]
+def _clients(random: Random, *, without_faults: bool) -> tuple[Client, ...]:
+    submits = [_submit(random, number, without_faults=without_faults) for number in range(random.randint(1, 7))]
     clients: list[Client] = [*submits]
     for number, first in enumerate(submits):
         if first.key is not None and random.random() < 0.5:
@@ -79,9 +88,9 @@ def _clients(random: Random, *, calm: bool) -> tuple[Client, ...]:
     for number in range(random.choice((0, 0, 1, 2))):
         user = random.choice(tuple(USERS))
         channel = random.choice((f"user:{user}", f"org:{USERS[user]}", "desk"))
-        breaks = random.choice((None, 5.0, 20.0, 60.0))
+        break_every = random.choice((None, 5.0, 20.0, 60.0))
         clients.append(
-            Listen(name=f"l{number}", at=random.uniform(0, 60), user=user, channel=channel, breaks=breaks)
+            Listen(name=f"l{number}", at=random.uniform(0, 60), user=user, channel=channel, break_every=break_every)
         )
     for number in range(random.choice((0, 0, 1, 2))):
         at, user = random.uniform(10, 150), random.choice(tuple(USERS))
@@ -91,11 +100,11 @@ def _clients(random: Random, *, calm: bool) -> tuple[Client, ...]:
         target = random.choice(submits)
         others = [user for user in USERS if user != target.user]
         at = target.at + random.uniform(1, 60)
-        clients.append(Snoop(name="s0", at=at, user=random.choice(others), target=target.name))
+        clients.append(Intrude(name="s0", at=at, user=random.choice(others), target=target.name))
     return tuple(clients)
 
 
-def _submit(random: Random, number: int, *, calm: bool) -> Submit:
+def _submit(random: Random, number: int, *, without_faults: bool) -> Submit:
     user = random.choice(tuple(USERS))
     family = random.choice(("admin", "user", "job", "chat", "chat"))
     at = random.choice((0.0, 1.0, random.uniform(0, 90)))
@@ -105,13 +114,13 @@ def _submit(random: Random, number: int, *, calm: bool) -> Submit:
         at=at,
         user=user,
         family=family,
-        llm=make_script(random, calm=calm),
+        llm=make_script(random, without_faults=without_faults),
         key=f"key-{number}" if random.random() < 0.4 else None,
-        twins=random.choice((0, 0, 0, 1, 2)),
+        copies=random.choice((0, 0, 0, 1, 2)),
         follow=random.choice(("poll", "poll", "wait", "stream", "stream")),
         pause=random.choice((0.5, 3.0, 10.0)),
-        breaks=random.choice((None, 2.0, 7.0, 30.0)),
-        channel=None if family == "trainer" else random.choice((None, None, f"user:{user}", f"org:{USERS[user]}", "desk")),
+        break_every=random.choice((None, 2.0, 7.0, 30.0)),
+        channel=random.choice((None, None, f"user:{user}", f"org:{USERS[user]}", "desk")),
         deadline=random.choice((None, None, 20.0, 60.0)) if is_job else None,
         cancel_after=random.choice((None, None, None, None, 0.0, random.uniform(0, 12), random.uniform(0, 60))),
         delete=random.random() < 0.15,
@@ -151,40 +160,40 @@ def _window(random: Random, longest: float = 90.0) -> tuple[float, float]:
 def _outage(random: Random) -> Fault:
     start, seconds = _window(random)
     part = random.choice(("store", "store", "queue", "timers", "cache", "directory", "llm", "watch"))
-    return Outage(part=part, start=start, seconds=seconds, mode=random.choice(tuple(Mode)))
+    return Outage(part=part, start=start, seconds=seconds, mode=random.choice(tuple(OutageMode)))
 
 
 def _crash(random: Random) -> Fault:
     call = random.choice(("*", "*", *CALLS))
     nth = random.randint(1, 120) if call == "*" else random.choice((1, 1, 2, 3, random.randint(1, 15)))
     function = random.choice(("*", *FUNCTIONS)) if call == "*" else "*"
-    return AtCall(call=call, nth=nth, function=function, act=random.choice((Act.CRASH_BEFORE, Act.CRASH_AFTER)))
+    return AtCall(call=call, nth=nth, function=function, kind=random.choice(CRASHES))
 
 
 def _freeze(random: Random) -> Fault:
     call = random.choice(("*", *CALLS[:10]))
     nth = random.randint(1, 80) if call == "*" else random.choice((1, 1, 2, 3, random.randint(1, 10)))
-    act, seconds = random.choice((Act.FREEZE_BEFORE, Act.FREEZE_AFTER)), random.choice((5.0, 30.0, 90.0))
-    return AtCall(call=call, nth=nth, function=random.choice(("*", *WORKERS)), act=act, seconds=seconds)
+    kind, seconds = random.choice(FREEZES), random.choice((5.0, 30.0, 90.0))
+    return AtCall(call=call, nth=nth, function=random.choice(("*", *WORKERS)), kind=kind, seconds=seconds)
 
 
 def _failure(random: Random) -> Fault:
     call = random.choice(("*", *CALLS))
     nth = random.randint(1, 80) if call == "*" else random.randint(1, 6)
-    act = random.choice((Act.FAIL, Act.LOSE_ANSWER, Act.LOSE_ANSWER, Act.SLOW))
-    seconds = random.choice((2.0, 9.0)) if act is Act.SLOW else 0.0
-    return AtCall(call=call, nth=nth, act=act, seconds=seconds)
+    kind = random.choice(FAILURES)
+    seconds = random.choice((1.0, 4.0)) if kind in (CallFaultKind.SLOW, CallFaultKind.LATE_ANSWER) else 0.0
+    return AtCall(call=call, nth=nth, kind=kind, seconds=seconds)
 
 
 def _lost_answer_to_client(random: Random) -> Fault:
-    return AtCall(call="client.answer", nth=random.randint(1, 12), act=Act.LOSE_ANSWER)
+    return AtCall(call="client.answer", nth=random.randint(1, 12), kind=CallFaultKind.LOSE_ANSWER)
 
 
 def _delivery(random: Random) -> Fault:
     part = random.choice(("queue", "timers", "timers"))
     nth = random.choice((1, 2, random.randint(1, 8), random.randint(1, 40)))
     seconds = random.choice((0.0, 1.0, 20.0, 90.0))
-    return AtDelivery(part=part, nth=nth, loss=random.choice(tuple(Loss)), seconds=seconds)
+    return AtDelivery(part=part, nth=nth, kind=random.choice(tuple(DeliveryFaultKind)), seconds=seconds)
 
 
 def _lose_all(random: Random) -> Fault:
@@ -219,8 +228,8 @@ def _rollout(random: Random) -> Fault:
 
 
 def _other_release(random: Random) -> Fault:
-    oddity, user = random.choice(ODDITIES), random.choice(tuple(USERS))
-    return OtherRelease(start=random.uniform(0, 60), oddity=oddity, shard=random.randrange(8), user=user)
+    change, user = random.choice(CHANGES), random.choice(tuple(USERS))
+    return OtherRelease(start=random.uniform(0, 60), change=change, shard=random.randrange(8), user=user)
 
 
 KINDS: tuple[Callable[[Random], Fault], ...] = (

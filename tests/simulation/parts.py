@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.errors import CacheUnavailable, StoreUnavailable
 from shared.ports import Identity
+from tests.simulation.calls import Calls
 from tests.simulation.instance import EPOCH
-from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -32,8 +32,8 @@ DOCUMENTS: Mapping[str, Mapping[str, Any]] = {"organizations": ORGANIZATIONS, "u
 
 
 class SimulatedDirectory(DocumentDirectory):
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
@@ -42,15 +42,15 @@ class SimulatedDirectory(DocumentDirectory):
         def find() -> dict[str, Any] | None:
             return DOCUMENTS[collection].get(document_id)
 
-        return await self._wire.call("directory.get", find, error=StoreUnavailable)
+        return await self._calls.call("directory.get", find, error=StoreUnavailable)
 
 
 class SimulatedResultCache:
     """Shared by all instances, as Redis is."""
 
-    def __init__(self, world: "World", wire: Wire) -> None:
+    def __init__(self, world: "World", calls: Calls) -> None:
         self._world = world
-        self._wire = wire
+        self._calls = calls
 
     async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
         until = EPOCH + timedelta(seconds=self._world.now) + keep_for
@@ -61,26 +61,27 @@ class SimulatedResultCache:
             entry: tuple[datetime, str] | None = self._world.cache.get(key)
             return entry[1] if entry else None
 
-        return await self._call("get", key, find)
+        text: str | None = await self._call("get", key, find)
+        return text
 
     async def delete(self, key: str) -> None:
         await self._call("delete", key, lambda: self._world.cache.pop(key, None))
 
     async def _call(self, name: str, key: str, effect: Any) -> Any:
-        return await self._wire.call(f"cache.{name}", effect, error=CacheUnavailable, about=key.partition(":")[2])
+        return await self._calls.call(f"cache.{name}", effect, error=CacheUnavailable, about=key.partition(":")[2])
 
 
 class SimulatedDeadLetters:
-    def __init__(self, world: "World", wire: Wire) -> None:
+    def __init__(self, world: "World", calls: Calls) -> None:
         self._world = world
-        self._wire = wire
+        self._calls = calls
 
     async def keep(
         self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
     ) -> None:
         letter = (source, reason, data)
-        await self._wire.call(
-            "letters.keep", lambda: self._world.letters.setdefault(message_id, letter), error=StoreUnavailable
+        await self._calls.call(
+            "letters.keep", lambda: self._world.dead_letters.setdefault(message_id, letter), error=StoreUnavailable
         )
 
 

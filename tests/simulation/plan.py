@@ -1,13 +1,14 @@
 """What one seed is about: clients and faults, each an entry that shrinking may leave out."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.simulation.faults import Fault
 from tests.simulation.script import LlmScript
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knobs:
+class PlanSettings:
     """The settings of the operator and of the platform in this plan; seconds."""
 
     sweep: float = 30.0
@@ -47,14 +48,14 @@ class Submit:
     key: str | None = None
     body: int = 0
     """Submits of one key with another number here have another body."""
-    twins: int = 0
+    copies: int = 0
     """So many copies of the request are sent at the same time."""
     tries: int = 4
     follow: str = "poll"
     """poll, wait or stream."""
     pause: float = 3.0
     """Between two polls, or between a stream's break and its resumption."""
-    breaks: float | None = None
+    break_every: float | None = None
     """The stream is broken every so many seconds."""
     channel: str | None = None
     deadline: float | None = None
@@ -66,41 +67,48 @@ class Submit:
     def __str__(self) -> str:
         words = [f"at {self.at:.1f} s {self.user} submits {self.name} ({self.family})"]
         words += [f"with key {self.key} and body {self.body}"] if self.key else []
-        words += [f"{self.twins + 1} times at once"] if self.twins else []
+        words += [f"{self.copies + 1} times at once"] if self.copies else []
         words += [f"with a deadline of {self.deadline:g} s"] if self.deadline else []
         words += [f"to channel {self.channel}"] if self.channel else []
         words += [f"after {self.prior}"] if self.prior else []
         words += [f"follows by {self.follow} (pause {self.pause:g} s)"]
-        words += [f"breaks it every {self.breaks:g} s"] if self.breaks else []
+        words += [f"breaks it every {self.break_every:g} s"] if self.break_every else []
         words += [f"cancels {self.cancel_after:.1f} s later"] if self.cancel_after is not None else []
         words += ["deletes it in the end"] if self.delete else []
         return f"{', '.join(words)}; {self.llm}"
 
-    def simpler(self) -> "list[Submit]":
-        plain = {"key": None, "twins": 0, "breaks": None, "deadline": None, "cancel_after": None, "delete": False}
-        more = {"channel": None, "prior": None, "follow": "poll"}
+    def simplifications(self) -> "list[Submit]":
+        plain: dict[str, Any] = {
+            "key": None,
+            "copies": 0,
+            "break_every": None,
+            "deadline": None,
+            "cancel_after": None,
+            "delete": False,
+        }
+        more: dict[str, Any] = {"channel": None, "prior": None, "follow": "poll"}
         changes = [{name: value} for name, value in {**plain, **more}.items() if getattr(self, name) != value]
-        changes += [{"llm": script} for script in self.llm.simpler()]
-        return [replace(self, **change) for change in changes]  # type: ignore[arg-type]
+        changes += [{"llm": script} for script in self.llm.simplifications()]
+        return [replace(self, **change) for change in changes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """A client that follows a channel to the end; it breaks off and resumes with the last id."""
+    """A client that follows a channel to the end; it break_every off and resumes with the last id."""
 
     name: str
     at: float
     user: str
     channel: str
-    breaks: float | None = None
+    break_every: float | None = None
     pause: float = 2.0
 
     def __str__(self) -> str:
-        broken = f", breaks it every {self.breaks:g} s for {self.pause:g} s" if self.breaks else ""
+        broken = f", breaks it every {self.break_every:g} s for {self.pause:g} s" if self.break_every else ""
         return f"at {self.at:.1f} s {self.user} follows channel {self.channel} ({self.name}){broken}"
 
-    def simpler(self) -> "list[Listen]":
-        return [replace(self, breaks=None)] if self.breaks else []
+    def simplifications(self) -> "list[Listen]":
+        return [replace(self, break_every=None)] if self.break_every else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +125,12 @@ class ListRuns:
         which = f"{self.status or 'all'} {'jobs' if self.jobs else 'runs'}"
         return f"at {self.at:.1f} s {self.user} lists {which} ({self.name})"
 
-    def simpler(self) -> "list[ListRuns]":
+    def simplifications(self) -> "list[ListRuns]":
         return []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snoop:
+class Intrude:
     """A user who tries everything on a run of somebody else."""
 
     name: str
@@ -134,17 +142,17 @@ class Snoop:
     def __str__(self) -> str:
         return f"at {self.at:.1f} s {self.user} tries to reach the run of {self.target} ({self.name})"
 
-    def simpler(self) -> "list[Snoop]":
+    def simplifications(self) -> "list[Intrude]":
         return []
 
 
-Client = Submit | Listen | ListRuns | Snoop
+Client = Submit | Listen | ListRuns | Intrude
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     seed: int
-    knobs: Knobs
+    settings: PlanSettings
     clients: tuple[Client, ...] = ()
     faults: tuple[Fault, ...] = field(default=())
 
@@ -155,7 +163,7 @@ class Plan:
     def in_words(self) -> str:
         """Returns one line for each entry, in the order of time where an entry has one."""
         entries = sorted([*self.clients, *self.faults], key=_when)
-        return "\n".join([f"settings: {self.knobs}", *(f"- {entry}" for entry in entries)])
+        return "\n".join([f"settings: {self.settings}", *(f"- {entry}" for entry in entries)])
 
 
 def _when(entry: Client | Fault) -> float:

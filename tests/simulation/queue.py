@@ -1,13 +1,14 @@
-"""Pub/Sub's push: at least once, unordered, with a window that nacks shrink and a backoff for the whole subscription."""
+"""Pub/Sub's push: at least once, unordered, with a window that nacks shrink and a backoff of the subscription."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shared.domain.status import Lane
 from shared.errors import QueueUnavailable
-from tests.simulation.deliveries import Caller, Losses, push_body
-from tests.simulation.faults import LoseAll, Loss
-from tests.simulation.wire import Wire
+from tests.simulation.calls import Calls
+from tests.simulation.deliveries import FunctionCaller, push_body
+from tests.simulation.faults import DeliveryFaultKind, LoseAll
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 FIRST_WINDOW = 3
 MAX_WINDOW = 64
 FIRST_BACKOFF = 0.1
-MAX_BACKOFF = 60.0
-MAX_DELIVERIES = 8
+MAX_BACKOFF = 30.0
+MAX_DELIVERIES = 20
 JITTER = 0.2
 
 
@@ -32,13 +33,13 @@ class Subscription:
     """Pushes to one function. Without `dead_letters` a message is delivered until it is acknowledged."""
 
     def __init__(
-        self, world: "World", caller: Caller, *, function: str, dead_letters: "Subscription | None" = None
+        self, world: "World", caller: FunctionCaller, *, function: str, dead_letters: "Subscription | None" = None
     ) -> None:
         self._world = world
         self._caller = caller
         self._function = function
         self._dead_letters = dead_letters
-        self._losses = Losses(world, "queue")
+        self._delivery_faults = world.delivery_faults["queue"]
         self._ready: list[Message] = []
         self._epoch = 0
         """Rises when everything is lost; what was put in before counts no longer."""
@@ -51,14 +52,14 @@ class Subscription:
     def publish(self, run_id: str) -> None:
         self._published += 1
         message = Message(id=f"{self._function}-{self._published}", run_id=run_id)
-        fault = self._losses.next()
+        fault = self._delivery_faults.next()
         if fault is not None:
-            self._world.touch(run_id, str(fault))
-        if fault is not None and fault.loss is Loss.LOST:
+            self._world.record_fault(run_id, str(fault))
+        if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return
-        late = fault.seconds if fault is not None and fault.loss is Loss.LATE else 0.0
+        late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
         self._put(message, after=late + self._world.random.random() * JITTER)
-        if fault is not None and fault.loss is Loss.TWICE:
+        if fault is not None and fault.kind is DeliveryFaultKind.TWICE:
             self._put(Message(id=message.id, run_id=run_id), after=fault.seconds + self._world.random.random() * JITTER)
 
     def take_dead(self, message: Message) -> None:
@@ -67,8 +68,8 @@ class Subscription:
 
     def lose_all(self, fault: LoseAll) -> None:
         for message in self._ready:
-            self._world.touch(message.run_id, str(fault))
-        self._world.touch(None, str(fault))
+            self._world.record_fault(message.run_id, str(fault))
+        self._world.record_fault(None, str(fault))
         self._ready.clear()
         self._epoch += 1
 
@@ -80,16 +81,16 @@ class Subscription:
             self._ready.append(message)
             self._pump()
         else:
-            self._world.touch(message.run_id, "the queue lost everything")
+            self._world.record_fault(message.run_id, "the queue lost everything")
 
     def _pump(self) -> None:
         """Starts deliveries while there are messages and room."""
         now = self._world.now
-        pause = self._losses.paused_until(now)
+        pause = self._delivery_faults.paused_until(now)
         if pause is not None:
             self._paused_until = max(self._paused_until, pause)
             for message in self._ready:
-                self._world.touch(message.run_id, "the queue is paused")
+                self._world.record_fault(message.run_id, "the queue is paused")
         if now < self._paused_until:
             if self._ready:
                 self._world.loop.call_at(self._paused_until, self._pump)
@@ -103,9 +104,9 @@ class Subscription:
         message.deliveries += 1
         body = push_body(message.id, message.run_id, attributes=message.attributes, subscription=self._function)
         status = await self._caller.call(
-            self._function, body, within=self._world.plan.knobs.ack_deadline, about=message.run_id
+            self._function, body, within=self._world.plan.settings.ack_deadline, about=message.run_id
         )
-        self._world.note(self._function, f"{message.id} of {message.run_id[-4:]}: {status}")
+        self._world.log(self._function, f"{message.id} of {message.run_id[-4:]}: {status}")
         self._outstanding -= 1
         if 200 <= status < 300:
             self._window, self._nacks = min(self._window * 2, MAX_WINDOW), 0
@@ -118,8 +119,8 @@ class Subscription:
         self._window = max(self._window // 2, 1)
         pause = min(FIRST_BACKOFF * 2**self._nacks, MAX_BACKOFF)
         self._paused_until = max(self._paused_until, self._world.now + pause)
-        self._world.touch(message.run_id, f"{self._function} answered {status}")
-        self._world.touch(None, f"{self._function} answered {status}")
+        self._world.record_fault(message.run_id, f"{self._function} answered {status}")
+        self._world.record_fault(None, f"{self._function} answered {status}")
         if epoch != self._epoch:
             return
         if self._dead_letters is not None and message.deliveries >= MAX_DELIVERIES:
@@ -132,11 +133,11 @@ class Subscription:
 class SimulatedRunQueue:
     """The queue as one instance reaches it."""
 
-    def __init__(self, subscription: Subscription, wire: Wire) -> None:
-        self._subscription = subscription
-        self._wire = wire
+    def __init__(self, subscriptions: Mapping[Lane, Subscription], calls: Calls) -> None:
+        self._subscriptions = subscriptions
+        self._calls = calls
 
-    async def publish(self, run_id: str) -> None:
-        await self._wire.call(
-            "queue.publish", lambda: self._subscription.publish(run_id), error=QueueUnavailable, about=run_id
+    async def publish(self, run_id: str, *, lane: Lane) -> None:
+        await self._calls.call(
+            "queue.publish", lambda: self._subscriptions[lane].publish(run_id), error=QueueUnavailable, about=run_id
         )

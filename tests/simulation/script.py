@@ -1,4 +1,4 @@
-"""What the LLM does with one run: the script that the plan gives it, found again by a mark in the run's text."""
+"""What the LLM does with one run: the script that the plan gives it, found again by the id in the run's text."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -9,13 +9,13 @@ NEVER = 1e9
 """Seconds after which a job that never ends would end."""
 
 
-class Trouble(StrEnum):
+class LlmFault(StrEnum):
     """One call's failure. Those with ACCEPTED in front are paid for."""
 
     NONE = "answers"
     RATE_LIMITED = "is rate limited"
     UNAVAILABLE = "is unavailable"
-    SILENT = "gets no answer, and the LLM never saw it"
+    SILENT = "gets no answer, and the LLM never record_seen it"
     NOT_CONNECTED = "finds no connection"
     ACCEPTED_SILENT = "is accepted and gets no answer"
     ACCEPTED_LOST = "is accepted and the connection is lost"
@@ -27,18 +27,18 @@ class Trouble(StrEnum):
     CREDENTIALS = "is told that the key is wrong"
 
 
-PASSING = (Trouble.RATE_LIMITED, Trouble.UNAVAILABLE, Trouble.SILENT, Trouble.NOT_CONNECTED)
+PASSING = (LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, LlmFault.SILENT, LlmFault.NOT_CONNECTED)
 ACCEPTED = (
-    Trouble.ACCEPTED_SILENT,
-    Trouble.ACCEPTED_LOST,
-    Trouble.ACCEPTED_UNREADABLE,
-    Trouble.ACCEPTED_WITHOUT_ID,
+    LlmFault.ACCEPTED_SILENT,
+    LlmFault.ACCEPTED_LOST,
+    LlmFault.ACCEPTED_UNREADABLE,
+    LlmFault.ACCEPTED_WITHOUT_ID,
 )
-FINAL = (Trouble.REFUSED, Trouble.QUOTA, Trouble.CREDENTIALS)
-OF_CHECKS = (*PASSING, Trouble.ACCEPTED_LOST, Trouble.ACCEPTED_UNREADABLE, Trouble.UNKNOWN_JOB)
+FINAL = (LlmFault.REFUSED, LlmFault.QUOTA, LlmFault.CREDENTIALS)
+OF_CHECKS = (*PASSING, LlmFault.ACCEPTED_LOST, LlmFault.ACCEPTED_UNREADABLE, LlmFault.UNKNOWN_JOB)
 
 
-class Outcome(StrEnum):
+class JobEnd(StrEnum):
     """How a provider job ends."""
 
     FINISHED = "finishes"
@@ -51,12 +51,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmScript:
-    """`submits` and `checks` are the troubles of the first calls, in order; later calls are answered."""
+    """`submits` and `checks` are the faults of the first calls, in order; later calls are answered."""
 
     takes: float = 5.0
-    submits: tuple[Trouble, ...] = ()
-    checks: tuple[Trouble, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    submits: tuple[LlmFault, ...] = ()
+    checks: tuple[LlmFault, ...] = ()
+    job_ends: tuple[JobEnd, ...] = ()
     """Of the first jobs of the run; later jobs finish."""
     retry_after: float | None = None
     latency: float = 0.3
@@ -68,20 +68,20 @@ class LlmScript:
 
     def __str__(self) -> str:
         words = [f"takes {self.takes:g} s" if self.takes < NEVER else "never ends"]
-        words += [f"submit {n} {trouble}" for n, trouble in enumerate(self.submits, 1) if trouble is not Trouble.NONE]
-        words += [f"check {n} {trouble}" for n, trouble in enumerate(self.checks, 1) if trouble is not Trouble.NONE]
-        words += [f"job {n} {outcome}" for n, outcome in enumerate(self.outcomes, 1)]
+        words += [f"submit {n} {fault}" for n, fault in enumerate(self.submits, 1) if fault is not LlmFault.NONE]
+        words += [f"check {n} {fault}" for n, fault in enumerate(self.checks, 1) if fault is not LlmFault.NONE]
+        words += [f"job {n} {job_end}" for n, job_end in enumerate(self.job_ends, 1)]
         words += [f"asks to wait {self.retry_after:g} s"] if self.retry_after else []
         words += [f"answers after {self.latency:g} s"] if self.latency > 1 else []
         words += [] if self.is_idempotent else ["knows no idempotency keys"]
         return "the LLM " + ", ".join(words)
 
-    def simpler(self) -> "list[LlmScript]":
-        """Returns scripts with one trouble less each."""
+    def simplifications(self) -> "list[LlmScript]":
+        """Returns scripts with one fault less each."""
         plain: dict[str, Any] = {
             "submits": (),
             "checks": (),
-            "outcomes": (),
+            "job_ends": (),
             "retry_after": None,
             "latency": 0.3,
             "takes": 5.0,
@@ -92,8 +92,8 @@ class LlmScript:
         return [replace(self, **{name: value}) for name, value in plain.items() if getattr(self, name) != value]
 
 
-def make_script(random: Random, *, calm: bool) -> LlmScript:
-    """`calm`: the LLM makes no trouble at all."""
+def make_script(random: Random, *, without_faults: bool) -> LlmScript:
+    """`without_faults`: the LLM has no faults."""
     takes = random.choice((0.5, 2.0, 5.0, 5.0, 12.0, 30.0))
     script = LlmScript(
         takes=takes,
@@ -101,20 +101,20 @@ def make_script(random: Random, *, calm: bool) -> LlmScript:
         reports_progress=random.random() < 0.15,
         is_large=random.random() < 0.15,
     )
-    if calm or random.random() < 0.4:
+    if without_faults or random.random() < 0.4:
         return script
     return replace(
         script,
         takes=random.choice((takes, takes, takes, 60.0, 150.0, NEVER)),
-        submits=_troubles(random, (*PASSING, *ACCEPTED), share=0.5, longest=4),
-        checks=_troubles(random, OF_CHECKS, share=0.3, longest=7),
-        outcomes=tuple(random.choice(tuple(Outcome)) for _ in range(random.choice((0, 0, 1, 1, 2, 5)))),
+        submits=_llm_faults(random, (*PASSING, *ACCEPTED), share=0.5, longest=4),
+        checks=_llm_faults(random, OF_CHECKS, share=0.3, longest=7),
+        job_ends=tuple(random.choice(tuple(JobEnd)) for _ in range(random.choice((0, 0, 1, 1, 2, 5)))),
         retry_after=random.choice((None, None, 3.0, 20.0, 300.0)),
         latency=random.choice((0.3, 0.3, 0.3, 4.0, 15.0)),
     )
 
 
-def _troubles(random: Random, kinds: tuple[Trouble, ...], *, share: float, longest: int) -> tuple[Trouble, ...]:
+def _llm_faults(random: Random, kinds: tuple[LlmFault, ...], *, share: float, longest: int) -> tuple[LlmFault, ...]:
     if random.random() > share:
         return ()
     if random.random() < 0.12:
@@ -122,4 +122,4 @@ def _troubles(random: Random, kinds: tuple[Trouble, ...], *, share: float, longe
     kind = random.choice(kinds)
     same = random.random() < 0.3
     count = random.randint(1, longest)
-    return tuple(kind if same else random.choice((Trouble.NONE, *kinds)) for _ in range(count))
+    return tuple(kind if same else random.choice((LlmFault.NONE, *kinds)) for _ in range(count))

@@ -1,38 +1,40 @@
-"""The run store of one instance: the tables behind a wire, with the promises of the Firestore or the SQLite adapter."""
+"""The run store of one instance: the tables behind calls that may fail, with the promises of one of the adapters."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
 
+from shared.adapters.storage.readable import must_be_readable
 from shared.domain.channel import Channel
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.run import TERMINAL, Run, Status
+from shared.domain.run import Run
+from shared.domain.status import TERMINAL, Status
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, ListCursor, RunFilter
+from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
+from tests.simulation.calls import Calls
 from tests.simulation.history import Commit
+from tests.simulation.instance import EPOCH, Instance
 from tests.simulation.tables import Row
-from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 T = TypeVar("T")
-MAX_TRIES = 8
-CREATE_SECONDS = 20.0
-MAX_PAUSE = 0.5
-OPEN = frozenset({Status.PENDING, Status.PROCESSING})
+MAX_CREATE_TRIES = 8
+CREATE_TIMEOUT_SECONDS = 20.0
+MAX_RETRY_PAUSE_SECONDS = 0.5
+OPEN = frozenset(Status) - TERMINAL
 
 
 class SimulatedRunStore:
-    def __init__(self, world: "World", wire: Wire, *, by: str, firestore: bool) -> None:
-        """`by` names the instance in the history."""
+    def __init__(self, world: "World", calls: Calls, instance: Instance, *, firestore: bool) -> None:
         self._world = world
         self._tables = world.tables
         self._history = world.history
-        self._wire = wire
-        self._by = by
+        self._calls = calls
+        self._instance = instance
         self._firestore = firestore
 
     async def create(
@@ -42,7 +44,7 @@ class SimulatedRunStore:
         if not self._firestore:
             return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
         try:
-            async with asyncio.timeout(CREATE_SECONDS):
+            async with asyncio.timeout(CREATE_TIMEOUT_SECONDS):
                 return await self._create_again_and_again(run, idempotency, limits)
         except TimeoutError as error:
             raise StoreUnavailable from error
@@ -50,20 +52,29 @@ class SimulatedRunStore:
     async def _create_again_and_again(
         self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits
     ) -> IdempotencyRecord | None:
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_CREATE_TRIES):
             try:
                 return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
             except StoreUnavailable:
                 if await self._exists(run.id):
                     return None
-            await asyncio.sleep(self._world.random.random() * MAX_PAUSE)
+            await asyncio.sleep(self._world.random.random() * MAX_RETRY_PAUSE_SECONDS)
         raise StoreUnavailable
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        self._history.reads += 1
-        return await self._call("get", lambda: self._tables.get(run_id, with_result=with_result), run_id)
+        """Sets `clock_offset` as the Firestore adapter does; a SQLite file has the clock of its only machine."""
 
-    async def load_input(self, run: Run) -> Mapping[str, Any]:
+        def read() -> tuple[Run, datetime]:
+            with must_be_readable():
+                return self._tables.get(run_id, with_result=with_result), self._store_time()
+
+        run, read_at = await self._call("get", read, run_id)
+        return replace(run, clock_offset=read_at - self._instance.clock.now()) if self._firestore else run
+
+    def _store_time(self) -> datetime:
+        return EPOCH + timedelta(seconds=self._world.now)
+
+    async def load_input(self, run: Run) -> Mapping[str, object]:
         if run.input_parts == 0:
             return run.input
         content = await self._call("load_input", lambda: self._tables.input_of(run.id), run.id)
@@ -81,22 +92,19 @@ class SimulatedRunStore:
         return 0
 
     async def list_runs(
-        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: ListCursor | None = None
-    ) -> Sequence[Run]:
+        self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
+    ) -> RunPage:
         def matches(row: Row) -> bool:
-            place = (row.key("created_at"), row.key("id"))
-            return _matches(row, wanted) and (after is None or place < (after.created_at, after.run_id))
+            position = (row.key("created_at"), row.key("id"))
+            return _matches(row, wanted) and (after is None or position < (after.at, after.run_id))
 
-        def order(row: Row) -> Any:
-            return (-row.key("created_at").timestamp(), [-ord(letter) for letter in row.key("id")])
-
-        found = await self._call("list_runs", lambda: self._tables.select(matches, order=order, limit=limit + offset))
-        return found[offset:]
+        return await self._call(
+            "list_runs",
+            lambda: self._tables.select(matches, ordered_by="created_at", limit=limit, offset=offset, descending=True),
+        )
 
     async def count_runs(self, wanted: RunFilter) -> int:
-        return await self._call(
-            "count_runs", lambda: sum(_matches(row, wanted) for row in self._tables.rows.values())
-        )
+        return await self._call("count_runs", lambda: sum(_matches(row, wanted) for row in self._tables.rows.values()))
 
     async def due_runs(
         self,
@@ -104,33 +112,30 @@ class SimulatedRunStore:
         *,
         terminal: bool = False,
         before: datetime | None = None,
-        after: Run | None = None,
+        after: RunPosition | None = None,
         limit: int,
-    ) -> Sequence[Run]:
+    ) -> RunPage:
         def is_due(row: Row) -> bool:
-            due_at, status = row.key("due_at"), row.key("status")
-            if due_at is None or row.key("shard") != shard or status not in (TERMINAL if terminal else OPEN):
+            due_at = row.key("due_at")
+            if due_at is None or row.key("shard") != shard or row.key("status") not in (TERMINAL if terminal else OPEN):
                 return False
-            behind = after is None or (due_at, row.key("id")) > (after.due_at, after.id)
-            return behind and (before is None or due_at <= before)
+            is_behind = after is None or (due_at, row.key("id")) > (after.at, after.run_id)
+            return is_behind and (before is None or due_at <= before)
 
-        return await self._call(
-            "due_runs", lambda: self._tables.select(is_due, order=_by("due_at"), limit=limit)
-        )
+        return await self._call("due_runs", lambda: self._tables.select(is_due, ordered_by="due_at", limit=limit))
 
     async def changed_runs(
-        self, channel: Channel, *, since: datetime, after: Run | None = None, limit: int
-    ) -> Sequence[Run]:
+        self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
+    ) -> RunPage:
         def has_changed(row: Row) -> bool:
             updated_at, tenant_id = row.key("updated_at"), channel.tenant_id
             if row.key("channel") != channel.name or (tenant_id is not None and row.key("tenant_id") != tenant_id):
                 return False
-            behind = after is None or (updated_at, row.key("id")) > (after.updated_at, after.id)
-            return behind and updated_at >= since
+            is_behind = after is None or (updated_at, row.key("id")) > (after.at, after.run_id)
+            return is_behind and updated_at >= since
 
         return await self._call(
-            "changed_runs",
-            lambda: self._tables.select(has_changed, order=_by("updated_at"), limit=limit, with_result=True),
+            "changed_runs", lambda: self._tables.select(has_changed, ordered_by="updated_at", limit=limit)
         )
 
     async def _save(self, run: Run, *, without_parts: bool) -> Run:
@@ -141,7 +146,7 @@ class SimulatedRunStore:
             if not self._firestore:
                 raise
             stored = await self.get(run.id)
-            if stored == (run if not run.is_terminal else _without_permit(run)):
+            if stored == (replace(run, permit=None) if run.is_terminal else run):
                 return stored
             raise (error if stored.revision == run.revision else StaleRun()) from None
 
@@ -153,7 +158,7 @@ class SimulatedRunStore:
         return True
 
     async def _call(self, name: str, effect: Callable[[], T], about: str | None = None) -> T:
-        return await self._wire.call(f"store.{name}", effect, error=StoreUnavailable, about=about)
+        return await self._calls.call(f"store.{name}", effect, error=StoreUnavailable, about=about)
 
     def _create(self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits) -> IdempotencyRecord | None:
         open_runs = self._tables.open_runs(run.tenant_id)
@@ -163,7 +168,7 @@ class SimulatedRunStore:
         self._history.commits.append(
             Commit(
                 at=self._world.now,
-                by=self._by,
+                by=self._instance.name,
                 before=None,
                 after=created,
                 idempotency=idempotency,
@@ -176,16 +181,8 @@ class SimulatedRunStore:
     def _commit(self, run: Run, *, without_parts: bool) -> Run:
         before = self._tables.get(run.id)
         saved = self._tables.save(run, without_parts=without_parts)
-        self._history.commits.append(Commit(at=self._world.now, by=self._by, before=before, after=saved))
+        self._history.commits.append(Commit(at=self._world.now, by=self._instance.name, before=before, after=saved))
         return saved
-
-
-def _without_permit(run: Run) -> Run:
-    return replace(run, permit=None)
-
-
-def _by(name: str) -> Callable[[Row], Any]:
-    return lambda row: (row.key(name), row.key("id"))
 
 
 def _matches(row: Row, wanted: RunFilter) -> bool:

@@ -1,4 +1,4 @@
-"""A client's side of a stream: it reads server-sent events, breaks off now and then, and resumes with the last id."""
+"""A client's side of a stream: it reads server-sent events, breaks it off now and then, and resumes it."""
 
 import asyncio
 import json
@@ -27,9 +27,9 @@ ENDING = frozenset({"run.completed", "run.failed", "run.cancelled"})
 class Stream:
     """Both kinds of streams; `last_id` is what a browser would send as Last-Event-ID."""
 
-    def __init__(self, client: "ApiClient", *, breaks: float | None, pause: float) -> None:
+    def __init__(self, client: "ApiClient", *, break_every: float | None, pause: float) -> None:
         self._client = client
-        self._breaks = breaks
+        self._break_every = break_every
         self._pause = pause
         self._last_id: str | None = None
         self._is_over = False
@@ -44,12 +44,12 @@ class Stream:
                 await asyncio.sleep(self._pause)
 
     async def _connect(self) -> None:
-        """Reads one connection to its end, or until this client breaks it off."""
+        """Reads one connection to its end, or until this client break_every it off."""
         world = self._client.world
         instance = world.instance_of("api")
         parts: asyncio.Queue[str | None] = asyncio.Queue()
         task = instance.start(self._serve(instance, parts), about=self._about)
-        ends = world.now + min(self._breaks or LONGEST, LONGEST)
+        ends = world.now + min(self._break_every or LONGEST, LONGEST)
         try:
             async with asyncio.timeout_at(ends):
                 while (part := await parts.get()) is not None:
@@ -73,8 +73,8 @@ class Stream:
                 self._is_over = True
         except ServiceError:
             raise
-        except Exception as error:
-            self._client.surprise(error)
+        except Exception as error:  # noqa: BLE001 - the history records whatever was not expected
+            self._client.record_unexpected_error(error)
         finally:
             parts.put_nowait(None)
 
@@ -85,7 +85,9 @@ class Stream:
         data = json.loads(fields["data"])
         if fields["event"] == "error":
             if data["code"] == "internal":
-                self._client.world.history.surprises.append(f"a stream of {self._client.name} ended with internal")
+                self._client.world.history.unexpected_errors.append(
+                    f"a stream of {self._client.name} ended with internal"
+                )
             return
         self._last_id = fields["id"]
         update = Update(
@@ -111,8 +113,8 @@ class Stream:
 
 
 class RunStream(Stream):
-    def __init__(self, client: "ApiClient", run_id: str, *, breaks: float | None, pause: float) -> None:
-        super().__init__(client, breaks=breaks, pause=pause)
+    def __init__(self, client: "ApiClient", run_id: str, *, break_every: float | None, pause: float) -> None:
+        super().__init__(client, break_every=break_every, pause=pause)
         self._about = run_id
         self._run_id = run_id
 
@@ -125,8 +127,8 @@ class RunStream(Stream):
 
 
 class ChannelStream(Stream):
-    def __init__(self, client: "ApiClient", channel: str, *, breaks: float | None, pause: float) -> None:
-        super().__init__(client, breaks=breaks, pause=pause)
+    def __init__(self, client: "ApiClient", channel: str, *, break_every: float | None, pause: float) -> None:
+        super().__init__(client, break_every=break_every, pause=pause)
         self._channel = channel_for(client.caller, channel)
 
     async def _open(self, services: Services) -> Response:

@@ -17,6 +17,7 @@ from shared.errors import (
     ServiceError,
     TooManyRuns,
 )
+from shared.services import Services
 from shared.usecases.submit import IdempotencyKey
 from shared.web import submissions
 from shared.web.submissions import Form
@@ -48,7 +49,7 @@ class Submitter(ApiClient):
     async def run(self) -> None:
         entry = self._entry
         await self.until(entry.at)
-        copies = [self._submit() for _ in range(1 + entry.twins)]
+        copies = [self._submit() for _ in range(1 + entry.copies)]
         found = [run_id for run_id in await asyncio.gather(*copies) if run_id is not None]
         if not found:
             return
@@ -80,18 +81,18 @@ class Submitter(ApiClient):
                 return None
             except (ServiceError, ConnectionLost) as error:
                 history.refusals.append(Refusal(at=self.world.now, client=entry.name, code="in_doubt"))
-                self.note(f"is not answered: {type(error).__name__}")
+                self.log(f"is not answered: {type(error).__name__}")
                 if entry.key is None:
                     return None
                 await asyncio.sleep(AFTER_TROUBLE)
             else:
-                history.told[entry.name].append((self.world.now, run.id))
-                self.note(f"has run {run.id[-4:]}")
-                self.saw(run, asked_at, "submit")
+                history.accepted_ids[entry.name].append((self.world.now, run.id))
+                self.log(f"has run {run.id[-4:]}")
+                self.record_seen(run, asked_at, "submit")
                 return run.id
         return None
 
-    async def _request(self, services: Any) -> Run:
+    async def _request(self, services: Services) -> Run:
         entry = self._entry
         body = self._body()
         submission = FORMS[entry.family].parse(body, services.max_input_bytes)
@@ -106,9 +107,9 @@ class Submitter(ApiClient):
         entry = self._entry
         text = f"<<{entry.key or entry.name}/{entry.body}>>" + (" and more" * 40 if entry.llm.is_large else "")
         body: dict[str, Any] = {"channel": entry.channel} if entry.channel else {}
-        told = self.world.history.told.get(entry.prior or "", [])
-        if told:
-            body["prior_run_uuid"] = told[0][1]
+        accepted_ids = self.world.history.accepted_ids.get(entry.prior or "", [])
+        if accepted_ids:
+            body["prior_run_uuid"] = accepted_ids[0][1]
         if entry.family == "admin":
             return {**body, "text": text, "source_lang": "en", "target_lang": "de"}
         if entry.family == "user":
@@ -124,12 +125,12 @@ class Submitter(ApiClient):
             return
         if isinstance(error, RunNotFound) and self._entry.prior is not None:
             return
-        self.surprise(error)
+        self.record_unexpected_error(error)
 
     async def _follow(self, run_id: str) -> None:
         entry = self._entry
         if entry.follow == "stream":
-            await RunStream(self, run_id, breaks=entry.breaks, pause=entry.pause).follow()
+            await RunStream(self, run_id, break_every=entry.break_every, pause=entry.pause).follow()
         run = await self._poll(run_id, wait=entry.follow == "wait")
         await self._fetch(run)
 
@@ -141,26 +142,25 @@ class Submitter(ApiClient):
                 if run.is_terminal:
                     return run
             except RunNotFound as error:
-                self.surprise(error)
+                self.record_unexpected_error(error)
             except (ServiceError, ConnectionLost):
                 pass
             await asyncio.sleep(self._entry.pause)
 
     async def _wait(self, run_id: str) -> Run:
-        async def wait(services: Any) -> Run:
+        async def wait(services: Services) -> Run:
             run = await services.read.get(self.caller, run_id)
-            waited: Run = await services.watch.until_terminal(run, within=timedelta(seconds=30))
-            return waited
+            return await services.watch.until_terminal(run, within=timedelta(seconds=30))
 
         asked_at = self.world.now
         run = await self.ask(wait, about=run_id)
-        self.saw(run, asked_at, "wait")
+        self.record_seen(run, asked_at, "wait")
         return run
 
     async def _fetch(self, run: Run) -> None:
         try:
             asked_at = self.world.now
-            self.saw(await self.ask(lambda s: s.read.get_finished(self.caller, run.id)), asked_at, "result")
+            self.record_seen(await self.ask(lambda s: s.read.get_finished(self.caller, run.id)), asked_at, "result")
         except (RunFailed, RunNotFinished, ServiceError, ConnectionLost):
             return
 
@@ -172,12 +172,12 @@ class Submitter(ApiClient):
             try:
                 run, _ = await self.ask(lambda services: services.cancel(self.caller, run_id), about=run_id)
             except CallerError as error:
-                self.surprise(error)
+                self.record_unexpected_error(error)
             except (ServiceError, ConnectionLost):
                 await asyncio.sleep(AFTER_TROUBLE)
             else:
-                self.note(f"cancels: {run.status}")
-                return self.saw(run, asked_at, "cancel")
+                self.log(f"cancels: {run.status}")
+                return self.record_seen(run, asked_at, "cancel")
         return None
 
     async def _delete(self, run_id: str) -> None:
@@ -186,9 +186,9 @@ class Submitter(ApiClient):
             try:
                 run = await self.ask(lambda services: services.delete(self.caller, run_id), about=run_id)
             except CallerError as error:
-                self.surprise(error)
+                self.record_unexpected_error(error)
             except (ServiceError, ConnectionLost):
                 await asyncio.sleep(AFTER_TROUBLE)
             else:
-                return self.saw(run, asked_at, "delete")
+                return self.record_seen(run, asked_at, "delete")
         return None

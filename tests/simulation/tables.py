@@ -1,16 +1,17 @@
 """The simulated database: each method is one atomic commit or one consistent read, and takes no time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from shared.adapters.storage.readable import readable
+from shared.adapters.storage.readable import readable_runs
 from shared.adapters.storage.run_document import from_document
 from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many_submits
-from shared.domain.run import Run, Status
+from shared.domain.run import Run
+from shared.domain.status import Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord
+from shared.ports import IdempotencyRecord, RunPage, RunPosition
 
 INLINE_CHARACTERS = 200
 """A longer result or input is kept in parts."""
@@ -88,20 +89,22 @@ class Tables:
         if run.is_terminal:
             whole = self._give_back(whole)
         stored = replace(whole, result=None) if in_parts else whole
-        self._put(
-            Row(run=stored, revision=revision, whole=whole, input=None if without_parts else row.input), run.id
-        )
+        self._put(Row(run=stored, revision=revision, whole=whole, input=None if without_parts else row.input), run.id)
         return whole
 
     def is_stale(self, row: Row, run: Run) -> bool:
-        return row.revision != run.revision
+        return bool(row.revision != run.revision)
 
     def select(
-        self, wanted: Callable[[Row], bool], *, order: Callable[[Row], Any], limit: int, with_result: bool = False
-    ) -> Sequence[Run]:
-        """Returns the rows that `wanted` takes, in order; those that this release cannot read are left out."""
-        rows = sorted(filter(wanted, self.rows.values()), key=order)[:limit]
-        return list(readable(rows, lambda row: _read(row, with_result=with_result)))
+        self, wanted: Callable[[Row], bool], *, ordered_by: str, limit: int, offset: int = 0, descending: bool = False
+    ) -> RunPage:
+        """Returns the rows that `wanted` takes, ordered by (the column, id), without large results."""
+        rows = sorted(
+            filter(wanted, self.rows.values()), key=lambda row: (row.key(ordered_by), row.key("id")), reverse=descending
+        )[offset : offset + limit]
+        positions = [RunPosition(at=row.key(ordered_by), run_id=row.key("id")) for row in rows]
+        runs = list(readable_runs(rows, lambda row: _read(row, with_result=False)))
+        return RunPage(runs=runs, positions=positions)
 
     def put_document(self, document: Mapping[str, Any], keys: Mapping[str, Any]) -> None:
         """Stores a document as another release wrote it."""

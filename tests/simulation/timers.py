@@ -1,16 +1,18 @@
 """Cloud Tasks: named tasks, at least once, throttled by 429 and 503, deleted in silence after their last attempt."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.adapters.storage.task_name import task_name
+from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck
-from tests.simulation.deliveries import TOO_MANY_REQUESTS, Caller, Losses
-from tests.simulation.faults import LoseAll, Loss
+from tests.simulation.calls import Calls
+from tests.simulation.deliveries import TOO_MANY_REQUESTS, FunctionCaller
+from tests.simulation.faults import DeliveryFaultKind, LoseAll
 from tests.simulation.instance import EPOCH
-from tests.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,10 +33,10 @@ class Task:
 
 
 class TaskQueue:
-    def __init__(self, world: "World", caller: Caller) -> None:
+    def __init__(self, world: "World", caller: FunctionCaller) -> None:
         self._world = world
         self._caller = caller
-        self._losses = Losses(world, "timers")
+        self._delivery_faults = world.delivery_faults["timers"]
         self._names: set[str] = set()
         self._waiting: dict[str, str] = {}
         """The run of each task that has not been dispatched, by its name."""
@@ -49,14 +51,14 @@ class TaskQueue:
             return False
         self._names.add(name)
         task, due = Task(name=name, recheck=recheck), (at - EPOCH).total_seconds()
-        fault = self._losses.next()
+        fault = self._delivery_faults.next()
         if fault is not None:
-            self._world.touch(recheck.run_id, str(fault))
-        if fault is not None and fault.loss is Loss.LOST:
+            self._world.record_fault(recheck.run_id, str(fault))
+        if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return True
-        late = fault.seconds if fault is not None and fault.loss is Loss.LATE else 0.0
+        late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
         self._put(task, at=due + late)
-        if fault is not None and fault.loss is Loss.TWICE:
+        if fault is not None and fault.kind is DeliveryFaultKind.TWICE:
             self._put(Task(name=name, recheck=recheck), at=due + fault.seconds)
         return True
 
@@ -65,7 +67,7 @@ class TaskQueue:
 
     def lose_all(self, fault: LoseAll) -> None:
         for run_id in self._waiting.values():
-            self._world.touch(run_id, str(fault))
+            self._world.record_fault(run_id, str(fault))
         self._waiting.clear()
         self._names.clear()
         self._epoch += 1
@@ -78,11 +80,11 @@ class TaskQueue:
     def _dispatch(self, task: Task, epoch: int) -> None:
         """Waits for the queue's rate and for the end of a pause."""
         now = self._world.now
-        pause = self._losses.paused_until(now)
+        pause = self._delivery_faults.paused_until(now)
         if epoch != self._epoch:
             return
         if pause is not None:
-            self._world.touch(task.recheck.run_id, "the timers are paused")
+            self._world.record_fault(task.recheck.run_id, "the timers are paused")
         not_before = max(pause or 0.0, self._next_dispatch)
         if not_before > now:
             self._world.loop.call_at(not_before, self._dispatch, task, epoch)
@@ -101,29 +103,29 @@ class TaskQueue:
             about=run_id,
             headers={"x-cloudtasks-taskname": task.name},
         )
-        self._world.note("timers", f"{task.recheck.sequence} of {run_id[-4:]}: {status}")
+        self._world.log("timers", f"{task.recheck.sequence} of {run_id[-4:]}: {status}")
         if 200 <= status < 300:
             self._gap = max(self._gap / 2, BETWEEN_DISPATCHES)
             return
         if status in THROTTLING:
             self._gap = min(self._gap * 2, MAX_BETWEEN_DISPATCHES)
-        self._world.touch(run_id, f"recheck_run answered {status}")
-        self._world.touch(None, f"recheck_run answered {status}")
-        if task.attempts < self._world.plan.knobs.task_attempts and epoch == self._epoch:
+        self._world.record_fault(run_id, f"recheck_run answered {status}")
+        self._world.record_fault(None, f"recheck_run answered {status}")
+        if task.attempts < self._world.plan.settings.task_attempts and epoch == self._epoch:
             self._put(task, at=self._world.now + min(2.0 ** (task.attempts - 1), MAX_BACKOFF))
 
 
 class SimulatedRecheckScheduler:
     """The timers as one instance reaches them. A name that is taken is a success, as in the adapters."""
 
-    def __init__(self, tasks: TaskQueue, wire: Wire) -> None:
-        self._tasks = tasks
-        self._wire = wire
+    def __init__(self, queues: Mapping[Lane, TaskQueue], calls: Calls) -> None:
+        self._queues = queues
+        self._calls = calls
 
-    async def schedule(self, recheck: Recheck, *, at: datetime) -> None:
-        await self._wire.call(
+    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
+        await self._calls.call(
             "timers.schedule",
-            lambda: self._tasks.create(recheck, at),
+            lambda: self._queues[lane].create(recheck, at),
             error=SchedulerUnavailable,
             about=recheck.run_id,
         )

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from shared.adapters.gcp.listen_targets import ChannelListenTarget, RunListenTarget
 from shared.adapters.sqlite.run_watcher import SqliteChannelFeed, SqliteRunFeed
-from shared.adapters.storage.readable import readable
+from shared.adapters.storage.readable import readable_runs
 from shared.domain.channel import Channel
 from shared.domain.run import Run
-from tests.simulation.faults import Mode
-from tests.simulation.instance import Died, Instance
+from tests.simulation.faults import OutageMode
+from tests.simulation.instance import Instance, ProcessDied
 from tests.simulation.store import SimulatedRunStore
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ class ListenedChannel(ChannelListenTarget):
 
     def begin(self) -> None:
         """Fixes the time from which the stream's query looks, as `target` does."""
-        self._asked_since = self._since
+        self._query_since = self._since
         self.is_listening = True
 
     def wants(self, run: Run) -> bool:
         tenant_id = self._channel.tenant_id
         mine = run.channel == self._channel.name and tenant_id in (None, run.tenant_id)
-        return mine and self.is_listening and run.updated_at >= self._asked_since
+        return mine and self.is_listening and run.updated_at >= self._query_since
 
 
 Feed = SqliteRunFeed | SqliteChannelFeed | RunListenTarget | ListenedChannel
 
 
-class Announcer:
+class ChangeNotifier:
     """Tells every feed of every instance that a run has changed, a moment later."""
 
     def __init__(self, world: "World") -> None:
@@ -65,15 +65,15 @@ class Announcer:
     def on_change(self, run_id: str) -> None:
         if not self._feeds:
             return
-        outage = self._world.weather.of("watch", self._world.now)
+        outage = self._world.outages.of("watch", self._world.now)
         for number, (_, _, wanted) in self._feeds.items():
             if wanted not in (None, run_id):
                 continue
             delay = self._world.random.random() * MAX_DELAY
             if outage is not None:
-                self._world.touch(None, str(outage))
-                delay += self._world.random.random() * SLOW if outage.mode is Mode.SLOW else 0.0
-                if outage.mode is not Mode.SLOW:
+                self._world.record_fault(None, str(outage))
+                delay += self._world.random.random() * SLOW if outage.mode is OutageMode.SLOW else 0.0
+                if outage.mode is not OutageMode.SLOW:
                     delay = outage.start + outage.seconds - self._world.now + LOOKS_AGAIN_AFTER
             self._world.loop.call_later(delay, self.tell, number, run_id)
 
@@ -85,15 +85,15 @@ class Announcer:
         if isinstance(feed, SqliteRunFeed | SqliteChannelFeed):
             feed.changed.set()
             return
-        for run in readable([run_id], self._document):
+        for run in readable_runs([run_id], self.document):
             if isinstance(feed, RunListenTarget) or feed.wants(run):
                 feed.on_change(run)
 
-    def _document(self, run_id: str) -> Run:
+    def document(self, run_id: str) -> Run:
         return self._world.tables.get(run_id, with_result=False)
 
 
-class MortalFeed:
+class InstanceFeed:
     """A feed that ends with its process."""
 
     def __init__(self, feed: Any, instance: Instance) -> None:
@@ -103,7 +103,7 @@ class MortalFeed:
     async def next(self, *, timeout: float) -> Run | None:
         run: Run | None = await self._feed.next(timeout=timeout)
         if self._instance.is_dead:
-            raise Died
+            raise ProcessDied
         await self._instance.thaw()
         return run
 
@@ -118,33 +118,34 @@ class SimulatedRunWatcher:
         self._firestore = firestore
 
     @asynccontextmanager
-    async def watch(self, run_id: str) -> AsyncIterator[MortalFeed]:
+    async def watch(self, run_id: str) -> AsyncIterator[InstanceFeed]:
         feed = RunListenTarget(self._store, run_id) if self._firestore else SqliteRunFeed(self._store, run_id)
-        number = self._world.announcer.add(feed, self._instance, run_id)
+        number = self._world.notifier.add(feed, self._instance, run_id)
         if self._firestore:
             delay = self._world.random.random() * MAX_DELAY
-            self._world.loop.call_later(delay, self._world.announcer.tell, number, run_id)
+            self._world.loop.call_later(delay, self._world.notifier.tell, number, run_id)
         try:
-            yield MortalFeed(feed, self._instance)
+            yield InstanceFeed(feed, self._instance)
         finally:
-            self._world.announcer.remove(number)
+            self._world.notifier.remove(number)
 
     @asynccontextmanager
-    async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[MortalFeed]:
+    async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[InstanceFeed]:
         feed: SqliteChannelFeed | ListenedChannel
         if self._firestore:
             feed = ListenedChannel(self._store, channel, since, self._listen)
         else:
             feed = SqliteChannelFeed(self._store, channel, since)
-        number = self._world.announcer.add(feed, self._instance, None)
+        number = self._world.notifier.add(feed, self._instance, None)
         try:
-            yield MortalFeed(feed, self._instance)
+            yield InstanceFeed(feed, self._instance)
         finally:
-            self._world.announcer.remove(number)
+            self._world.notifier.remove(number)
 
     async def _listen(self, feed: Any) -> None:
         """Begins the stream: first come all documents that its query finds now."""
         feed.begin()
-        for run in readable(list(self._world.tables.rows), lambda run_id: self._world.tables.get(run_id)):
+        document = self._world.notifier.document
+        for run in readable_runs(list(self._world.tables.rows), document):
             if feed.wants(run):
                 feed.on_change(run)

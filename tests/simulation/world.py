@@ -1,4 +1,4 @@
-"""One simulation: instances of all functions over simulated parts, the clients of a plan, its faults, and the quiet end."""
+"""One simulation: instances of all functions over simulated parts, the clients of a plan and its faults."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,26 +13,27 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain.limits import Limits
+from shared.domain.status import Lane
 from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.sessions import Sessions
 from shared.wiring.assembly import Backend, assemble
-from tests.simulation.chaos import Chaos
-from tests.simulation.clients import start_clients
-from tests.simulation.deliveries import Caller
+from tests.simulation.calls import CallFaults, Calls, Outages
+from tests.simulation.deliveries import DeliveryFaults, FunctionCaller
 from tests.simulation.faults import AtCall, Outage, Rollout, Skew
 from tests.simulation.history import History
 from tests.simulation.instance import EPOCH, Instance
-from tests.simulation.llm import Llm, SimulatedLlmHttp
+from tests.simulation.llm import Llm, SimulatedLlmPools
 from tests.simulation.make_plan import FAULTS_END
 from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
 from tests.simulation.plan import Plan
 from tests.simulation.queue import SimulatedRunQueue, Subscription
+from tests.simulation.scheduled_faults import ScheduledFaults
+from tests.simulation.start import start_clients
 from tests.simulation.store import SimulatedRunStore
 from tests.simulation.tables import Tables
 from tests.simulation.timers import SimulatedRecheckScheduler, TaskQueue
-from tests.simulation.watcher import Announcer, SimulatedRunWatcher
-from tests.simulation.wire import Trap, Weather, Wire
+from tests.simulation.watcher import ChangeNotifier, SimulatedRunWatcher
 
 PLACES = 2
 """How many instances each function has."""
@@ -42,27 +43,31 @@ MARGIN = 90.0
 
 
 class World:
-    def __init__(self, plan: Plan, *, is_noted: bool = False) -> None:
-        """`is_noted`: keeps a log for people."""
+    def __init__(self, plan: Plan, *, is_logged: bool = False) -> None:
+        """`is_logged`: keeps a log for people."""
         self.plan = plan
         self.loop = asyncio.get_running_loop()
         self.random = Random(f"{plan.seed} world")
         self.history = History()
-        self._is_noted = is_noted
+        self._is_logged = is_logged
         self.instances_made = 0
-        self.weather = Weather([fault for fault in plan.faults if isinstance(fault, Outage)])
-        self.trap = Trap([fault for fault in plan.faults if isinstance(fault, AtCall)])
-        self.announcer = Announcer(self)
-        self.tables = Tables(self.random, on_change=self.announcer.on_change)
+        self.outages = Outages([fault for fault in plan.faults if isinstance(fault, Outage)])
+        self.call_faults = CallFaults([fault for fault in plan.faults if isinstance(fault, AtCall)])
+        self.notifier = ChangeNotifier(self)
+        self.tables = Tables(self.random, on_change=self.notifier.on_change)
         self.cache: dict[str, tuple[datetime, str]] = {}
-        self.letters: dict[str, tuple[str, str, str]] = {}
-        self.llm = Llm(self, {mark_of(submit): submit.llm for submit in plan.submits})
-        self.caller = Caller(self)
-        self.burials = Subscription(self, self.caller, function="bury_run")
-        self.queue = Subscription(self, self.caller, function="process_run", dead_letters=self.burials)
-        self.tasks = TaskQueue(self, self.caller)
+        self.dead_letters: dict[str, tuple[str, str, str]] = {}
+        self.llm = Llm(self, {script_id_of(submit): submit.llm for submit in plan.submits})
+        self.caller = FunctionCaller(self)
+        self.delivery_faults = {part: DeliveryFaults(plan.faults, part) for part in ("queue", "timers")}
+        burials = Subscription(self, self.caller, function="bury_run")
+        self.queues = {
+            lane: Subscription(self, self.caller, function="process_run", dead_letters=burials) for lane in Lane
+        }
+        self.task_queues = {lane: TaskQueue(self, self.caller) for lane in Lane}
         self._instances: dict[tuple[str, int], Instance] = {}
-        self._skews = {(one.function, one.place): one.seconds for one in plan.faults if isinstance(one, Skew)}
+        skews = [fault for fault in plan.faults if isinstance(fault, Skew)] if plan.settings.firestore else []
+        self._skews = {(skew.function, skew.place): skew.seconds for skew in skews}
         self._background: set[asyncio.Task[Any]] = set()
         self.is_rolled_out = False
 
@@ -76,15 +81,15 @@ class World:
 
     async def run(self) -> History:
         """Plays the plan to its end, waits until every deadline is over, and records what is left."""
-        chaos, clients = Chaos(self), start_clients(self)
-        chaos.start()
+        scheduled, clients = ScheduledFaults(self), start_clients(self)
+        scheduled.start()
         await asyncio.sleep(self._faults_end())
-        self.history.quiet_at = self.now
-        horizon = self.now + self._longest_deadline() + 4 * self.plan.knobs.sweep + 2 * self.max_skew + MARGIN
+        self.history.faults_ended_at = self.now
+        horizon = self.now + self._longest_deadline() + 4 * self.plan.settings.sweep + 2 * self.max_skew + MARGIN
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
-        await asyncio.sleep(self.plan.knobs.sweep + MARGIN / 3)
-        await self._take_stock()
+        await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
+        await self._record_final_state()
         return self.history
 
     def instance_of(self, function: str) -> Instance:
@@ -111,40 +116,40 @@ class World:
         task.add_done_callback(self._background.discard)
         return task
 
-    def touch(self, run_id: str | None, why: str) -> None:
-        """Records that a fault touched the run; None when it touched none in particular."""
+    def record_fault(self, run_id: str | None, why: str) -> None:
+        """Records that a fault faults_by_run the run; None when it faults_by_run none in particular."""
         if run_id is None:
-            self.history.trouble.append((self.now, why))
+            self.history.general_faults.append((self.now, why))
         else:
-            self.history.touched[run_id].append(why)
+            self.history.faults_by_run[run_id].append(why)
 
-    def surprise(self, who: str, error: BaseException) -> None:
+    def record_unexpected_error(self, who: str, error: BaseException) -> None:
         """Records an exception that no code foresaw."""
         frames, traceback = [], error.__traceback__
         while traceback is not None:
             frames.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
             traceback = traceback.tb_next
         what = f"{type(error).__name__}: {error} at {' > '.join(frames[-3:])}"
-        self.history.surprises.append(f"{who}: {what}")
-        self.note(who, f"meets {what}")
+        self.history.unexpected_errors.append(f"{who}: {what}")
+        self.log(who, f"meets {what}")
 
-    def note(self, who: str, what: str) -> None:
-        if self._is_noted:
+    def log(self, who: str, what: str) -> None:
+        if self._is_logged:
             self.history.log.append(f"{self.now:9.3f}  {who:<18} {what}")
 
     def new_run_id(self) -> str:
         return str(UUID(int=self.random.getrandbits(128), version=4))
 
     def settings(self, *, second: bool) -> Settings:
-        knobs = self.plan.knobs
+        settings = self.plan.settings
         return Settings(
             deployments=DEPLOYMENTS,
-            chat_seconds=knobs.second_chat if second else knobs.chat,
-            llm_threads=knobs.llm_threads,
-            deadlines={"default": timedelta(seconds=knobs.deadline)},
-            limits=Limits(submits_a_minute=knobs.submits_a_minute, open_runs=knobs.open_runs),
-            pending_grace=timedelta(seconds=knobs.second_grace if second else knobs.grace),
-            sweep_interval=timedelta(seconds=knobs.sweep),
+            chat_seconds=settings.second_chat if second else settings.chat,
+            llm_threads=settings.llm_threads,
+            deadlines={"default": timedelta(seconds=settings.deadline)},
+            limits=Limits(submits_a_minute=settings.submits_a_minute, open_runs=settings.open_runs),
+            pending_grace=timedelta(seconds=settings.second_grace if second else settings.grace),
+            sweep_interval=timedelta(seconds=settings.sweep),
         )
 
     def _start(self, function: str, place: int) -> Instance:
@@ -154,39 +159,40 @@ class World:
         return instance
 
     def _services(self, instance: Instance, settings: Settings) -> Services:
-        wire = Wire(instance, trap=self.trap, weather=self.weather, random=self.random, history=self.history)
-        is_firestore = self.plan.knobs.firestore
-        store = SimulatedRunStore(self, wire, by=instance.name, firestore=is_firestore)
-        directory, tokens = CachedDirectory(SimulatedDirectory(wire), instance.clock), NoTokens()
-        sessions: Any = Sessions(
-            tokens=tokens, issuer=tokens, ended=tokens, verifier=tokens, clock=instance.clock  # type: ignore[arg-type]
+        calls = Calls(instance)
+        is_firestore = self.plan.settings.firestore
+        store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
+        directory = CachedDirectory(SimulatedDirectory(calls), instance.clock)
+        no_tokens: Any = NoTokens()
+        sessions = Sessions(
+            tokens=no_tokens, issuer=no_tokens, ended=no_tokens, verifier=no_tokens, clock=instance.clock
         )
         backend = Backend(
             store=store,
-            queue=SimulatedRunQueue(self.queue, wire),
-            scheduler=SimulatedRecheckScheduler(self.tasks, wire),
+            queue=SimulatedRunQueue(self.queues, calls),
+            scheduler=SimulatedRecheckScheduler(self.task_queues, calls),
             watcher=SimulatedRunWatcher(self, instance, store, firestore=is_firestore),
             directory=directory,
-            dead_letters=SimulatedDeadLetters(self, wire),
-            cache=SimulatedResultCache(self, wire),
-            tokens=tokens,
+            dead_letters=SimulatedDeadLetters(self, calls),
+            cache=SimulatedResultCache(self, calls),
+            tokens=no_tokens,
             sessions=sessions,
             clock=instance.clock,
         )
-        services = assemble(settings, backend, self._provider(instance, wire, settings, directory))
+        services = assemble(settings, backend, self._provider(instance, calls, settings, directory))
         return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
 
     def _provider(
-        self, instance: Instance, wire: Wire, settings: Settings, directory: CachedDirectory
+        self, instance: Instance, calls: Calls, settings: Settings, directory: CachedDirectory
     ) -> DirectoryLlmProvider:
-        def http(name: str) -> SimulatedLlmHttp:
-            return SimulatedLlmHttp(self.llm, wire, instance, threads=settings.llm_threads, name=name)
+        def pools() -> SimulatedLlmPools:
+            return SimulatedLlmPools(self.llm, calls, instance, threads=settings.llm_threads)
 
         return DirectoryLlmProvider(
             directory,
             deployments=settings.deployments,
-            jobs=JobsProtocol(http("jobs")),
-            chat=ChatProtocol(http("chat"), seconds=settings.chat_seconds, secret=lambda name: "key"),
+            jobs=JobsProtocol(pools()),
+            chat=ChatProtocol(pools(), seconds=settings.chat_seconds, secret=lambda name: "key"),
         )
 
     def _faults_end(self) -> float:
@@ -197,20 +203,20 @@ class World:
         return max([*starts, *ends, *late, 0.0]) + 1.0
 
     def _longest_deadline(self) -> float:
-        return max([self.plan.knobs.deadline, *(submit.deadline or 0.0 for submit in self.plan.submits)])
+        return max([self.plan.settings.deadline, *(submit.deadline or 0.0 for submit in self.plan.submits)])
 
     def _is_settled(self) -> bool:
         runs = (row.run for row in self.tables.rows.values() if row.run is not None)
         return all(run.is_terminal and run.due_at is None for run in runs)
 
-    async def _take_stock(self) -> None:
+    async def _record_final_state(self) -> None:
         """Records what is left, without a fault in the way."""
         history = self.history
         history.ended_at = self.now
         now = EPOCH + timedelta(seconds=self.now)
         for run_id, row in self.tables.rows.items():
             if row.run is None:
-                history.odd.add(run_id)
+                history.foreign_runs.add(run_id)
                 continue
             history.final[run_id] = self.tables.get(run_id)
             if row.run.due_at is not None and row.run.due_at < now - timedelta(minutes=2):
@@ -219,6 +225,6 @@ class World:
         history.cache = {key: text for key, (_, text) in self.cache.items()}
 
 
-def mark_of(submit: Any) -> str:
-    """Returns the mark of the submit's text: the same for submits with the same key and body."""
+def script_id_of(submit: Any) -> str:
+    """Returns the script_id of the submit's text: the same for submits with the same key and body."""
     return f"{submit.key or submit.name}/{submit.body}"

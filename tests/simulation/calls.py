@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from random import Random
 from typing import TypeVar
 
 from shared.errors import ServiceError
-from tests.simulation.faults import Act, AtCall, Mode, Outage
-from tests.simulation.history import History
-from tests.simulation.instance import Died, Instance
+from tests.simulation.faults import AtCall, CallFaultKind, Outage, OutageMode
+from tests.simulation.instance import Instance, ProcessDied
 
 T = TypeVar("T")
 GIVES_UP_AFTER = {"queue": 1.5, "cache": 0.5}
@@ -19,7 +17,7 @@ QUICK = 0.55
 MEAN_PAUSE = 0.02
 
 
-class Trap:
+class CallFaults:
     """Counts calls and finds the fault that the plan has for one of them."""
 
     def __init__(self, faults: list[AtCall]) -> None:
@@ -29,18 +27,18 @@ class Trap:
             self._faults.setdefault((fault.call, fault.function), {})[fault.nth] = fault
             self._counts[fault.call, fault.function] = 0
 
-    def spring(self, call: str, function: str) -> AtCall | None:
+    def count_call(self, call: str, function: str) -> AtCall | None:
         if not self._faults:
             return None
-        sprung = None
+        found = None
         for key in ((call, function), (call, "*"), ("*", function), ("*", "*")):
             if key in self._counts:
                 self._counts[key] += 1
-                sprung = self._faults[key].get(self._counts[key], sprung)
-        return sprung
+                found = self._faults[key].get(self._counts[key], found)
+        return found
 
 
-class Weather:
+class Outages:
     """Tells which outage a part has at a time."""
 
     def __init__(self, outages: list[Outage]) -> None:
@@ -55,29 +53,31 @@ class Weather:
         return next((one for one in outages if one.start <= now < one.start + one.seconds), None)
 
 
-class Wire:
+class Calls:
     """The calls of one instance."""
 
-    def __init__(self, instance: Instance, *, trap: Trap, weather: Weather, random: Random, history: History) -> None:
+    def __init__(self, instance: Instance) -> None:
+        world = instance.world
         self._instance = instance
-        self._trap = trap
-        self._weather = weather
-        self._random = random
-        self._history = history
+        self._call_faults = world.call_faults
+        self._outages = world.outages
+        self._random = world.random
+        self._history = world.history
 
     async def call(
         self, name: str, effect: Callable[[], T], *, error: type[ServiceError], about: str | None = None
     ) -> T:
-        """Calls `effect` in the middle of the call. Raises `error` when the plan says so, and Died in a dead process.
+        """Calls `effect` in the middle of the call, and returns what it returns.
 
-        `name` is "{part}.{operation}"; `about` is the id of the run that the call is about.
+        Raises `error` when the plan says so, and ProcessDied in a dead process. `name` is "{part}.{operation}";
+        `about` is the id of the run that the call is about.
         """
         instance = self._instance
         if instance.is_dead:
-            raise Died
+            raise ProcessDied
         part = name.partition(".")[0]
-        fault = self._trap.spring(name, instance.function)
-        outage = self._weather.of(part, instance.world.now)
+        fault = self._call_faults.count_call(name, instance.function)
+        outage = self._outages.of(part, instance.world.now)
         if fault is None and outage is None and instance.frozen_until <= instance.world.now:
             return await self._undisturbed(effect)
         if outage is not None:
@@ -104,11 +104,11 @@ class Wire:
         self, outage: Outage, part: str, effect: Callable[[], T], error: type[ServiceError], about: str | None
     ) -> None:
         """Returns only when the call succeeds after all."""
-        self._touch(about, str(outage))
-        if outage.mode is Mode.SLOW:
+        self._record_fault(about, str(outage))
+        if outage.mode is OutageMode.SLOW:
             await asyncio.sleep(self._random.uniform(0.3, 5))
             return
-        if outage.mode is Mode.HANGS:
+        if outage.mode is OutageMode.HANGS:
             has_effect = self._random.random() < 0.3
             await asyncio.sleep(self._random.random())
             await self.alive()
@@ -122,39 +122,41 @@ class Wire:
         self, fault: AtCall, effect: Callable[[], T], error: type[ServiceError], about: str | None
     ) -> T:
         instance = self._instance
-        self._touch(about, str(fault))
-        instance.world.note(instance.name, f"meets a fault: {fault}")
+        self._record_fault(about, str(fault))
+        instance.world.log(instance.name, f"meets a fault: {fault}")
         await self.alive()
-        if fault.act is Act.CRASH_BEFORE:
+        if fault.kind is CallFaultKind.CRASH_BEFORE:
             instance.die(str(fault))
-        elif fault.act is Act.FREEZE_BEFORE:
+        elif fault.kind is CallFaultKind.FREEZE_BEFORE:
             instance.freeze(fault.seconds, str(fault))
-        elif fault.act is Act.SLOW:
+        elif fault.kind is CallFaultKind.SLOW:
             await asyncio.sleep(fault.seconds / 2)
-        elif fault.act is Act.FAIL:
+        elif fault.kind is CallFaultKind.FAIL:
             raise error
         await self.alive()
         result = effect()
-        if fault.act is Act.CRASH_AFTER:
+        if fault.kind is CallFaultKind.CRASH_AFTER:
             instance.die(str(fault))
-        elif fault.act is Act.FREEZE_AFTER:
+        elif fault.kind is CallFaultKind.FREEZE_AFTER:
             instance.freeze(fault.seconds, str(fault))
-        elif fault.act is Act.SLOW:
+        elif fault.kind is CallFaultKind.SLOW:
             await asyncio.sleep(fault.seconds / 2)
+        elif fault.kind is CallFaultKind.LATE_ANSWER:
+            await asyncio.sleep(fault.seconds)
         await self.alive()
-        if fault.act is Act.LOSE_ANSWER:
+        if fault.kind is CallFaultKind.LOSE_ANSWER:
             raise error
         return result
 
     async def alive(self) -> None:
-        """Waits while the process stands still. Raises Died when it is gone."""
+        """Waits while the process stands still. Raises ProcessDied when it is gone."""
         if self._instance.frozen_until > self._instance.world.now:
             await self._instance.thaw()
         if self._instance.is_dead:
-            raise Died
+            raise ProcessDied
 
-    def _touch(self, about: str | None, why: str) -> None:
+    def _record_fault(self, about: str | None, why: str) -> None:
         if about is None:
-            self._history.trouble.append((self._instance.world.now, why))
+            self._history.general_faults.append((self._instance.world.now, why))
         else:
-            self._history.touched[about].append(why)
+            self._history.faults_by_run[about].append(why)
