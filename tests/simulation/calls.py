@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from shared.errors import ServiceError
 from tests.simulation.faults import AtCall, CallFaultKind, Outage, OutageMode
+from tests.simulation.history import FaultKind
 from tests.simulation.instance import Instance, ProcessDied
 
 T = TypeVar("T")
@@ -62,7 +63,6 @@ class Calls:
         self._call_faults = world.call_faults
         self._outages = world.outages
         self._random = world.random
-        self._history = world.history
 
     async def call(
         self, name: str, effect: Callable[[], T], *, error: type[ServiceError], about: str | None = None
@@ -83,7 +83,7 @@ class Calls:
         if outage is not None:
             await self._outage(outage, part, effect, error, about)
         if fault is not None:
-            return await self._disturbed(fault, effect, error, about)
+            return await self._disturbed(name, fault, effect, error, about)
         await self.alive()
         result = effect()
         await self.alive()
@@ -104,7 +104,7 @@ class Calls:
         self, outage: Outage, part: str, effect: Callable[[], T], error: type[ServiceError], about: str | None
     ) -> None:
         """Returns only when the call succeeds after all."""
-        self._record_fault(about, str(outage))
+        self._record_fault(about, FaultKind.OUTAGE, part, str(outage))
         if outage.mode is OutageMode.SLOW:
             await asyncio.sleep(self._random.uniform(0.3, 5))
             return
@@ -119,10 +119,10 @@ class Calls:
         raise error
 
     async def _disturbed(
-        self, fault: AtCall, effect: Callable[[], T], error: type[ServiceError], about: str | None
+        self, name: str, fault: AtCall, effect: Callable[[], T], error: type[ServiceError], about: str | None
     ) -> T:
         instance = self._instance
-        self._record_fault(about, str(fault))
+        self._record_fault(about, FaultKind.CALL, name.partition(".")[0], str(fault))
         instance.world.log(instance.name, f"meets a fault: {fault}")
         await self.alive()
         if fault.kind is CallFaultKind.CRASH_BEFORE:
@@ -155,8 +155,5 @@ class Calls:
         if self._instance.is_dead:
             raise ProcessDied
 
-    def _record_fault(self, about: str | None, why: str) -> None:
-        if about is None:
-            self._history.general_faults.append((self._instance.world.now, why))
-        else:
-            self._history.faults_by_run[about].append(why)
+    def _record_fault(self, about: str | None, kind: FaultKind, part: str, text: str) -> None:
+        self._instance.world.record_fault(about, text, kind=kind, part=part)

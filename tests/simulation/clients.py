@@ -9,7 +9,7 @@ from shared.domain.run import Run
 from shared.errors import ServiceError
 from shared.services import Services
 from tests.simulation.faults import CallFaultKind
-from tests.simulation.history import SeenRun
+from tests.simulation.history import FaultKind, SeenRun
 from tests.simulation.instance import ConnectionLost, Instance
 from tests.simulation.parts import USERS
 
@@ -41,7 +41,7 @@ class ApiClient:
         answer = await instance.answer(instance.start(self._served(instance, work), about=about))
         fault = self.world.call_faults.count_call("client.answer", self.name)
         if fault is not None and fault.kind is CallFaultKind.LOSE_ANSWER:
-            self.world.record_fault(about, str(fault))
+            self.world.record_fault(about, str(fault), kind=FaultKind.CALL, part="client")
             raise ConnectionLost
         await self._travel()
         return answer

@@ -13,6 +13,7 @@ from shared.errors import ServiceError
 from shared.services import Services
 from shared.web.push import answer_event
 from tests.simulation.faults import AtDelivery, Fault, NoCapacity, Pause
+from tests.simulation.history import FaultKind
 from tests.simulation.instance import ConnectionLost, Instance
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class FunctionCaller:
         world = self._world
         for fault in self._no_capacity:
             if fault.function == function and fault.start <= world.now < fault.start + fault.seconds:
-                world.record_fault(about, str(fault))
+                world.record_fault(about, str(fault), kind=FaultKind.DELIVERY, part="")
                 return TOO_MANY_REQUESTS
         instance = world.instance_of(function)
         work = _serve(instance, function, request_of(body, headers or {}))
@@ -80,7 +81,7 @@ class FunctionCaller:
         except ConnectionLost:
             return NO_ANSWER
         except TimeoutError:
-            world.record_fault(about, f"{function} took longer than {within:g} s")
+            world.record_fault(about, f"{function} took longer than {within:g} s", kind=FaultKind.DELIVERY, part="")
             return NO_ANSWER
         world.history.answers.append((world.now, function, status))
         return status

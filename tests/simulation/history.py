@@ -3,11 +3,15 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.ports import IdempotencyRecord
+
+if TYPE_CHECKING:
+    from tests.simulation.llm import Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,36 @@ class PaidCall:
     is_idempotent: bool
 
 
+class FaultKind(StrEnum):
+    """What kind of fault a run met."""
+
+    CALL = "a call failed"
+    OUTAGE = "a part was out of order"
+    CRASH = "a process died"
+    FREEZE = "a process stood still"
+    DELIVERY = "a message or task was lost, late or refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetFault:
+    """A fault that a run met. `part` is the first word of the call's name, as in faults.Outage."""
+
+    at: float
+    kind: FaultKind
+    part: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerInHand:
+    """A good answer to a submit that reached a living process. `job_id` is None when it is the result itself."""
+
+    at: float
+    by: str
+    run_id: str
+    job_id: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmAnswer:
     """What the LLM said in the end about a run: a status code, or a job's state."""
@@ -57,6 +91,9 @@ class Refusal:
     at: float
     client: str
     code: str
+    """The error code, or "in_doubt" when the answer was lost."""
+    asked_at: float
+    tenant_id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,19 +144,35 @@ class History:
     """What a user reached that is not theirs."""
     unexpected_errors: list[str] = field(default_factory=list)
     """Exceptions that no code foresaw, and answers that the contract does not know."""
-    faults_by_run: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """The faults that touched a run, by run id."""
-    general_faults: list[tuple[float, str]] = field(default_factory=list)
-    """Faults that touched no particular run."""
+    faults: dict[str | None, list[MetFault]] = field(default_factory=lambda: defaultdict(list))
+    """By run id; under None those that touched no particular run."""
+    answers_in_hand: list[AnswerInHand] = field(default_factory=list)
+    script_ids: dict[str, str] = field(default_factory=dict)
+    """{run id: id of the script that its text carries}."""
     reads: int = 0
     lists: list[tuple[str, list[str], float, float]] = field(default_factory=list)
     """(client, ids in the order of the pages, started at, ended at)."""
-    dead_letters: list[tuple[float, str]] = field(default_factory=list)
+    undelivered: list[tuple[float, str]] = field(default_factory=list)
+    """(time, run id) of each message that went to the dead letters."""
+    dead_letters: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """{message id: (source, reason, data)} of the messages that were kept."""
     ended_at: float = 0.0
     faults_ended_at: float = 0.0
     overdue: list[str] = field(default_factory=list)
+    """What the operator's list of overdue runs shows in the end."""
+    unreadable: list[str] = field(default_factory=list)
+    """The unreadable documents in that list."""
     permits_left: dict[str, list[str]] = field(default_factory=dict)
+    jobs: Mapping[str, "Job"] = field(default_factory=dict)
+    """The provider jobs and chat answers of the LLM, by id."""
     cache: dict[str, str] = field(default_factory=dict)
+    """What the result cache holds in the end."""
+    expected_cache: dict[str, str] = field(default_factory=dict)
+    """{run id: the entry that it should hold}"""
+    inputs_left: set[str] = field(default_factory=set)
+    """Runs whose large input is still stored in the end."""
+    connected_at: dict[str, float] = field(default_factory=dict)
+    """When each listener of a channel connected for the first time, by client."""
     final: dict[str, Run] = field(default_factory=dict)
     """The runs as the store has them in the end."""
     foreign_runs: set[str] = field(default_factory=set)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.services import Services
+from tests.simulation.history import FaultKind
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -80,7 +81,7 @@ class Instance:
         runs = [about for about in self._work.values() if about is not None]
         history.deaths += [(self.world.now, self.name, run_id) for run_id in runs]
         for run_id in runs:
-            history.faults_by_run[run_id].append(why)
+            self.world.record_fault(run_id, why, kind=FaultKind.CRASH, part=self.function)
         self.world.log(self.name, f"dies: {why}")
         for task in list(self._work):
             task.cancel()
@@ -91,7 +92,7 @@ class Instance:
         self.world.log(self.name, f"stands still for {seconds:g} s")
         for run_id in self._work.values():
             if run_id is not None:
-                self.world.history.faults_by_run[run_id].append(why)
+                self.world.record_fault(run_id, why, kind=FaultKind.FREEZE, part=self.function)
 
     async def thaw(self) -> None:
         while self.frozen_until > self.world.now:

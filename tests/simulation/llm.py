@@ -16,7 +16,7 @@ from shared.adapters.llm.http import LlmHttp, LlmHttpPools, LlmResponse, raise_f
 from shared.error_codes import ErrorCode
 from shared.errors import LlmUnavailable
 from tests.simulation.calls import Calls
-from tests.simulation.history import LlmAnswer, PaidCall
+from tests.simulation.history import AnswerInHand, LlmAnswer, PaidCall
 from tests.simulation.instance import Instance
 from tests.simulation.script import ACCEPTED, JobEnd, LlmFault, LlmScript
 
@@ -67,21 +67,20 @@ class Llm:
 
     def submit(self, text: str, key: str, *, by: str, run_id: str, chat: bool) -> tuple[LlmFault, Any, LlmScript]:
         """Returns (what goes wrong on the way back, the answer's body, the run's script)."""
-        found = SCRIPT_ID.search(text)
-        script_id = found.group(1) if found else "?"
+        script_id = script_id_in(text)
         script = self._scripts[script_id]
         self._world.history.llm_calls.append((self._world.now, run_id))
         number = self._submits[script_id] = self._submits.get(script_id, 0) + 1
         llm_fault = script.submits[number - 1] if number <= len(script.submits) else LlmFault.NONE
         if llm_fault is not LlmFault.NONE and llm_fault not in ACCEPTED:
-            self._say(run_id, llm_fault)
+            self.say(run_id, llm_fault)
             return llm_fault, None, script
-        job = self._by_key.get(key) if script.is_idempotent else None
+        job = self._by_key.get(key) if script.is_idempotent or not chat else None
         if job is None:
             job = self._accept(script_id, script, key, by=by, run_id=run_id, llm_fault=llm_fault)
         if chat:
             body: Any = _chat_answer(script_id, script)
-            self._say(run_id, "answered" if llm_fault is LlmFault.NONE else llm_fault)
+            self.say(run_id, "answered" if llm_fault is LlmFault.NONE else llm_fault)
         else:
             body = {"job_id": job.id, "status": "queued"}
         return llm_fault, body, script
@@ -119,12 +118,12 @@ class Llm:
         number = self._checks[job.script_id] = self._checks.get(job.script_id, 0) + 1
         llm_fault = job.script.checks[number - 1] if number <= len(job.script.checks) else LlmFault.NONE
         if llm_fault is not LlmFault.NONE:
-            self._say(job.run_id, llm_fault)
+            self.say(job.run_id, llm_fault)
             return llm_fault, 0, None, job.script
         if self._world.now < job.ends and not job.is_cancelled:
             return llm_fault, 200, self._running(job), job.script
         status, body = _final_answer(job)
-        self._say(job.run_id, "cancelled" if job.is_cancelled else job.job_end)
+        self.say(job.run_id, "cancelled" if job.is_cancelled else job.job_end)
         return llm_fault, status, body, job.script
 
     def cancel(self, job_id: str) -> None:
@@ -139,8 +138,18 @@ class Llm:
             body["progress"] = round((self._world.now - job.starts) / job.script.takes, 2)
         return body
 
-    def _say(self, run_id: str, said: str) -> None:
+    def on_answer_in_hand(self, run_id: str, by: str, job_id: str | None) -> None:
+        answer = AnswerInHand(at=self._world.now, by=by, run_id=run_id, job_id=job_id)
+        self._world.history.answers_in_hand.append(answer)
+
+    def say(self, run_id: str, said: str) -> None:
         self._world.history.llm_answers.append(LlmAnswer(at=self._world.now, run_id=run_id, said=said))
+
+
+def script_id_in(text: str) -> str:
+    """Returns the id that stands in a run's text, "?" without one."""
+    found = SCRIPT_ID.search(text)
+    return found.group(1) if found else "?"
 
 
 def result_text(script_id: str, script: LlmScript) -> str:
@@ -189,6 +198,8 @@ class SimulatedLlmHttp(LlmHttp):
             async with asyncio.timeout(seconds):
                 response = await self._send(method, url, headers or {}, body)
         except TimeoutError as error:
+            if method == "POST" and not url.endswith("/cancel"):
+                self._llm.say((headers or {})["Idempotency-Key"][:36], "timed out")
             raise LlmUnavailable(code=ErrorCode.LLM_TIMEOUT, may_be_billed=True) from error
         raise_for_status(response, is_check=method == "GET")
         return response
@@ -215,7 +226,10 @@ class SimulatedLlmHttp(LlmHttp):
             about=run_id,
         )
         await self._wait(script.takes if chat and llm_fault in (LlmFault.NONE, *ACCEPTED) else script.latency)
-        return await self._respond(llm_fault, 201, body, script)
+        response = await self._respond(llm_fault, 201, body, script)
+        if llm_fault is LlmFault.NONE:
+            self._llm.on_answer_in_hand(run_id, self._instance.name, None if chat else body["job_id"])
+        return response
 
     async def _check(self, job_id: str) -> LlmResponse:
         job = self._llm.jobs[job_id]

@@ -5,7 +5,7 @@ which callbacks run depends on nothing but the program.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -47,11 +47,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.unhandled.append(context.get("exception") or RuntimeError(context["message"]))
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs the coroutine to its end on a new loop, then cancels whatever it left behind."""
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs `main` to its end on a new loop, then cancels whatever it left behind."""
     loop = VirtualLoop()
     try:
-        return loop.run_until_complete(main)
+        return loop.run_until_complete(_started(main))
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:
@@ -59,6 +59,10 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         loop.run_until_complete(_ended(left))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _started(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    return await main()
 
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:

@@ -219,8 +219,11 @@ def _kill(random: Random) -> Fault:
 
 
 def _skew(random: Random) -> Fault:
-    seconds = random.choice((-300.0, -30.0, -1.0, 1.0, 30.0, 300.0))
-    return Skew(function=random.choice(FUNCTIONS), place=random.randrange(2), seconds=seconds)
+    function = random.choice(FUNCTIONS)
+    seconds = random.choice(
+        (-300.0, -30.0, -1.0, 1.0, 30.0, 300.0) if function in WORKERS else (-10.0, -1.0, 1.0, 10.0)
+    )
+    return Skew(function=function, place=random.randrange(2), seconds=seconds)
 
 
 def _rollout(random: Random) -> Fault:

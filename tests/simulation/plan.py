@@ -64,6 +64,11 @@ class Submit:
     prior: str | None = None
     """The name of the client whose run this one re-runs."""
 
+    @property
+    def script_id(self) -> str:
+        """Returns the id that stands in the text: the same for submits with the same key and body."""
+        return f"{self.key or self.name}/{self.body}"
+
     def __str__(self) -> str:
         words = [f"at {self.at:.1f} s {self.user} submits {self.name} ({self.family})"]
         words += [f"with key {self.key} and body {self.body}"] if self.key else []

@@ -9,6 +9,7 @@ from shared.errors import QueueUnavailable
 from tests.simulation.calls import Calls
 from tests.simulation.deliveries import FunctionCaller, push_body
 from tests.simulation.faults import DeliveryFaultKind, LoseAll
+from tests.simulation.history import FaultKind
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -54,7 +55,7 @@ class Subscription:
         message = Message(id=f"{self._function}-{self._published}", run_id=run_id)
         fault = self._delivery_faults.next()
         if fault is not None:
-            self._world.record_fault(run_id, str(fault))
+            self._world.record_fault(run_id, str(fault), kind=FaultKind.DELIVERY, part="queue")
         if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return
         late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
@@ -68,8 +69,8 @@ class Subscription:
 
     def lose_all(self, fault: LoseAll) -> None:
         for message in self._ready:
-            self._world.record_fault(message.run_id, str(fault))
-        self._world.record_fault(None, str(fault))
+            self._world.record_fault(message.run_id, str(fault), kind=FaultKind.DELIVERY, part="queue")
+        self._world.record_fault(None, str(fault), kind=FaultKind.DELIVERY, part="queue")
         self._ready.clear()
         self._epoch += 1
 
@@ -81,7 +82,7 @@ class Subscription:
             self._ready.append(message)
             self._pump()
         else:
-            self._world.record_fault(message.run_id, "the queue lost everything")
+            self._world.record_fault(message.run_id, "the queue lost everything", kind=FaultKind.DELIVERY, part="queue")
 
     def _pump(self) -> None:
         """Starts deliveries while there are messages and room."""
@@ -90,7 +91,7 @@ class Subscription:
         if pause is not None:
             self._paused_until = max(self._paused_until, pause)
             for message in self._ready:
-                self._world.record_fault(message.run_id, "the queue is paused")
+                self._world.record_fault(message.run_id, "the queue is paused", kind=FaultKind.DELIVERY, part="queue")
         if now < self._paused_until:
             if self._ready:
                 self._world.loop.call_at(self._paused_until, self._pump)
@@ -119,12 +120,14 @@ class Subscription:
         self._window = max(self._window // 2, 1)
         pause = min(FIRST_BACKOFF * 2**self._nacks, MAX_BACKOFF)
         self._paused_until = max(self._paused_until, self._world.now + pause)
-        self._world.record_fault(message.run_id, f"{self._function} answered {status}")
-        self._world.record_fault(None, f"{self._function} answered {status}")
+        self._world.record_fault(
+            message.run_id, f"{self._function} answered {status}", kind=FaultKind.DELIVERY, part="queue"
+        )
+        self._world.record_fault(None, f"{self._function} answered {status}", kind=FaultKind.DELIVERY, part="queue")
         if epoch != self._epoch:
             return
         if self._dead_letters is not None and message.deliveries >= MAX_DELIVERIES:
-            self._world.history.dead_letters.append((self._world.now, message.run_id))
+            self._world.history.undelivered.append((self._world.now, message.run_id))
             self._dead_letters.take_dead(message)
         else:
             self._put(message, after=min(2.0 ** (message.deliveries - 1), MAX_BACKOFF))

@@ -9,6 +9,7 @@ from shared.domain.event import Event, EventType
 from shared.domain.run import Run
 from shared.domain.status import Kind, Lane, Status
 from tests.simulation.faults import ExtraSweep, Kill, LoseAll, OtherRelease, Pause, Rollout
+from tests.simulation.history import FaultKind
 from tests.simulation.instance import EPOCH
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ScheduledFaults:
             await asyncio.sleep(interval)
             now = self._world.now
             if any(one.start <= now < one.start + one.seconds for one in self._pauses):
-                self._world.record_fault(None, "the sweeper is not called")
+                self._world.record_fault(None, "the sweeper is not called", kind=FaultKind.DELIVERY, part="")
             else:
                 self._world.background(self._sweep())
 
@@ -64,7 +65,7 @@ class ScheduledFaults:
     async def _sweep(self) -> None:
         status = await self._world.caller.call("sweep_runs", {}, within=SWEEP_SECONDS, about=None)
         if status != 204:
-            self._world.record_fault(None, f"sweep_runs answered {status}")
+            self._world.record_fault(None, f"sweep_runs answered {status}", kind=FaultKind.DELIVERY, part="")
 
     def _roll_out(self, why: str) -> None:
         world = self._world

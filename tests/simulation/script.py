@@ -73,8 +73,14 @@ class LlmScript:
         words += [f"job {n} {job_end}" for n, job_end in enumerate(self.job_ends, 1)]
         words += [f"asks to wait {self.retry_after:g} s"] if self.retry_after else []
         words += [f"answers after {self.latency:g} s"] if self.latency > 1 else []
-        words += [] if self.is_idempotent else ["knows no idempotency keys"]
+        words += [] if self.is_idempotent else ["knows no idempotency keys of chat calls"]
         return "the LLM " + ", ".join(words)
+
+    @property
+    def has_faults(self) -> bool:
+        """Returns whether the LLM does anything but deliver in time."""
+        slow = self.latency > 1 or self.takes > 30
+        return bool(self.submits or self.checks or self.job_ends or self.retry_after or slow)
 
     def simplifications(self) -> "list[LlmScript]":
         """Returns scripts with one fault less each."""

@@ -16,6 +16,7 @@ from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
 from tests.simulation.calls import Calls
 from tests.simulation.history import Commit
 from tests.simulation.instance import EPOCH, Instance
+from tests.simulation.llm import script_id_in
 from tests.simulation.tables import Row
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class SimulatedRunStore:
         created = self._tables.create(run, idempotency, limits)
         if not isinstance(created, Run):
             return created
+        self._history.script_ids[run.id] = script_id_in(str(run.input))
         self._history.commits.append(
             Commit(
                 at=self._world.now,

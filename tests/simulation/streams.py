@@ -132,6 +132,8 @@ class ChannelStream(Stream):
         self._channel = channel_for(client.caller, channel)
 
     async def _open(self, services: Services) -> Response:
+        client = self._client
+        client.world.history.connected_at.setdefault(client.name, client.world.now)
         after = None
         if self._last_id is not None:
             after = decode_channel_cursor(self._last_id, self._channel, now=services.read.clock.now())

@@ -73,14 +73,14 @@ class Submitter(ApiClient):
             try:
                 run = await self.ask(self._request)
             except (IdempotencyKeyBusy, TooManyRuns) as error:
-                history.refusals.append(Refusal(at=self.world.now, client=entry.name, code=error.code))
+                self._record_refusal(error.code, asked_at)
                 await asyncio.sleep(AFTER_TROUBLE)
             except CallerError as error:
                 self._is_expected(error)
-                history.refusals.append(Refusal(at=self.world.now, client=entry.name, code=error.code))
+                self._record_refusal(error.code, asked_at)
                 return None
             except (ServiceError, ConnectionLost) as error:
-                history.refusals.append(Refusal(at=self.world.now, client=entry.name, code="in_doubt"))
+                self._record_refusal("in_doubt", asked_at)
                 self.log(f"is not answered: {type(error).__name__}")
                 if entry.key is None:
                     return None
@@ -91,6 +91,11 @@ class Submitter(ApiClient):
                 self.record_seen(run, asked_at, "submit")
                 return run.id
         return None
+
+    def _record_refusal(self, code: str, asked_at: float) -> None:
+        tenant_id = self.caller.organization_id
+        refusal = Refusal(at=self.world.now, client=self._entry.name, code=code, asked_at=asked_at, tenant_id=tenant_id)
+        self.world.history.refusals.append(refusal)
 
     async def _request(self, services: Services) -> Run:
         entry = self._entry
@@ -105,7 +110,7 @@ class Submitter(ApiClient):
 
     def _body(self) -> dict[str, Any]:
         entry = self._entry
-        text = f"<<{entry.key or entry.name}/{entry.body}>>" + (" and more" * 40 if entry.llm.is_large else "")
+        text = f"<<{entry.script_id}>>" + (" and more" * 40 if entry.llm.is_large else "")
         body: dict[str, Any] = {"channel": entry.channel} if entry.channel else {}
         accepted_ids = self.world.history.accepted_ids.get(entry.prior or "", [])
         if accepted_ids:

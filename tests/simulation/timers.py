@@ -12,6 +12,7 @@ from shared.ports import Recheck
 from tests.simulation.calls import Calls
 from tests.simulation.deliveries import TOO_MANY_REQUESTS, FunctionCaller
 from tests.simulation.faults import DeliveryFaultKind, LoseAll
+from tests.simulation.history import FaultKind
 from tests.simulation.instance import EPOCH
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TaskQueue:
         task, due = Task(name=name, recheck=recheck), (at - EPOCH).total_seconds()
         fault = self._delivery_faults.next()
         if fault is not None:
-            self._world.record_fault(recheck.run_id, str(fault))
+            self._world.record_fault(recheck.run_id, str(fault), kind=FaultKind.DELIVERY, part="timers")
         if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return True
         late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
@@ -67,7 +68,7 @@ class TaskQueue:
 
     def lose_all(self, fault: LoseAll) -> None:
         for run_id in self._waiting.values():
-            self._world.record_fault(run_id, str(fault))
+            self._world.record_fault(run_id, str(fault), kind=FaultKind.DELIVERY, part="timers")
         self._waiting.clear()
         self._names.clear()
         self._epoch += 1
@@ -84,7 +85,9 @@ class TaskQueue:
         if epoch != self._epoch:
             return
         if pause is not None:
-            self._world.record_fault(task.recheck.run_id, "the timers are paused")
+            self._world.record_fault(
+                task.recheck.run_id, "the timers are paused", kind=FaultKind.DELIVERY, part="timers"
+            )
         not_before = max(pause or 0.0, self._next_dispatch)
         if not_before > now:
             self._world.loop.call_at(not_before, self._dispatch, task, epoch)
@@ -109,8 +112,8 @@ class TaskQueue:
             return
         if status in THROTTLING:
             self._gap = min(self._gap * 2, MAX_BETWEEN_DISPATCHES)
-        self._world.record_fault(run_id, f"recheck_run answered {status}")
-        self._world.record_fault(None, f"recheck_run answered {status}")
+        self._world.record_fault(run_id, f"recheck_run answered {status}", kind=FaultKind.DELIVERY, part="timers")
+        self._world.record_fault(None, f"recheck_run answered {status}", kind=FaultKind.DELIVERY, part="timers")
         if task.attempts < self._world.plan.settings.task_attempts and epoch == self._epoch:
             self._put(task, at=self._world.now + min(2.0 ** (task.attempts - 1), MAX_BACKOFF))
 

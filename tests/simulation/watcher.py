@@ -11,6 +11,7 @@ from shared.adapters.storage.readable import readable_runs
 from shared.domain.channel import Channel
 from shared.domain.run import Run
 from tests.simulation.faults import OutageMode
+from tests.simulation.history import FaultKind
 from tests.simulation.instance import Instance, ProcessDied
 from tests.simulation.store import SimulatedRunStore
 
@@ -71,7 +72,7 @@ class ChangeNotifier:
                 continue
             delay = self._world.random.random() * MAX_DELAY
             if outage is not None:
-                self._world.record_fault(None, str(outage))
+                self._world.record_fault(None, str(outage), kind=FaultKind.OUTAGE, part="watch")
                 delay += self._world.random.random() * SLOW if outage.mode is OutageMode.SLOW else 0.0
                 if outage.mode is not OutageMode.SLOW:
                     delay = outage.start + outage.seconds - self._world.now + LOOKS_AGAIN_AFTER

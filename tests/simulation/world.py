@@ -12,6 +12,7 @@ from shared.adapters.directory_cache import CachedDirectory
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
+from shared.domain import views
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services
@@ -21,8 +22,8 @@ from shared.wiring.assembly import Backend, assemble
 from tests.simulation.calls import CallFaults, Calls, Outages
 from tests.simulation.deliveries import DeliveryFaults, FunctionCaller
 from tests.simulation.faults import AtCall, Outage, Rollout, Skew
-from tests.simulation.history import History
-from tests.simulation.instance import EPOCH, Instance
+from tests.simulation.history import FaultKind, History, MetFault
+from tests.simulation.instance import Instance
 from tests.simulation.llm import Llm, SimulatedLlmPools
 from tests.simulation.make_plan import FAULTS_END
 from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
@@ -57,7 +58,7 @@ class World:
         self.tables = Tables(self.random, on_change=self.notifier.on_change)
         self.cache: dict[str, tuple[datetime, str]] = {}
         self.dead_letters: dict[str, tuple[str, str, str]] = {}
-        self.llm = Llm(self, {script_id_of(submit): submit.llm for submit in plan.submits})
+        self.llm = Llm(self, {submit.script_id: submit.llm for submit in plan.submits})
         self.caller = FunctionCaller(self)
         self.delivery_faults = {part: DeliveryFaults(plan.faults, part) for part in ("queue", "timers")}
         burials = Subscription(self, self.caller, function="bury_run")
@@ -116,12 +117,9 @@ class World:
         task.add_done_callback(self._background.discard)
         return task
 
-    def record_fault(self, run_id: str | None, why: str) -> None:
-        """Records that a fault faults_by_run the run; None when it faults_by_run none in particular."""
-        if run_id is None:
-            self.history.general_faults.append((self.now, why))
-        else:
-            self.history.faults_by_run[run_id].append(why)
+    def record_fault(self, run_id: str | None, text: str, *, kind: FaultKind, part: str) -> None:
+        """Records that the run met a fault; None when it met no run in particular."""
+        self.history.faults[run_id].append(MetFault(at=self.now, kind=kind, part=part, text=text))
 
     def record_unexpected_error(self, who: str, error: BaseException) -> None:
         """Records an exception that no code foresaw."""
@@ -213,18 +211,20 @@ class World:
         """Records what is left, without a fault in the way."""
         history = self.history
         history.ended_at = self.now
-        now = EPOCH + timedelta(seconds=self.now)
+        self.call_faults = CallFaults([])
         for run_id, row in self.tables.rows.items():
             if row.run is None:
                 history.foreign_runs.add(run_id)
-                continue
-            history.final[run_id] = self.tables.get(run_id)
-            if row.run.due_at is not None and row.run.due_at < now - timedelta(minutes=2):
-                history.overdue.append(run_id)
+            else:
+                history.final[run_id] = self.tables.get(run_id)
+        services = self._start("api", PLACES).services
+        overdue = await services.read.overdue()
+        history.overdue = [run.id for run in overdue.runs]
+        history.unreadable = list(overdue.unreadable)
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
+        ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
+        history.expected_cache = {run.id: views.status_text(run) for run in ended}
+        history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}
         history.cache = {key: text for key, (_, text) in self.cache.items()}
-
-
-def script_id_of(submit: Any) -> str:
-    """Returns the script_id of the submit's text: the same for submits with the same key and body."""
-    return f"{submit.key or submit.name}/{submit.body}"
+        history.dead_letters = self.dead_letters
+        history.jobs = self.llm.jobs
