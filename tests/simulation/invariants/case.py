@@ -78,7 +78,10 @@ class Case:
     @cached_property
     def is_undisturbed(self) -> bool:
         """Returns whether the plan has no faults, and neither has any of its scripts."""
-        return not self.plan.faults and not any(submit.llm.has_faults for submit in self.plan.submits)
+        return not self.plan.faults and not any(self._has_llm_faults(submit) for submit in self.plan.submits)
+
+    def _has_llm_faults(self, submit: Submit) -> bool:
+        return submit.llm.has_faults or (submit.family == "chat" and submit.llm.takes >= self.plan.settings.chat)
 
     @cached_property
     def has_rollout(self) -> bool:

@@ -11,6 +11,7 @@ from shared.domain.status import Status
 from shared.error_codes import ErrorCode
 from tests.simulation.history import Commit
 from tests.simulation.invariants.case import Case, seconds, short
+from tests.simulation.queue import FIRST_WINDOW
 
 EARLY_SECONDS = CLOCK_SKEW.total_seconds() + 0.2
 MAX_COMMITS = 4
@@ -162,8 +163,9 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
 
 
 def undisturbed_runs_start_at_once(case: Case) -> Iterator[str]:
-    """Without faults the queue starts each run, not the sweeper."""
-    if not case.is_undisturbed or case.plan.settings.llm_threads < ROOMY_THREADS:
+    """Without faults the queue starts each run, not the sweeper, as long as its first window has room for all."""
+    calls = sum(submit.copies + 1 for submit in case.plan.submits if submit.family == "chat")
+    if not case.is_undisturbed or case.plan.settings.llm_threads < ROOMY_THREADS or calls > FIRST_WINDOW:
         return
     for run_id, commit in case.created.items():
         run = case.history.final.get(run_id)
