@@ -136,10 +136,11 @@ class CountingStore:
 
 
 class FailingCache(MemoryResultCache):
-    """Counts the calls; `is_down` refuses them all, `during_put` happens before each put."""
+    """Counts the calls; `is_down` refuses them all, `during_put` happens before each put, `after_delete` after one."""
 
     is_down = False
     during_put: Callable[[], Awaitable[None]] | None = None
+    after_delete: Callable[[], Awaitable[None]] | None = None
     calls = 0
 
     async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
@@ -151,6 +152,9 @@ class FailingCache(MemoryResultCache):
     async def delete(self, key: str) -> None:
         self._called()
         await super().delete(key)
+        if (after_delete := self.after_delete) is not None:
+            self.after_delete = None
+            await after_delete()
 
     def _called(self) -> None:
         self.calls += 1

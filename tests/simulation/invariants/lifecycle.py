@@ -16,6 +16,7 @@ from tests.simulation.queue import FIRST_WINDOW
 EARLY_SECONDS = CLOCK_SKEW.total_seconds() + 0.2
 MAX_COMMITS = 4
 """Of an undisturbed run without progress reports: accepted, claimed, sent, ended."""
+DELETE_COMMITS = 2
 MAX_WAITS = 1
 """A run that waits for room in the LLM's thread pool may say so once."""
 PROMPT_SECONDS = 3.0
@@ -147,7 +148,7 @@ def a_write_says_something_new(case: Case) -> Iterator[str]:
 
 
 def writes_stay_within_budget(case: Case) -> Iterator[str]:
-    """Counts the writes of an undisturbed run; each progress report, wait and delete adds one at most."""
+    """Counts the writes of an undisturbed run; a progress report or a wait adds one, a delete two."""
     for run_id, commits in case.commits.items():
         run = case.history.final.get(run_id)
         if not case.is_undisturbed or run is None:
@@ -155,7 +156,7 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
         mine = [commit for commit in commits if not commit.by.startswith("sweep_runs")]
         reports = sum(event.type == EventType.PROGRESS for event in run.events)
         late = sum(event.type == EventType.LATE_RESULT for event in run.events)
-        budget = MAX_COMMITS + MAX_WAITS + reports + late + (run.deleted_at is not None)
+        budget = MAX_COMMITS + MAX_WAITS + reports + late + DELETE_COMMITS * (run.deleted_at is not None)
         if case.plan.settings.llm_threads >= ROOMY_THREADS:
             budget -= MAX_WAITS
         if len(mine) > budget:
