@@ -110,9 +110,10 @@ class SeenRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """One update of a stream. `run_id` and `sequence` are those of the event."""
+    """One update of a stream. `run_id` and `sequence` are those of the event; `connection` counts from 1."""
 
     at: float
+    connection: int
     run_id: str
     sequence: int
     type: str
@@ -126,6 +127,8 @@ class History:
     llm_answers: list[LlmAnswer] = field(default_factory=list)
     llm_calls: list[tuple[float, str]] = field(default_factory=list)
     """(time, run id) of every submit that reached the LLM, paid or not."""
+    llm_checks: list[tuple[float, str]] = field(default_factory=list)
+    """(time, provider job id) of every check that reached the LLM."""
     cancels: list[tuple[float, str]] = field(default_factory=list)
     """(time, provider job id) of every cancel that reached the LLM."""
     deaths: list[tuple[float, str, str]] = field(default_factory=list)

@@ -115,6 +115,7 @@ class Llm:
     def check(self, job_id: str) -> tuple[LlmFault, int, Any, LlmScript]:
         """Returns (what goes wrong on the way back, status, body, the run's script)."""
         job = self.jobs[job_id]
+        self._world.history.llm_checks.append((self._world.now, job_id))
         number = self._checks[job.script_id] = self._checks.get(job.script_id, 0) + 1
         llm_fault = job.script.checks[number - 1] if number <= len(job.script.checks) else LlmFault.NONE
         if llm_fault is not LlmFault.NONE:

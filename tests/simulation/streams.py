@@ -33,6 +33,7 @@ class Stream:
         self._pause = pause
         self._last_id: str | None = None
         self._is_over = False
+        self._connections = 0
 
     async def follow(self) -> None:
         while not self._is_over:
@@ -44,9 +45,10 @@ class Stream:
                 await asyncio.sleep(self._pause)
 
     async def _connect(self) -> None:
-        """Reads one connection to its end, or until this client break_every it off."""
+        """Reads one connection to its end, or until this client breaks it off."""
         world = self._client.world
         instance = world.instance_of("api")
+        self._connections += 1
         parts: asyncio.Queue[str | None] = asyncio.Queue()
         task = instance.start(self._serve(instance, parts), about=self._about)
         ends = world.now + min(self._break_every or LONGEST, LONGEST)
@@ -92,6 +94,7 @@ class Stream:
         self._last_id = fields["id"]
         update = Update(
             at=self._client.world.now,
+            connection=self._connections,
             run_id=data["run_uuid"],
             sequence=data["sequence"],
             type=fields["event"],

@@ -13,6 +13,7 @@ from tests.simulation.history import SeenRun, Update
 from tests.simulation.invariants.case import Case, seconds, short
 from tests.simulation.llm import result_text
 from tests.simulation.plan import Listen, ListRuns, Submit
+from tests.simulation.streams import ENDING
 
 RANKS = {Status.PENDING: 0, Status.PROCESSING: 1, Status.COMPLETED: 2, Status.FAILED: 2, Status.CANCELLED: 2}
 MAX_EVENT_LAG = 20.0
@@ -41,17 +42,18 @@ def no_run_without_a_request(case: Case) -> Iterator[str]:
 
 
 def one_run_for_one_key(case: Case) -> Iterator[str]:
-    """A key stands for one run until that run has failed."""
-    holders: dict[str, str] = {}
-    for commit in case.history.commits:
-        if commit.before is not None or commit.idempotency is None:
+    """A key stands for one run until that run has failed, whatever the bodies that came with it."""
+    holders: dict[tuple[str, str], str] = {}
+    for run_id, commit in case.created.items():
+        entry = case.submits[case.history.script_ids[run_id]][0]
+        if entry.key is None:
             continue
-        earlier = holders.get(commit.idempotency.key_hash)
+        earlier = holders.get((entry.user, entry.key))
         if earlier is not None:
             ended = case.ended.get(earlier)
             if ended is None or ended.at > commit.at or ended.after.status is not Status.FAILED:
-                yield f"runs {short(earlier)} and {short(commit.run_id)} have one idempotency key"
-        holders[commit.idempotency.key_hash] = commit.run_id
+                yield f"runs {short(earlier)} and {short(run_id)} have one idempotency key"
+        holders[entry.user, entry.key] = run_id
 
 
 def a_key_answers_with_its_own_run(case: Case) -> Iterator[str]:
@@ -141,6 +143,17 @@ def _is_contiguous(got: Sequence[int], wanted: Sequence[int]) -> bool:
     return list(wanted[start : start + len(got)]) == list(got)
 
 
+def streams_send_a_run_no_more_than_needed(case: Case) -> Iterator[str]:
+    """The whole run comes with the first update of a connection and with the end of a run, not with each update."""
+    for client, updates in case.history.streams.items():
+        connections: set[int] = set()
+        for update in updates:
+            is_first = update.connection not in connections
+            connections.add(update.connection)
+            if "run" in update.data and not is_first and update.type not in ENDING:
+                yield f"{client} was sent the whole run {short(update.run_id)} again with {update.type}"
+
+
 def streams_reach_the_end(case: Case) -> Iterator[str]:
     """A run's stream ends with the run's last event; a channel delivers every event while it is listened to."""
     for client, updates in case.history.streams.items():
@@ -214,6 +227,7 @@ CLIENTS = (
     nobody_sees_what_is_not_theirs,
     results_belong_to_their_runs,
     streams_have_no_gap_and_no_repeat,
+    streams_send_a_run_no_more_than_needed,
     streams_reach_the_end,
     lists_are_complete,
     deleted_content_is_gone,

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from shared.domain.attempt import Outcome
 from shared.domain.event import EventType
-from shared.domain.recheck_plan import CLOCK_SKEW
-from shared.domain.run import Run
+from shared.domain.recheck_plan import CLOCK_SKEW, MAX_GAP_SECONDS
+from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status
 from shared.error_codes import ErrorCode
 from tests.simulation.history import Commit
-from tests.simulation.invariants.case import Case, seconds, short
+from tests.simulation.invariants.case import MAX_FINAL_BACKOFF, Case, seconds, short
 from tests.simulation.queue import FIRST_WINDOW
 
 EARLY_SECONDS = CLOCK_SKEW.total_seconds() + 0.2
@@ -64,6 +64,19 @@ def an_answer_in_hand_is_saved(case: Case) -> Iterator[str]:
         excuses = [fault for fault in case.lost_workers(answer.run_id) if fault.at >= answer.at - 0.001]
         if ended.after.status is Status.FAILED and not excuses and case.store_outage_seconds() < 50:
             yield f"run {short(answer.run_id)} failed although a worker had its result at {answer.at:.1f} s"
+
+
+def a_finished_job_is_found(case: Case) -> Iterator[str]:
+    """When its re-check was lost, the patrol of the sweeper finds it: each pass looks at one shard."""
+    settings = case.plan.settings
+    for run_id, commit in case.ended.items():
+        ends = [job.ends for job in case.jobs.get(run_id, ()) if job.id == commit.after.provider_job_id]
+        if not ends or commit.after.status is not Status.COMPLETED:
+            continue
+        quiet = max(ends[0], case.history.faults_ended_at)
+        latest = quiet + (SHARDS + 1) * settings.sweep + MAX_GAP_SECONDS + MAX_FINAL_BACKOFF + 2 * case.max_skew
+        if commit.at > latest:
+            yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
 
 
 def terminal_states_absorb(case: Case) -> Iterator[str]:
@@ -217,6 +230,7 @@ LIFECYCLE = (
     no_deadline_passes_early,
     only_its_own_faults_fail_a_run,
     an_answer_in_hand_is_saved,
+    a_finished_job_is_found,
     terminal_states_absorb,
     histories_only_grow,
     fences_rise,

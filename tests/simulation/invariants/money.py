@@ -2,12 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from datetime import timedelta
 
 from shared.domain.limits import minute_of
+from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.status import Status
 from shared.error_codes import ErrorCode
 from tests.simulation.history import FaultKind
 from tests.simulation.invariants.case import Case, short
+from tests.simulation.script import LlmFault
 
 PAID_FAILURES = frozenset(
     {
@@ -47,6 +50,31 @@ def paid_calls_are_recorded(case: Case) -> Iterator[str]:
         run = case.history.final.get(run_id)
         if run is not None and len(calls) > run.billed_attempts:
             yield f"run {short(run_id)} was paid {len(calls)} times and records {run.billed_attempts}"
+
+
+def checks_stay_on_the_plan(case: Case) -> Iterator[str]:
+    """Repeated deliveries and sweeps ask for the tasks of one plan, so their chains of re-checks become one again."""
+    checks: Counter[str] = Counter(job_id for _, job_id in case.history.llm_checks)
+    for job_id, count in checks.items():
+        job = case.history.jobs[job_id]
+        times = [at for at, checked in case.history.llm_checks if checked == job_id]
+        planned = checks_planned_until(timedelta(seconds=max(times) - job.starts))
+        spare = 4 + 2 * len(case.history.faults.get(job.run_id, ()))
+        if count > 1.3 * planned + spare:
+            yield f"{job_id} was checked {count} times; its plan has {planned} checks"
+
+
+def a_waiting_time_is_respected(case: Case) -> Iterator[str]:
+    """A submit that the LLM refused for a time is not repeated within it, unless its answer was lost."""
+    for answer in case.history.llm_answers:
+        script = case.script(answer.run_id)
+        wait, is_heard = script.retry_after, script.latency <= 1 and not case.faults(answer.run_id, *FaultKind)
+        if wait is None or not is_heard or answer.said != LlmFault.RATE_LIMITED:
+            continue
+        calls = [at for at, run_id in case.history.llm_calls if run_id == answer.run_id and at > answer.at]
+        gap = calls[0] - answer.at if calls else wait
+        if gap < wait - 1:
+            yield f"run {short(answer.run_id)} was sent again after {gap:.0f} s instead of {wait:.0f} s"
 
 
 def calls_follow_a_claim(case: Case) -> Iterator[str]:
@@ -123,6 +151,8 @@ MONEY = (
     paid_calls_stay_below_the_maximum,
     a_further_attempt_has_a_reason,
     paid_calls_are_recorded,
+    checks_stay_on_the_plan,
+    a_waiting_time_is_respected,
     calls_follow_a_claim,
     an_ended_run_stops_its_provider_job,
     limits_hold,
