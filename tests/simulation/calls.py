@@ -25,7 +25,9 @@ class CallFaults:
         self._faults: dict[tuple[str, str], dict[int, AtCall]] = {}
         self._counts: dict[tuple[str, str], int] = {}
         for fault in faults:
-            self._faults.setdefault((fault.call, fault.function), {})[fault.nth] = fault
+            self._faults.setdefault((fault.call, fault.function), {}).update(
+                dict.fromkeys(range(fault.nth, fault.nth + fault.times), fault)
+            )
             self._counts[fault.call, fault.function] = 0
 
     def count_call(self, call: str, function: str) -> AtCall | None:

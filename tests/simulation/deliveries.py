@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 
 from functions import bury_run, process_run, recheck_run, sweep_runs
-from shared.errors import ServiceError
+from shared.errors import ServiceError, TransientError
 from shared.services import Services
 from shared.web.push import answer_event
 from tests.simulation.faults import AtDelivery, Fault, NoCapacity, Pause
-from tests.simulation.history import FaultKind
+from tests.simulation.history import EventAnswer, FaultKind
 from tests.simulation.instance import ConnectionLost, Instance
 
 if TYPE_CHECKING:
@@ -41,10 +41,14 @@ def request_of(body: Mapping[str, Any], headers: Mapping[str, str]) -> Request:
     return Request(scope, receive)
 
 
+def pubsub_data(run_id: str) -> str:
+    """Returns the `data` of the message that names the run."""
+    return b64encode(json.dumps({"run_id": run_id}).encode()).decode()
+
+
 def push_body(message_id: str, run_id: str, *, attributes: Mapping[str, str], subscription: str) -> dict[str, Any]:
-    data = b64encode(json.dumps({"run_id": run_id}).encode()).decode()
     return {
-        "message": {"data": data, "messageId": message_id, "attributes": dict(attributes)},
+        "message": {"data": pubsub_data(run_id), "messageId": message_id, "attributes": dict(attributes)},
         "subscription": subscription,
     }
 
@@ -83,14 +87,18 @@ class FunctionCaller:
         except TimeoutError:
             world.record_fault(about, f"{function} took longer than {within:g} s", kind=FaultKind.DELIVERY, part="")
             return NO_ANSWER
-        world.history.answers.append((world.now, function, status))
         return status
 
 
 async def _serve(instance: Instance, function: str, request: Request) -> int:
+    failures: list[ServiceError] = []
+
     async def handle(request: Request, services: Services) -> None:
         try:
             await HANDLERS[function](request, services)
+        except TransientError as error:
+            failures.append(error)
+            raise
         except ServiceError:
             raise
         except Exception as error:
@@ -98,6 +106,11 @@ async def _serve(instance: Instance, function: str, request: Request) -> int:
             raise
 
     response = await answer_event(request, lambda: instance.services, handle, source=function)
+    world = instance.world
+    answer = EventAnswer(
+        at=world.now, function=function, status=response.status_code, is_transient_error=bool(failures)
+    )
+    world.history.answers.append(answer)
     return response.status_code
 
 

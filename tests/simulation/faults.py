@@ -55,12 +55,15 @@ class AtCall:
     kind: CallFaultKind
     function: str = "*"
     seconds: float = 0.0
+    times: int = 1
+    """At so many calls in a row."""
 
     def __str__(self) -> str:
         whose = "" if self.function == "*" else f" by {self.function}"
         lasts = f" for {self.seconds:.1f} s" if self.seconds else ""
         name = "call" if self.call == "*" else self.call
-        return f"at {name} number {self.nth}{whose}: {self.kind}{lasts}"
+        also = f" and the {self.times - 1} after it" if self.times > 1 else ""
+        return f"at {name} number {self.nth}{also}{whose}: {self.kind}{lasts}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,13 +85,25 @@ class LlmAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventAnswer:
+    """A function's answer to queue, timers or scheduler. `is_transient_error` tells that its use case raised one."""
+
+    at: float
+    function: str
+    status: int
+    is_transient_error: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
     """A client was told that nothing was recorded."""
 
     at: float
     client: str
     code: str
-    """The error code, or "in_doubt" when the answer was lost."""
+    """The error code, or "lost" when the answer was lost."""
+    is_in_doubt: bool
+    """Whether the run may be stored all the same."""
     asked_at: float
     tenant_id: str
 
@@ -133,8 +145,7 @@ class History:
     """(time, provider job id) of every cancel that reached the LLM."""
     deaths: list[tuple[float, str, str]] = field(default_factory=list)
     """(time, instance, run that it had in hand)."""
-    answers: list[tuple[float, str, int]] = field(default_factory=list)
-    """(time, function, status) of every answer to queue, timers and sweeper."""
+    answers: list[EventAnswer] = field(default_factory=list)
     requests: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Times at which a client sent its submit, by client."""
     accepted_ids: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))

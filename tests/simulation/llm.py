@@ -18,7 +18,7 @@ from shared.errors import LlmUnavailable
 from tests.simulation.calls import Calls
 from tests.simulation.history import AnswerInHand, LlmAnswer, PaidCall
 from tests.simulation.instance import Instance
-from tests.simulation.script import ACCEPTED, JobEnd, LlmFault, LlmScript
+from tests.simulation.script import ACCEPTED, NEVER, JobEnd, LlmFault, LlmScript
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -49,6 +49,11 @@ class Job:
     starts: float
     ends: float
     is_cancelled: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Returns whether the job ends with a result."""
+        return self.job_end is JobEnd.FINISHED and not self.is_cancelled and self.script.takes < NEVER
 
 
 class Llm:

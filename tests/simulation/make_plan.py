@@ -30,11 +30,15 @@ WORKERS = ("process_run", "recheck_run")
 CALLS = (
     "store.get",
     "store.save",
+    "store.save",
+    "store.save",
+    "store.save",
     "store.create",
     "store.load_input",
     "store.due_runs",
     "queue.publish",
     "timers.schedule",
+    "llm.start",
     "llm.start",
     "llm.check",
     "llm.cancel",
@@ -61,7 +65,15 @@ def make_plan(seed: int) -> Plan:
     is_without_faults = random.random() < 0.1
     settings = _settings(random)
     clients = _clients(random, without_faults=is_without_faults)
-    return Plan(seed=seed, settings=settings, clients=clients, faults=() if is_without_faults else _faults(random))
+    faults = () if is_without_faults else _faults(random)
+    foreign = [fault for fault in faults if isinstance(fault, OtherRelease)]
+    listers = [_lister_of(fault, number) for number, fault in enumerate(foreign)]
+    return Plan(seed=seed, settings=settings, clients=(*clients, *listers), faults=faults)
+
+
+def _lister_of(fault: OtherRelease, number: int) -> ListRuns:
+    """Returns a client that lists the runs among which the unreadable document stands."""
+    return ListRuns(name=f"f{number}", at=fault.start + 10, user=fault.user, jobs=True)
 
 
 def _settings(random: Random) -> PlanSettings:
@@ -123,7 +135,7 @@ def _submit(random: Random, number: int, *, without_faults: bool) -> Submit:
         channel=random.choice((None, None, f"user:{user}", f"org:{USERS[user]}", "desk")),
         deadline=random.choice((None, None, 20.0, 60.0)) if is_job else None,
         cancel_after=random.choice((None, None, None, None, 0.0, random.uniform(0, 12), random.uniform(0, 60))),
-        delete=random.random() < 0.15,
+        delete=random.random() < 0.25,
         prior=f"c{random.randrange(number)}" if number and random.random() < 0.15 and not is_job else None,
     )
 
@@ -166,14 +178,15 @@ def _outage(random: Random) -> Fault:
 def _crash(random: Random) -> Fault:
     call = random.choice(("*", "*", *CALLS))
     nth = random.randint(1, 120) if call == "*" else random.choice((1, 1, 2, 3, random.randint(1, 15)))
+    times = 1 if call == "*" else random.choice((1, 1, 1, 3, 5))
     function = random.choice(("*", *FUNCTIONS)) if call == "*" else "*"
-    return AtCall(call=call, nth=nth, function=function, kind=random.choice(CRASHES))
+    return AtCall(call=call, nth=nth, function=function, kind=random.choice(CRASHES), times=times)
 
 
 def _freeze(random: Random) -> Fault:
     call = random.choice(("*", *CALLS[:10]))
     nth = random.randint(1, 80) if call == "*" else random.choice((1, 1, 2, 3, random.randint(1, 10)))
-    kind, seconds = random.choice(FREEZES), random.choice((5.0, 30.0, 90.0))
+    kind, seconds = random.choice(FREEZES), random.choice((5.0, 30.0, 90.0, 150.0))
     return AtCall(call=call, nth=nth, function=random.choice(("*", *WORKERS)), kind=kind, seconds=seconds)
 
 

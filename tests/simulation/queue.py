@@ -59,9 +59,13 @@ class Subscription:
         if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return
         late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
-        self._put(message, after=late + self._world.random.random() * JITTER)
+        self._put(message, after=late + self._delay())
         if fault is not None and fault.kind is DeliveryFaultKind.TWICE:
             self._put(Message(id=message.id, run_id=run_id), after=fault.seconds + self._world.random.random() * JITTER)
+
+    def _delay(self) -> float:
+        """Returns the seconds until a message is delivered: some come before their publisher goes on."""
+        return max(self._world.random.random() - 0.3, 0.0) * JITTER
 
     def take_dead(self, message: Message) -> None:
         count = {"CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries)}

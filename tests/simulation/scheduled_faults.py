@@ -86,7 +86,7 @@ class ScheduledFaults:
             document[fault.change] = "paused" if fault.change == "status" else "telegram"
         names = ("id", "user_id", "kind", "job_type", "question_id", "created_at", "due_at", "updated_at", "shard")
         keys = {name: getattr(run, name) for name in (*names, "channel", "tenant_id")}
-        keys["status"] = document["status"]
+        keys["status"], keys["kind"] = document["status"], document["kind"]
         world.log("another release", f"stores {run.id[-4:]} with an unknown {fault.change}")
         world.tables.put_document(document, keys)
         if not run.is_terminal:

@@ -114,10 +114,16 @@ def make_script(random: Random, *, without_faults: bool) -> LlmScript:
         takes=random.choice((takes, takes, takes, 60.0, 150.0, NEVER)),
         submits=_llm_faults(random, (*PASSING, *ACCEPTED), share=0.5, longest=4),
         checks=_llm_faults(random, OF_CHECKS, share=0.3, longest=7),
-        job_ends=tuple(random.choice(tuple(JobEnd)) for _ in range(random.choice((0, 0, 1, 1, 2, 5)))),
+        job_ends=_job_ends(random),
         retry_after=random.choice((None, None, 3.0, 20.0, 300.0)),
         latency=random.choice((0.3, 0.3, 0.3, 4.0, 15.0)),
     )
+
+
+def _job_ends(random: Random) -> tuple[JobEnd, ...]:
+    count, same = random.choice((0, 0, 1, 1, 2, 5)), random.choice(tuple(JobEnd))
+    is_same = random.random() < 0.4
+    return tuple(same if is_same else random.choice(tuple(JobEnd)) for _ in range(count))
 
 
 def _llm_faults(random: Random, kinds: tuple[LlmFault, ...], *, share: float, longest: int) -> tuple[LlmFault, ...]:

@@ -141,15 +141,16 @@ class SimulatedRunStore:
 
     async def _save(self, run: Run, *, without_parts: bool) -> Run:
         """Reads again after a refusal and after a lost answer, as the Firestore adapter does."""
+        save_id = object()
         try:
-            return await self._call("save", lambda: self._commit(run, without_parts=without_parts), run.id)
+            return await self._call("save", lambda: self._commit(run, save_id, without_parts=without_parts), run.id)
         except (StaleRun, StoreUnavailable) as error:
             if not self._firestore:
                 raise
-            stored = await self.get(run.id)
-            if stored == (replace(run, permit=None) if run.is_terminal else run):
-                return stored
-            raise (error if stored.revision == run.revision else StaleRun()) from None
+            stored, stored_id = await self._call("get", lambda: self._tables.revision_of(run.id), run.id)
+            if stored_id is save_id:
+                return replace(run, permit=None if run.is_terminal else run.permit, revision=stored)
+            raise (error if stored == run.revision else StaleRun()) from None
 
     async def _exists(self, run_id: str) -> bool:
         try:
@@ -180,9 +181,9 @@ class SimulatedRunStore:
         )
         return None
 
-    def _commit(self, run: Run, *, without_parts: bool) -> Run:
+    def _commit(self, run: Run, save_id: object, *, without_parts: bool) -> Run:
         before = self._tables.get(run.id)
-        saved = self._tables.save(run, without_parts=without_parts)
+        saved = self._tables.save(run, save_id, without_parts=without_parts)
         self._history.commits.append(Commit(at=self._world.now, by=self._instance.name, before=before, after=saved))
         return saved
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
 
 from starlette.responses import Response, StreamingResponse
 
@@ -67,10 +69,11 @@ class Stream:
         try:
             response = await self._open(instance.services)
             if isinstance(response, StreamingResponse):
-                async for part in response.body_iterator:
-                    if instance.is_dead:
-                        return
-                    parts.put_nowait(str(part))
+                async with aclosing(cast(AsyncGenerator[str], response.body_iterator)) as body:
+                    async for part in body:
+                        if instance.is_dead:
+                            return
+                        parts.put_nowait(part)
             else:
                 self._is_over = True
         except ServiceError:

@@ -80,7 +80,7 @@ class Submitter(ApiClient):
                 self._record_refusal(error.code, asked_at)
                 return None
             except (ServiceError, ConnectionLost) as error:
-                self._record_refusal("in_doubt", asked_at)
+                self._record_refusal(getattr(error, "code", "lost"), asked_at, in_doubt=True)
                 self.log(f"is not answered: {type(error).__name__}")
                 if entry.key is None:
                     return None
@@ -92,9 +92,16 @@ class Submitter(ApiClient):
                 return run.id
         return None
 
-    def _record_refusal(self, code: str, asked_at: float) -> None:
+    def _record_refusal(self, code: str, asked_at: float, *, in_doubt: bool = False) -> None:
         tenant_id = self.caller.organization_id
-        refusal = Refusal(at=self.world.now, client=self._entry.name, code=code, asked_at=asked_at, tenant_id=tenant_id)
+        refusal = Refusal(
+            at=self.world.now,
+            client=self._entry.name,
+            code=code,
+            is_in_doubt=in_doubt,
+            asked_at=asked_at,
+            tenant_id=tenant_id,
+        )
         self.world.history.refusals.append(refusal)
 
     async def _request(self, services: Services) -> Run:

@@ -28,6 +28,7 @@ class Row:
     whole: Run | None = None
     input: Mapping[str, Any] | None = None
     document: Mapping[str, Any] | None = None
+    save_id: object = None
     keys: Mapping[str, Any] | None = None
     """What queries need of a document that this release cannot read."""
 
@@ -75,7 +76,7 @@ class Tables:
         row = self.rows.get(run_id)
         return row.input if row is not None else None
 
-    def save(self, run: Run, *, without_parts: bool = False) -> Run:
+    def save(self, run: Run, save_id: object, *, without_parts: bool = False) -> Run:
         """Raises StaleRun when the run was saved since `run` was read."""
         row = self.rows.get(run.id)
         if row is None or self.is_stale(row, run):
@@ -89,8 +90,20 @@ class Tables:
         if run.is_terminal:
             whole = self._give_back(whole)
         stored = replace(whole, result=None) if in_parts else whole
-        self._put(Row(run=stored, revision=revision, whole=whole, input=None if without_parts else row.input), run.id)
+        self._put(
+            Row(
+                run=stored, revision=revision, whole=whole, input=None if without_parts else row.input, save_id=save_id
+            ),
+            run.id,
+        )
         return whole
+
+    def revision_of(self, run_id: str) -> tuple[int, object]:
+        """Returns (the stored revision, the id of the save that wrote it). Raises RunNotFound."""
+        row = self.rows.get(run_id)
+        if row is None:
+            raise RunNotFound
+        return row.revision, row.save_id
 
     def is_stale(self, row: Row, run: Run) -> bool:
         return bool(row.revision != run.revision)

@@ -25,6 +25,7 @@ from tests.simulation.faults import AtCall, Outage, Rollout, Skew
 from tests.simulation.history import FaultKind, History, MetFault
 from tests.simulation.instance import Instance
 from tests.simulation.llm import Llm, SimulatedLlmPools
+from tests.simulation.loop import VirtualLoop
 from tests.simulation.make_plan import FAULTS_END
 from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
 from tests.simulation.plan import Plan
@@ -47,7 +48,9 @@ class World:
     def __init__(self, plan: Plan, *, is_logged: bool = False) -> None:
         """`is_logged`: keeps a log for people."""
         self.plan = plan
-        self.loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self.loop = loop
         self.random = Random(f"{plan.seed} world")
         self.history = History()
         self._is_logged = is_logged
@@ -218,9 +221,13 @@ class World:
             else:
                 history.final[run_id] = self.tables.get(run_id)
         services = self._start("api", PLACES).services
-        overdue = await services.read.overdue()
-        history.overdue = [run.id for run in overdue.runs]
-        history.unreadable = list(overdue.unreadable)
+        try:
+            overdue = await services.read.overdue()
+        except Exception as error:  # noqa: BLE001 - the history records whatever was not expected
+            self.record_unexpected_error("overdue", error)
+        else:
+            history.overdue, history.unreadable = [run.id for run in overdue.runs], list(overdue.unreadable)
+        history.unexpected_errors += [repr(error) for error in self.loop.unhandled]
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
         history.expected_cache = {run.id: views.status_text(run) for run in ended}

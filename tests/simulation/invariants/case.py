@@ -101,6 +101,9 @@ class Case:
         """Returns the faults between a worker and the LLM."""
         return [fault for fault in self.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE) if fault.part == "llm"]
 
+    def has_outage_of(self, part: str) -> bool:
+        return any(isinstance(one, Outage) and one.part == part for one in self.plan.faults)
+
     def store_outage_seconds(self) -> float:
         """Returns how long the store was away in the plan, all outages together."""
         return sum(one.seconds for one in self.plan.faults if isinstance(one, Outage) and one.part == "store")

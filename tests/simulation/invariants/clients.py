@@ -3,15 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from shared.domain.channel import channel_for
 from shared.domain.event import Event
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 from shared.usecases.watch import public_events
-from tests.simulation.clients import profile_of
 from tests.simulation.history import SeenRun, Update
 from tests.simulation.invariants.case import Case, seconds, short
 from tests.simulation.llm import result_text
+from tests.simulation.parts import USERS
 from tests.simulation.plan import Listen, ListRuns, Submit
 from tests.simulation.streams import ENDING
 
@@ -35,7 +34,7 @@ def no_run_without_a_request(case: Case) -> Iterator[str]:
         if entry.key is not None:
             continue
         stored = sum(case.history.script_ids[run_id] == entry.script_id for run_id in case.created)
-        in_doubt = sum(one.client == entry.name and one.code == "in_doubt" for one in case.history.refusals)
+        in_doubt = sum(one.client == entry.name and one.is_in_doubt for one in case.history.refusals)
         answered = len(case.history.accepted_ids.get(entry.name, ()))
         if not answered <= stored <= answered + in_doubt:
             yield f"{entry.name} has {stored} runs for {answered} answers and {in_doubt} lost answers"
@@ -100,12 +99,15 @@ def nobody_sees_what_is_not_theirs(case: Case) -> Iterator[str]:
     for client, updates in case.history.streams.items():
         if client not in listeners:
             continue
-        channel = channel_for(profile_of(listeners[client].user), listeners[client].channel)
         for update in updates:
             created = case.created.get(update.run_id)
-            run = created.after if created else None
-            if run is not None and (run.channel != channel.name or channel.tenant_id not in (None, run.tenant_id)):
+            if created is not None and not _is_in_channel(created.after, listeners[client]):
                 yield f"{client} was sent run {short(update.run_id)} of another channel"
+
+
+def _is_in_channel(run: Run, entry: Listen) -> bool:
+    """Returns whether the listener is to see the run: names of channels count within a tenant."""
+    return (run.channel, run.tenant_id) == (entry.channel, USERS[entry.user]["organization_id"])
 
 
 def results_belong_to_their_runs(case: Case) -> Iterator[str]:
@@ -168,14 +170,13 @@ def streams_reach_the_end(case: Case) -> Iterator[str]:
 
 
 def _missed(case: Case, entry: Listen, updates: Sequence[Update]) -> Iterator[str]:
-    channel = channel_for(profile_of(entry.user), entry.channel)
     received = {(update.run_id, update.sequence) for update in updates}
     connected_at = case.history.connected_at.get(entry.name)
     if connected_at is None:
         return
     for run_id, created in case.created.items():
         run = created.after
-        if run.channel != channel.name or channel.tenant_id not in (None, run.tenant_id):
+        if not _is_in_channel(run, entry):
             continue
         for event, stored_at in _stored_events(case, run_id):
             is_expected = (

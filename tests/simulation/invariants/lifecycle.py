@@ -70,13 +70,24 @@ def a_finished_job_is_found(case: Case) -> Iterator[str]:
     """When its re-check was lost, the patrol of the sweeper finds it: each pass looks at one shard."""
     settings = case.plan.settings
     for run_id, commit in case.ended.items():
-        ends = [job.ends for job in case.jobs.get(run_id, ()) if job.id == commit.after.provider_job_id]
-        if not ends or commit.after.status is not Status.COMPLETED:
+        run = commit.after
+        ends = [job.ends for job in case.jobs.get(run_id, ()) if job.id == run.provider_job_id and job.is_finished]
+        if ends and _is_lost_at_deadline(case, run, ends[0]):
+            yield f"run {short(run_id)} failed at its deadline; its job was ready at {ends[0]:.0f} s"
+        if not ends or run.status is not Status.COMPLETED:
             continue
         quiet = max(ends[0], case.history.faults_ended_at)
         latest = quiet + (SHARDS + 1) * settings.sweep + MAX_GAP_SECONDS + MAX_FINAL_BACKOFF + 2 * case.max_skew
         if commit.at > latest:
             yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
+
+
+def _is_lost_at_deadline(case: Case, run: Run, ready_at: float) -> bool:
+    """Returns whether a result was there in time and the LLM could be asked for it at the deadline, and was not."""
+    if run.error is None or run.error.code != ErrorCode.DEADLINE_EXCEEDED or case.llm_call_faults(run.id):
+        return False
+    can_ask = all(not (one.llm.submits or one.llm.checks or one.llm.latency > 1) for one in case.plan.submits)
+    return can_ask and not case.has_outage_of("llm") and ready_at < seconds(run.deadline_at) - 5
 
 
 def terminal_states_absorb(case: Case) -> Iterator[str]:
@@ -128,8 +139,15 @@ def only_the_claimer_writes_its_outcome(case: Case) -> Iterator[str]:
             before = commit.before
             if before is not None and commit.after.fence > before.fence:
                 claimer = commit.by
+            elif before is not None and _is_sent_again(commit):
+                yield f"{commit.by} recorded the provider job of run {short(run_id)} twice"
             elif before is not None and _is_outcome_of_submit(commit) and commit.by != claimer:
                 yield f"run {short(run_id)} was claimed by {claimer}, and {commit.by} wrote its outcome"
+
+
+def _is_sent_again(commit: Commit) -> bool:
+    before, after = commit.before, commit.after
+    return before is not None and None not in (before.sent_at, after.sent_at) and before.sent_at != after.sent_at
 
 
 def _is_outcome_of_submit(commit: Commit) -> bool:
@@ -217,10 +235,12 @@ def nothing_is_overdue_in_the_end(case: Case) -> Iterator[str]:
 
 
 def the_cache_agrees_with_the_store(case: Case) -> Iterator[str]:
+    sweep = case.plan.settings.sweep
     for run_id, run in case.history.final.items():
         entry = case.history.cache.get(f"llm_job:{run_id}")
         wanted = case.history.expected_cache.get(run_id)
-        if run.is_terminal and entry != wanted:
+        is_left_to_sweeper = run.due_at is not None and seconds(run.due_at) > case.history.ended_at - 2 * sweep
+        if run.is_terminal and entry != wanted and not is_left_to_sweeper:
             shown = "nothing" if entry is None else "another state"
             yield f"the result cache shows {shown} of run {short(run_id)}, which is {run.status}"
 
