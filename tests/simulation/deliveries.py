@@ -118,7 +118,8 @@ class DeliveryFaults:
     """Finds the fault that the plan has for the n-th item of a part, and when the part stands still."""
 
     def __init__(self, faults: Sequence[Fault], part: str) -> None:
-        self._of = {one.nth: one for one in faults if isinstance(one, AtDelivery) and one.part == part}
+        mine = [fault for fault in faults if isinstance(fault, AtDelivery) and fault.part == part]
+        self._of = {number: fault for fault in mine for number in range(fault.nth, fault.nth + fault.times)}
         self._pauses = [one for one in faults if isinstance(one, Pause) and one.part == part]
         self._count = 0
 

@@ -74,11 +74,14 @@ class AtDelivery:
     nth: int
     kind: DeliveryFaultKind
     seconds: float = 0.0
+    times: int = 1
+    """So many items in a row."""
 
     def __str__(self) -> str:
         what = "message" if self.part == "queue" else "task"
-        delay = f" by {self.seconds:.1f} s" if self.kind is DeliveryFaultKind.LATE else ""
-        return f"{what} number {self.nth} {self.kind}{delay}"
+        also = f" and each of the {self.times - 1} after it" if self.times > 1 else ""
+        delay = "" if self.kind is DeliveryFaultKind.LOST else f", by {self.seconds:.1f} s"
+        return f"{what} number {self.nth}{also} {self.kind}{delay}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,8 @@ class FaultKind(StrEnum):
     OUTAGE = "a part was out of order"
     CRASH = "a process died"
     FREEZE = "a process stood still"
-    DELIVERY = "a message or task was lost, late or refused"
+    DELIVERY = "a message or task was late, repeated or refused"
+    LOSS = "a message or task was not delivered again after a failure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

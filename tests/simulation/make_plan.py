@@ -21,10 +21,13 @@ from tests.simulation.faults import (
     Skew,
 )
 from tests.simulation.plan import Client, Intrude, Listen, ListRuns, Plan, PlanSettings, Submit
+from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.script import make_script
 
 FAULTS_END = 200.0
 """No fault of the plan begins or goes on later than this many seconds."""
+SCENARIO_SHARE = 0.25
+"""How many seeds play a scenario."""
 FUNCTIONS = ("api", "process_run", "recheck_run", "sweep_runs", "bury_run")
 WORKERS = ("process_run", "recheck_run")
 CALLS = (
@@ -46,6 +49,7 @@ CALLS = (
     "directory.get",
     "letters.keep",
 )
+FROZEN_CALLS = ("store.get", "store.save", "store.load_input", "llm.start", "llm.start", "llm.check", "queue.publish")
 USERS = {"ann": "acme", "bob": "acme", "eve": "globex"}
 CRASHES = (CallFaultKind.CRASH_BEFORE, CallFaultKind.CRASH_AFTER)
 FREEZES = (CallFaultKind.FREEZE_BEFORE, CallFaultKind.FREEZE_AFTER)
@@ -62,6 +66,8 @@ CHANGES = ("status", "kind", "time", "event")
 def make_plan(seed: int) -> Plan:
     """Returns the plan of the seed: the same for the same seed, always."""
     random = Random(seed)
+    if random.random() < SCENARIO_SHARE:
+        return random.choice(SCENARIOS)(seed, random)
     is_without_faults = random.random() < 0.1
     settings = _settings(random)
     clients = _clients(random, without_faults=is_without_faults)
@@ -184,7 +190,7 @@ def _crash(random: Random) -> Fault:
 
 
 def _freeze(random: Random) -> Fault:
-    call = random.choice(("*", *CALLS[:10]))
+    call = random.choice(("*", *FROZEN_CALLS))
     nth = random.randint(1, 80) if call == "*" else random.choice((1, 1, 2, 3, random.randint(1, 10)))
     kind, seconds = random.choice(FREEZES), random.choice((5.0, 30.0, 90.0, 150.0))
     return AtCall(call=call, nth=nth, function=random.choice(("*", *WORKERS)), kind=kind, seconds=seconds)
@@ -205,8 +211,9 @@ def _lost_answer_to_client(random: Random) -> Fault:
 def _delivery(random: Random) -> Fault:
     part = random.choice(("queue", "timers", "timers"))
     nth = random.choice((1, 2, random.randint(1, 8), random.randint(1, 40)))
-    seconds = random.choice((0.0, 1.0, 20.0, 90.0))
-    return AtDelivery(part=part, nth=nth, kind=random.choice(tuple(DeliveryFaultKind)), seconds=seconds)
+    seconds, kind = random.choice((0.0, random.uniform(0, 2), 20.0, 90.0)), random.choice(tuple(DeliveryFaultKind))
+    times = random.choice((1, 20)) if kind is DeliveryFaultKind.TWICE else 1
+    return AtDelivery(part=part, nth=nth, kind=kind, seconds=seconds, times=times)
 
 
 def _lose_all(random: Random) -> Fault:

@@ -128,9 +128,12 @@ class Subscription:
             message.run_id, f"{self._function} answered {status}", kind=FaultKind.DELIVERY, part="queue"
         )
         self._world.record_fault(None, f"{self._function} answered {status}", kind=FaultKind.DELIVERY, part="queue")
+        is_last = self._dead_letters is not None and message.deliveries >= MAX_DELIVERIES
+        if epoch != self._epoch or is_last:
+            self._world.record_fault(message.run_id, "the message is lost", kind=FaultKind.LOSS, part="queue")
         if epoch != self._epoch:
             return
-        if self._dead_letters is not None and message.deliveries >= MAX_DELIVERIES:
+        if self._dead_letters is not None and is_last:
             self._world.history.undelivered.append((self._world.now, message.run_id))
             self._dead_letters.take_dead(message)
         else:

@@ -116,6 +116,8 @@ class TaskQueue:
         self._world.record_fault(None, f"recheck_run answered {status}", kind=FaultKind.DELIVERY, part="timers")
         if task.attempts < self._world.plan.settings.task_attempts and epoch == self._epoch:
             self._put(task, at=self._world.now + min(2.0 ** (task.attempts - 1), MAX_BACKOFF))
+        else:
+            self._world.record_fault(run_id, "the task is lost", kind=FaultKind.LOSS, part="timers")
 
 
 class SimulatedRecheckScheduler:

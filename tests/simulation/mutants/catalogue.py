@@ -309,7 +309,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             TABLES,
             "        return RunPage(runs=runs, positions=positions)",
-            "        readable = {run.id for run in runs}\n        return RunPage(runs=runs, positions=[one for one in positions if one.run_id in readable])",
+            "        return RunPage(runs=runs, positions=[one for one in positions if one.run_id in str(runs)])",
         ),
     ),
     # --- what clients see ---
