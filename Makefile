@@ -18,7 +18,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--custom-compile-command "make lock" $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check format token emulators clients bench lock deploy clean
+.PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock deploy clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ format: $(VENV)/dev  ## formats the code and fixes lint errors
 token: $(VENV)/run  ## prints a bearer token for this machine: make token USER=demo
 	@test "$(origin USER)" = "command line" || { echo "whose? make token USER=demo" >&2; exit 1; }
 	@$(BIN)/python -m infra.local.token "$(USER)"
+
+simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (SEEDS=1000; SEED=17 replays one; SECONDS=120 runs as many as fit)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench

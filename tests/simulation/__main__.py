@@ -10,7 +10,7 @@ from itertools import count
 
 from tests.simulation.invariants import check
 from tests.simulation.make_plan import make_plan
-from tests.simulation.shrink import shrink
+from tests.simulation.shrink import shrink, violates
 from tests.simulation.simulate import Outcome, run_plan, run_seed
 
 MIN_SEEDS = 1000
@@ -98,7 +98,7 @@ def explain(seed: int) -> None:
     for violation in violations:
         print(f"  {violation}")
     print(f"replay it with: make simulate SEED={seed}")
-    small = shrink(plan, violations[0].invariant)
+    small = shrink(plan, violates(violations[0].invariant))
     print(f"\nthe smallest schedule found that violates “{violations[0].invariant.replace('_', ' ')}”:")
     print(small.in_words())
     for violation in check(small, run_plan(small)):

@@ -67,7 +67,7 @@ class Calls:
         self._random = world.random
 
     async def call(
-        self, name: str, effect: Callable[[], T], *, error: type[ServiceError], about: str | None = None
+        self, name: str, effect: Callable[[], T], *, error: Callable[[], ServiceError], about: str | None = None
     ) -> T:
         """Calls `effect` in the middle of the call, and returns what it returns.
 
@@ -103,7 +103,7 @@ class Calls:
         return result
 
     async def _outage(
-        self, outage: Outage, part: str, effect: Callable[[], T], error: type[ServiceError], about: str | None
+        self, outage: Outage, part: str, effect: Callable[[], T], error: Callable[[], ServiceError], about: str | None
     ) -> None:
         """Returns only when the call succeeds after all."""
         self._record_fault(about, FaultKind.OUTAGE, part, str(outage))
@@ -118,10 +118,10 @@ class Calls:
                 effect()
             await asyncio.sleep(GIVES_UP_AFTER.get(part, OTHERS_GIVE_UP_AFTER))
         await self.alive()
-        raise error
+        raise error()
 
     async def _disturbed(
-        self, name: str, fault: AtCall, effect: Callable[[], T], error: type[ServiceError], about: str | None
+        self, name: str, fault: AtCall, effect: Callable[[], T], error: Callable[[], ServiceError], about: str | None
     ) -> T:
         instance = self._instance
         self._record_fault(about, FaultKind.CALL, name.partition(".")[0], str(fault))
@@ -134,7 +134,7 @@ class Calls:
         elif fault.kind is CallFaultKind.SLOW:
             await asyncio.sleep(fault.seconds / 2)
         elif fault.kind is CallFaultKind.FAIL:
-            raise error
+            raise error()
         await self.alive()
         result = effect()
         if fault.kind is CallFaultKind.CRASH_AFTER:
@@ -147,7 +147,7 @@ class Calls:
             await asyncio.sleep(fault.seconds)
         await self.alive()
         if fault.kind is CallFaultKind.LOSE_ANSWER:
-            raise error
+            raise error()
         return result
 
     async def alive(self) -> None:

@@ -228,7 +228,7 @@ class SimulatedLlmHttp(LlmHttp):
         llm_fault, body, script = await self._calls.call(
             "llm.start",
             lambda: self._llm.submit(text, key, by=self._instance.name, run_id=run_id, chat=chat),
-            error=ConnectionFailed,
+            error=connection_failed,
             about=run_id,
         )
         await self._wait(script.takes if chat and llm_fault in (LlmFault.NONE, *ACCEPTED) else script.latency)
@@ -240,21 +240,23 @@ class SimulatedLlmHttp(LlmHttp):
     async def _check(self, job_id: str) -> LlmResponse:
         job = self._llm.jobs[job_id]
         llm_fault, status, body, script = await self._calls.call(
-            "llm.check", lambda: self._llm.check(job_id), error=ConnectionFailed, about=job.run_id
+            "llm.check", lambda: self._llm.check(job_id), error=connection_failed, about=job.run_id
         )
         await self._wait(script.latency)
         return await self._respond(llm_fault, status, body, script)
 
     async def _cancel(self, job_id: str) -> LlmResponse:
         job = self._llm.jobs[job_id]
-        await self._calls.call("llm.cancel", lambda: self._llm.cancel(job_id), error=ConnectionFailed, about=job.run_id)
+        await self._calls.call(
+            "llm.cancel", lambda: self._llm.cancel(job_id), error=connection_failed, about=job.run_id
+        )
         return LlmResponse(status=200, body={}, retry_after=None)
 
     async def _respond(self, llm_fault: LlmFault, status: int, body: Any, script: LlmScript) -> LlmResponse:
         if llm_fault in IS_SILENT:
             await asyncio.sleep(3600)
         if llm_fault in DROPS:
-            raise ConnectionFailed(may_be_billed=llm_fault is not LlmFault.NOT_CONNECTED)
+            raise connection_failed(may_be_billed=llm_fault is not LlmFault.NOT_CONNECTED)
         if llm_fault is not LlmFault.NONE:
             status, body = STATUS_OF[llm_fault]
         await self._calls.alive()
@@ -280,8 +282,6 @@ class SimulatedLlmPools(LlmHttpPools):
         return self._by_url[base_url]
 
 
-class ConnectionFailed(LlmUnavailable):
-    """A connection that was lost, or could not be made: only then is it certain that nothing is billed."""
-
-    def __init__(self, *, may_be_billed: bool = True) -> None:
-        super().__init__(code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=may_be_billed)
+def connection_failed(*, may_be_billed: bool = True) -> LlmUnavailable:
+    """Returns the error of a connection that was lost, or could not be made: only then is nothing billed for sure."""
+    return LlmUnavailable(code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=may_be_billed)

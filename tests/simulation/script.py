@@ -15,7 +15,7 @@ class LlmFault(StrEnum):
     NONE = "answers"
     RATE_LIMITED = "is rate limited"
     UNAVAILABLE = "is unavailable"
-    SILENT = "gets no answer, and the LLM never record_seen it"
+    SILENT = "gets no answer, and the LLM never saw it"
     NOT_CONNECTED = "finds no connection"
     ACCEPTED_SILENT = "is accepted and gets no answer"
     ACCEPTED_LOST = "is accepted and the connection is lost"
@@ -80,7 +80,7 @@ class LlmScript:
     def has_faults(self) -> bool:
         """Returns whether the LLM does anything but deliver in time."""
         slow = self.latency > 1 or self.takes > 30
-        return bool(self.submits or self.checks or self.job_ends or self.retry_after or slow)
+        return bool(self.submits or self.checks or self.job_ends or slow)
 
     def simplifications(self) -> "list[LlmScript]":
         """Returns scripts with one fault less each."""

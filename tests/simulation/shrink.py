@@ -13,24 +13,25 @@ MAX_SECONDS = 45.0
 T = TypeVar("T")
 
 
-def shrink(plan: Plan, invariant: str, *, seconds: float = MAX_SECONDS) -> Plan:
-    """Returns the smallest plan found within that time whose history still violates the invariant of this name."""
+def shrink(plan: Plan, fails: Callable[[Plan], bool], *, seconds: float = MAX_SECONDS) -> Plan:
+    """Returns the smallest plan found within that time for which `fails` still returns True."""
     give_up_at = time.monotonic() + seconds
 
-    def fails(candidate: Plan) -> bool:
-        return time.monotonic() < give_up_at and _violates(candidate, invariant)
+    def fails_in_time(candidate: Plan) -> bool:
+        return time.monotonic() < give_up_at and fails(candidate)
 
-    while (smaller := _first(fails, _smaller(plan))) is not None:
+    while (smaller := next(filter(fails_in_time, _smaller(plan)), None)) is not None:
         plan = smaller
     return plan
 
 
-def _violates(plan: Plan, invariant: str) -> bool:
-    return invariant in {violation.invariant for violation in check(plan, run_plan(plan))}
+def violates(invariant: str) -> Callable[[Plan], bool]:
+    """Returns whether the history of a plan violates the invariant of this name."""
 
+    def fails(plan: Plan) -> bool:
+        return invariant in {violation.invariant for violation in check(plan, run_plan(plan))}
 
-def _first(fails: Callable[[Plan], bool], candidates: Iterator[Plan]) -> Plan | None:
-    return next(filter(fails, candidates), None)
+    return fails
 
 
 def _smaller(plan: Plan) -> Iterator[Plan]:

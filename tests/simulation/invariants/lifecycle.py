@@ -201,7 +201,7 @@ def undisturbed_runs_start_at_once(case: Case) -> Iterator[str]:
         return
     for run_id, commit in case.created.items():
         run = case.history.final.get(run_id)
-        if run is None or run.status is Status.CANCELLED:
+        if run is None or run.status is Status.CANCELLED or run_id not in case.ended:
             continue
         waited = (run.started_at - run.created_at).total_seconds() if run.started_at else None
         if waited is None or waited > PROMPT_SECONDS:

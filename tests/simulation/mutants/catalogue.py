@@ -54,6 +54,15 @@ MUTANTS: tuple[Mutant, ...] = (
         (TABLES, "return bool(row.revision != run.revision)", "return False"),
     ),
     _mutant(
+        "saves compared by content",
+        "of two workers that write the same one is refused",
+        (
+            STORE,
+            "if stored_id is save_id:",
+            "if self._tables.get(run.id) == (replace(run, permit=None) if run.is_terminal else run):",
+        ),
+    ),
+    _mutant(
         "permit kept at the end",
         "every permit is given back",
         (TABLES, "self.permits.get(run.tenant_id, {}).pop(run.permit, None)", "pass"),
@@ -170,6 +179,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "jobs not bounded",
         "paid calls never exceed max_attempts",
         (PROGRESS, "        if run.billed_attempts >= run.max_attempts:\n            return Fail(error=failure)\n", ""),
+        (PROGRESS, "if run.billed_attempts >= run.max_attempts and not run.resumes_attempt:", "if False:"),
     ),
     _mutant(
         "lost attempt taken as free",
