@@ -74,18 +74,21 @@ deploy:  ## fails: a later release adds infra/terraform
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data
 
-$(VENV)/run: requirements.txt infra/local/requirements.txt
+$(VENV)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make run PYTHON=python3.12" >&2; exit 1; }
 	@echo "setting up $(VENV), once …" >&2
 	@$(PYTHON) -m venv $(VENV) >&2
+	@touch $@
+
+$(VENV)/run: $(VENV)/created requirements.txt infra/local/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r infra/local/requirements.txt >&2
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt $(VENV)/run
+$(VENV)/dev: $(VENV)/created requirements-dev.txt
 	@echo "installing what tests and checks need, once …" >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
-	@touch $@
+	@touch $(VENV)/run $@
 
-$(VENV)/lock: Makefile $(VENV)/run
+$(VENV)/lock: Makefile $(VENV)/created
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(UV) >&2
 	@touch $@

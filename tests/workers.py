@@ -25,6 +25,8 @@ from filelock import FileLock
 
 PR_SET_CHILD_SUBREAPER = 36
 END_SECONDS = 5.0
+MEMORY = "/dev/shm"
+MIN_MEMORY = 4 << 30
 FOLDER = pytest.StashKey[Path]()
 LEFT_RUNNING = pytest.StashKey[list[str]]()
 
@@ -75,9 +77,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_worker(config):
         config.stash[FOLDER] = Path(config.workerinput["shared_folder"])  # type: ignore[attr-defined]
         return
-    config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="test-servers-"))
+    config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="test-servers-", dir=memory_folder()))
+    if config.option.basetemp is None:
+        config.option.basetemp = str(config.stash[FOLDER] / "tests")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def memory_folder() -> str | None:
+    """Returns a folder in memory, where the tests' many databases need not wait for a disk; None if it is small."""
+    with suppress(OSError):
+        if shutil.disk_usage(MEMORY).free > MIN_MEMORY and os.access(MEMORY, os.W_OK):
+            return MEMORY
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -106,8 +118,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Tests of whole systems mostly wait: with one worker more than cores, none is idle meanwhile."""
-    return (os.cpu_count() or 1) + (0 if config.getoption("--fast") else 1)
+    """Many tests mostly wait: with one worker more than cores, no core is idle meanwhile."""
+    return (os.cpu_count() or 1) + 1
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
 from shared.domain.run import Failure, Run
-from shared.domain.status import Status
+from shared.domain.status import Status, Wait
 from shared.error_codes import ErrorCode
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable
 
@@ -122,11 +122,16 @@ def next_step(run: Run, now: datetime) -> NextStep:
         return Check()
     if now >= run.deadline_at:
         return Fail(error=DEADLINE_EXCEEDED)
-    if run.status is not Status.PENDING and run.due_at is not None and now < run.due_at - CLOCK_SKEW:
+    if run.due_at is not None and now < run.due_at - CLOCK_SKEW and not _is_free(run):
         return CheckLater(delay=run.due_at - now)
     if run.billed_attempts >= run.max_attempts and not run.resumes_attempt:
         return Fail(error=WORKERS_LOST)
     return Start()
+
+
+def _is_free(run: Run) -> bool:
+    """Returns whether neither a worker's lease nor the pause after an error keeps other workers from the run."""
+    return run.status is Status.PENDING or run.waiting_for in (Wait.ROOM, Wait.WORKER)
 
 
 def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:

@@ -8,7 +8,7 @@ from typing import Any
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.result import Result, Usage
-from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status
+from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -95,7 +95,7 @@ class Run:
     repeats: int = 0
     """How often in a row the failed calls had the code `trouble`."""
     waiting_for: str | None = None
-    """Why no worker has the run: the ErrorCode that it waits out."""
+    """Why no worker has the run: the ErrorCode that it waits out, or a Wait."""
     progress: float | None = None
     checks: int = 0
     """How often the LLM was asked about the provider job, counted when the run ends."""
@@ -267,6 +267,10 @@ class Run:
             updated_at=now,
             due_at=None,
         )
+
+    def waiting(self, reason: Wait, *, due_at: datetime | None) -> "Run":
+        """Records that any worker may start the run at once; the sweeper sends it to one at `due_at`."""
+        return replace(self, waiting_for=reason, due_at=due_at)
 
     def postponed(self, due_at: datetime | None) -> "Run":
         """Sets when the sweeper looks at the run; None when a terminal run needs nothing more."""

@@ -40,6 +40,15 @@ class Lane(StrEnum):
     """The LLM is asked and the worker waits for the answer."""
 
 
+class Wait(StrEnum):
+    """Why an open run waits although nothing went wrong; a run that waits out an error has its ErrorCode instead."""
+
+    ROOM = "room"
+    """Every thread that may call the run's LLM is busy."""
+    WORKER = "worker"
+    """The sweeper has sent the run to any worker, and none has taken it yet."""
+
+
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
 SYNCHRONOUS_APIS = frozenset({LlmApi.OPENAI_CHAT})

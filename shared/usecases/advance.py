@@ -27,7 +27,7 @@ from shared.domain.progress import (
 )
 from shared.domain.recheck_plan import next_offset
 from shared.domain.run import Failure, Run
-from shared.domain.status import Lane, Status
+from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
@@ -120,10 +120,16 @@ class AdvanceRun:
         return await self._settle(run, observed, checks=0)
 
     async def _wait_for_room(self, run: Run) -> None:
-        """Schedules another attempt: a function does not wait, and nothing was learnt that is worth a write.
+        """Schedules another attempt, since a function does not wait. Only the first one is saved.
 
         The times follow from the run alone, so that several deliveries of one run ask for the same named task.
         """
+        if run.waiting_for is None:
+            try:
+                run = await self.store.save(run.waiting(Wait.ROOM, due_at=run.due_at))
+            except StaleRun:
+                log.info("run changed meanwhile", run_id=run.id)
+                return
         now = self._now(run)
         offset = next_offset(now - run.updated_at)
         sequence = f"room-{round(run.updated_at.timestamp())}-{offset}"

@@ -3,44 +3,57 @@
 A pass has three rounds:
 
 1. *Overdue* runs, whose `due_at` has passed, are published or scheduled again; a worker then starts, checks or
-   expires them.
+   expires them. Each gets a later `due_at`, so the next pass begins with the runs that this pass did not reach.
 2. The *patrol* schedules the next planned re-check of open runs whose provider job is at work. The task's name tells
    whether it exists already, so a healthy run costs one read and no write. Each pass patrols one shard.
-3. Terminal runs that the result cache did not take are written to it, until the time of the pass is over or the cache
+3. Terminal runs that the result cache did not take are written to it, until the time of the round is over or the cache
    fails again.
 
-The sweeper never calls the LLM, so a slow LLM cannot slow it.
+The runs of one page are repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
-from collections.abc import AsyncIterator, Awaitable
-from dataclasses import asdict, dataclass
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from shared import log
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.run import SHARDS, Run
-from shared.domain.status import Status
+from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
 from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
-MAX_PAGES = 20
+"""Maximum runs that are repaired at the same time."""
 MAX_CACHED = 500
 MAX_FORGOTTEN = 500
+MAX_REPAIR_PAUSE = timedelta(minutes=5)
+"""A run that no worker takes is sent again at intervals that grow up to this one."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Swept:
     """Counts the runs of one pass."""
 
-    published: int = 0
+    repaired: int = 0
     patrolled: int = 0
     cached: int = 0
     failed: int = 0
     forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One pass of the sweeper: when it began, and what it has done so far."""
+
+    now: datetime
+    swept: Swept = field(default_factory=Swept)
+    unexpected: list[Exception] = field(default_factory=list)
+    """Errors that no code foresees; they are raised after the pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,51 +64,75 @@ class SweepRuns:
     save_final: SaveFinalRun
     clock: Clock
     interval: timedelta
-    """The time between two calls; it decides which shard is patrolled."""
+    """The time between two calls; each of the first two rounds takes at most so long."""
     max_cached: int = MAX_CACHED
     """Maximum results that one pass writes to the cache."""
 
     async def __call__(self) -> Swept:
-        """Does one pass. One run's error does not stop the pass."""
-        now, swept = self.clock.now(), Swept()
-        for shard in range(SHARDS):
-            async for run in self._due_runs(shard, before=now):
-                await self._count(self._repair(run, now), swept, "published")
-        patrolled = int(now.timestamp() / self.interval.total_seconds()) % SHARDS
-        async for run in self._due_runs(patrolled, before=None):
-            if run.provider_job_id is not None and now < run.deadline_at:
-                await self._count(self._patrol(run, now), swept, "patrolled")
-        await self._refresh_cache(patrolled, now, swept)
-        swept.forgotten = await self.store.forget_expired(now, limit=MAX_FORGOTTEN)
-        if swept != Swept():
-            log.info("swept", **asdict(swept))
-        return swept
+        """Does one pass. The error of one run does not stop the pass.
 
-    async def _refresh_cache(self, first_shard: int, now: datetime, swept: Swept) -> None:
-        """Starts with another shard in each pass, so that every shard is reached even when time is short."""
-        give_up_at, remaining = self.clock.now() + self.interval / 2, self.max_cached
-        for number in range(SHARDS):
-            async for run in self._due_runs((first_shard + number) % SHARDS, before=now, terminal=True):
-                error = await self._count(self._write_cache(run), swept, "cached")
-                remaining -= 1
-                if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
+        Raises ExceptionGroup after the pass when the repair of a run met an error that is no ServiceError.
+        """
+        this = Pass(now=self.clock.now())
+        patrolled = int(this.now.timestamp() / self.interval.total_seconds()) % SHARDS
+        shards = [(patrolled + number) % SHARDS for number in range(SHARDS)]
+        await self._side_by_side(this, shards, before=this.now, counter="repaired", repair=self._repair)
+        await self._side_by_side(this, [patrolled], before=None, counter="patrolled", repair=self._patrol)
+        await self._refresh_cache(this, shards)
+        this.swept.forgotten = await self.store.forget_expired(this.now, limit=MAX_FORGOTTEN)
+        if this.swept != Swept():
+            log.info("swept", **asdict(this.swept))
+        if this.unexpected:
+            raise ExceptionGroup("runs not repaired", this.unexpected)
+        return this.swept
+
+    async def _side_by_side(
+        self,
+        this: Pass,
+        shards: Sequence[int],
+        *,
+        before: datetime | None,
+        counter: str,
+        repair: Callable[[Run, datetime], Awaitable[bool]],
+    ) -> None:
+        """Repairs the due runs page by page until the time of the round is over."""
+        give_up_at = self.clock.now() + self.interval
+        for shard in shards:
+            async for page in self._pages(shard, before=before):
+                repairs = (self._count(repair(run, this.now), this.swept, counter) for run in page)
+                outcomes = await asyncio.gather(*repairs, return_exceptions=True)
+                this.unexpected.extend(outcome for outcome in outcomes if isinstance(outcome, Exception))
+                if self.clock.now() > give_up_at:
+                    log.warning("sweep stopped early: too many runs", shard=shard)
                     return
 
-    async def _due_runs(self, shard: int, *, before: datetime | None, terminal: bool = False) -> AsyncIterator[Run]:
+    async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
+        """Writes one run after the other, so that a cache that is down costs one try."""
+        give_up_at, remaining = self.clock.now() + self.interval / 2, self.max_cached
+        for shard in shards:
+            async for page in self._pages(shard, before=this.now, terminal=True):
+                for run in page:
+                    error = await self._count(self._write_cache(run), this.swept, "cached")
+                    remaining -= 1
+                    if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
+                        return
+
+    async def _pages(
+        self, shard: int, *, before: datetime | None, terminal: bool = False
+    ) -> AsyncIterator[Sequence[Run]]:
         last: RunPosition | None = None
-        for _ in range(MAX_PAGES):
+        while True:
             page = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
-            for run in page.runs:
-                yield run
+            yield page.runs
             if len(page.positions) < PAGE:
                 return
             last = page.positions[-1]
 
-    async def _count(self, repair: Awaitable[None], swept: Swept, counter: str) -> ServiceError | None:
-        """Awaits one run's repair and counts it. Returns the error of a failed repair; the next pass repeats it."""
+    async def _count(self, repair: Awaitable[bool], swept: Swept, counter: str) -> ServiceError | None:
+        """Awaits one run's repair and counts it. Returns the error of a failed repair; a later pass repeats it."""
         try:
-            await repair
-            setattr(swept, counter, getattr(swept, counter) + 1)
+            if await repair:
+                setattr(swept, counter, getattr(swept, counter) + 1)
         except StaleRun:
             log.info("run changed meanwhile")
         except ServiceError as error:
@@ -104,39 +141,52 @@ class SweepRuns:
             return error
         return None
 
-    async def _repair(self, run: Run, now: datetime) -> None:
-        """Publishes or schedules the run, at growing intervals, so that a backlog does not grow by its own repair."""
-        if run.status is Status.PENDING and now < run.deadline_at:
-            await self.store.save(run.postponed(min(now + (now - run.created_at), run.deadline_at)))
+    async def _repair(self, run: Run, now: datetime) -> bool:
+        """Sends the run to any worker, and makes it due again later when no worker takes it.
+
+        The pause is the time since the run changed last, so a backlog does not grow by its own repair. The run is sent
+        before it is saved: when sending fails, the next pass repeats it.
+        """
+        is_late = now >= run.deadline_at
+        if run.status is Status.PENDING and not is_late:
             await self._publish(run, now)
         else:
-            await self._schedule_once(run, now)
+            await self._schedule(run, now)
+        idle = now - (run.deadline_at if is_late else run.updated_at)
+        due_at = now + min(max(idle, self.interval), MAX_REPAIR_PAUSE)
+        reason = Wait.ROOM if run.waiting_for == Wait.ROOM else Wait.WORKER
+        await self.store.save(run.waiting(reason, due_at=due_at if is_late else min(due_at, run.deadline_at)))
+        return True
 
-    async def _write_cache(self, run: Run) -> None:
+    async def _write_cache(self, run: Run) -> bool:
         """Writes the cache; the run's next attempt is later each time while the cache is down."""
         run_with_result = await self.store.get(run.id)
         if run_with_result.due_at is not None and (await self.save_final(run_with_result)).due_at is not None:
             raise CacheUnavailable
+        return True
 
     async def _publish(self, run: Run, now: datetime) -> None:
         try:
             await self.queue.publish(run.id, lane=run.lane)
         except QueueUnavailable:
-            await self._schedule_once(run, now)
+            await self._schedule(run, now)
 
-    async def _schedule_once(self, run: Run, now: datetime) -> None:
-        """Schedules a task whose name changes each time the run's delay has doubled."""
+    async def _schedule(self, run: Run, now: datetime) -> None:
+        """Schedules a task at once; sweepers that overlap ask for the same one."""
         assert run.due_at is not None
-        doublings = int((now - run.due_at) / self.interval + 1).bit_length()
-        sequence = f"sweep-{round(run.due_at.timestamp() * 1000)}-{doublings}"
+        sequence = (
+            f"sweep-{round(run.due_at.timestamp() * 1000)}-{int(now.timestamp() / self.interval.total_seconds())}"
+        )
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence, checks=run.checks)
         try:
             await self.scheduler.schedule(recheck, at=now, lane=run.lane)
         except SchedulerUnavailable:
             await self.queue.publish(run.id, lane=run.lane)
 
-    async def _patrol(self, run: Run, now: datetime) -> None:
-        assert run.sent_at is not None
+    async def _patrol(self, run: Run, now: datetime) -> bool:
+        if run.sent_at is None or run.provider_job_id is None or now >= run.deadline_at:
+            return False
         at = now + until_next_check(run, now)
         recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
         await self.scheduler.schedule(recheck, at=at, lane=run.lane)
+        return True

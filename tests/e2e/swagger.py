@@ -16,19 +16,22 @@ READ = """
 """
 
 
-async def read_operations(page: Page) -> dict[str, Any]:
-    """Returns the names of parameters, whether there is a body, and the statuses; by the operation's name.
+async def list_operations(page: Page) -> set[str]:
+    """Returns the names of the operations that the page lists."""
+    blocks = page.locator(".opblock")
+    await blocks.first.wait_for()
+    return {str(await block.get_attribute("id")).rpartition("-")[2] for block in await blocks.all()}
+
+
+async def read_operation(page: Page, operation: str) -> dict[str, Any]:
+    """Returns the names of the operation's parameters, whether it has a body, and its statuses.
 
     One operation is open at a time: Swagger UI draws all open ones anew with every change.
     """
-    blocks = page.locator(".opblock")
-    await blocks.first.wait_for()
-    seen = {}
-    for block in await blocks.all():
-        name = str(await block.get_attribute("id")).rpartition("-")[2]
-        await _open(block)
-        seen[name] = await block.evaluate(READ)
-        await _close(block)
+    block = _block(page, operation)
+    await _open(block)
+    seen: dict[str, Any] = await block.evaluate(READ)
+    await _close(block)
     return seen
 
 
@@ -43,7 +46,7 @@ async def authorize(page: Page, token: str) -> None:
 
 async def execute(page: Page, operation: str, **fields: str) -> dict[str, str]:
     """Returns the status and the body that the page shows."""
-    block = page.locator(f'[id$="-{operation}"].opblock')
+    block = _block(page, operation)
     await _open(block)
     for name, value in fields.items():
         await block.locator(f'tr[data-param-name="{name}"] input').fill(value)
@@ -55,6 +58,10 @@ async def execute(page: Page, operation: str, **fields: str) -> dict[str, str]:
     }
     await _close(block)
     return {name: text.strip() for name, text in shown.items()}
+
+
+def _block(page: Page, operation: str) -> Locator:
+    return page.locator(f'[id$="-{operation}"].opblock')
 
 
 async def _open(block: Locator) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -165,10 +166,10 @@ class FailingCache(MemoryResultCache):
 class World:
     """`deliver` is what Pub/Sub and Cloud Tasks do; a test may lose, repeat or reorder by other means."""
 
-    def __init__(self, *, settings: Settings | None = None) -> None:
+    def __init__(self, *, settings: Settings | None = None, path: Path | str = ":memory:") -> None:
         self.clock = TestClock()
         self.llm = FakeLlm(self.clock)
-        self.sqlite = SqliteBackend(":memory:", self.clock)
+        self.sqlite = SqliteBackend(path, self.clock)
         self.store = CountingStore(self.sqlite.store)
         self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
