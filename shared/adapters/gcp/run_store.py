@@ -93,8 +93,7 @@ class FirestoreRunStore:
         snapshot = await self._snapshot(run_id)
         texts = await self._result_texts(snapshot) if with_result else ()
         with must_be_readable(), parts_required():
-            run = _to_run(snapshot, texts)
-        return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))
+            return _to_run(snapshot, texts)
 
     async def _snapshot(self, run_id: str) -> Any:
         """Returns the run's document as it was read. Raises RunNotFound."""
@@ -271,4 +270,5 @@ class FirestoreRunStore:
 def _to_run(snapshot: Any, result_texts: Sequence[str | None]) -> Run:
     """Returns the run, with the result of `result_texts` unless that is empty. Raises PartsMissing."""
     result = join_parts(result_texts) if result_texts else None
-    return from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)
+    run = from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)
+    return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))
