@@ -209,10 +209,7 @@ class Run:
         )
 
     def with_lost_attempt(self, now: datetime, *, reason: str, may_be_billed: bool) -> "Run":
-        """Ends the attempt under way without a result, if there is one and it cannot be resumed.
-
-        A job that the LLM may have created without telling is found again under the idempotency key.
-        """
+        """Ends the attempt under way without a result, unless its idempotency key may find a provider job again."""
         if self.open_attempt is None or (self.resumes_attempt and (may_be_billed or self.has_resumed_attempt)):
             return self
         outcome = outcome_of(reason)

@@ -123,7 +123,12 @@ class SimulatedRunStore:
             is_behind = after is None or (due_at, row.key("id")) > (after.at, after.run_id)
             return is_behind and (before is None or due_at <= before)
 
-        return await self._call("due_runs", lambda: self._tables.select(is_due, ordered_by="due_at", limit=limit))
+        def read() -> tuple[RunPage, datetime]:
+            return self._tables.select(is_due, ordered_by="due_at", limit=limit), self._store_time()
+
+        page, read_at = await self._call("due_runs", read)
+        offset = read_at - self._instance.clock.now()
+        return replace(page, runs=[replace(run, clock_offset=offset) for run in page.runs]) if self._firestore else page
 
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int

@@ -7,7 +7,7 @@ from shared.domain.attempt import Outcome
 from shared.domain.event import EventType
 from shared.domain.recheck_plan import CLOCK_SKEW, MAX_GAP_SECONDS
 from shared.domain.run import SHARDS, Run
-from shared.domain.status import Status
+from shared.domain.status import Status, Wait
 from shared.error_codes import ErrorCode
 from tests.simulation.history import Commit, FaultKind
 from tests.simulation.invariants.case import MAX_FINAL_BACKOFF, Case, seconds, short
@@ -163,11 +163,19 @@ def no_claim_within_a_lease(case: Case) -> Iterator[str]:
     for run_id, commits in case.commits.items():
         for commit in commits:
             before = commit.before
-            if before is None or commit.after.fence == before.fence or before.status is not Status.PROCESSING:
+            if before is None or not _takes_the_run(before, commit.after):
                 continue
             if before.due_at is not None and commit.at < seconds(before.due_at) - EARLY_SECONDS:
                 due = seconds(before.due_at)
-                yield f"{commit.by} claimed run {short(run_id)} at {commit.at:.1f} s, within a lease until {due:.1f} s"
+                yield f"{commit.by} took run {short(run_id)} at {commit.at:.1f} s, within a lease until {due:.1f} s"
+
+
+def _takes_the_run(before: Run, after: Run) -> bool:
+    """Returns whether a worker claims the run, or the sweeper frees it, that a lease or a pause may protect."""
+    is_protected = before.status is Status.PROCESSING and before.provider_job_id is None
+    if not is_protected or before.waiting_for in (Wait.ROOM, Wait.WORKER):
+        return False
+    return after.fence > before.fence or after.waiting_for == Wait.WORKER
 
 
 def a_write_says_something_new(case: Case) -> Iterator[str]:

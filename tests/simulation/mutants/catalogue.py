@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lease ignored",
         "one worker at a time has a run",
-        (PROGRESS, "now < run.due_at - CLOCK_SKEW:", "now < run.due_at - CLOCK_SKEW * 1000:"),
+        (PROGRESS, "now < run.due_at - CLOCK_SKEW and", "now < run.due_at - CLOCK_SKEW * 1000 and"),
     ),
     _mutant(
         "worker's own clock counts",
@@ -290,19 +290,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "every run ends in time",
         (
             SWEEP,
-            '                await self._count(self._repair(run, now), swept, "published")',
-            "                pass",
+            'await self._side_by_side(this, shards, before=this.now, counter="repaired", repair=self._repair)',
+            "pass",
         ),
     ),
     _mutant(
         "one shard not swept",
         "every run ends in time",
-        (SWEEP, "        for shard in range(SHARDS):", "        for shard in range(SHARDS - 1):"),
+        (
+            SWEEP,
+            "shards = [(patrolled + number) % SHARDS for number in range(SHARDS)]",
+            "shards = [0, 1, 2, 3, 4, 5, 6]",
+        ),
     ),
     _mutant(
         "no patrol",
         "a finished job is found when its re-check was lost",
-        (SWEEP, "if run.provider_job_id is not None and now < run.deadline_at:", "if False:"),
+        (SWEEP, "if run.sent_at is None or run.provider_job_id is None or now >= run.deadline_at:", "if True:"),
     ),
     _mutant(
         "one unreadable document stops a page",
