@@ -101,7 +101,11 @@ class SweepRuns:
             async for page in self._pages(shard, before=before):
                 repairs = (self._count(repair(run, this.now + run.clock_offset), this.swept, counter) for run in page)
                 outcomes = await asyncio.gather(*repairs, return_exceptions=True)
-                this.unexpected.extend(outcome for outcome in outcomes if isinstance(outcome, Exception))
+                this.unexpected.extend(
+                    outcome  # a ServiceError is the result of a repair that failed as it may
+                    for outcome in outcomes
+                    if isinstance(outcome, Exception) and not isinstance(outcome, ServiceError)
+                )
                 if self.clock.now() > give_up_at:
                     log.warning("sweep stopped early: too many runs", shard=shard)
                     return

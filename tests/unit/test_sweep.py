@@ -320,3 +320,15 @@ async def test_a_sweeper_whose_clock_is_ahead_frees_no_run_within_its_lease(worl
     world.clock.forward(10)
     await world.services.sweep()
     assert (await world.get(run)).waiting_for == "worker"
+
+
+async def test_a_pass_with_queue_and_scheduler_down_counts_its_failures_and_raises_nothing(world: World) -> None:
+    async def down(*_: object, **__: object) -> None:
+        raise QueueUnavailable
+
+    await world.submit()
+    await world.lose_everything_under_way()
+    world.clock.forward(100)
+    world.sqlite.queue.publish = world.sqlite.scheduler.schedule = down  # type: ignore[assignment]
+    swept = await world.services.sweep()
+    assert (swept.failed, swept.repaired) == (1, 0)
