@@ -46,10 +46,12 @@ def run_many(start: int, *, seeds: int | None, seconds: float | None) -> int:
         for outcome in pool.imap_unordered(run_seed, _paced(numbers, totals), chunksize=CHUNK):
             totals.add(outcome)
             if outcome.violations:
+                totals.are_final = True
                 pool.terminate()
                 explain(outcome.seed)
                 return 1
             if seconds is not None and totals.seeds >= least and time.monotonic() - began > seconds:
+                totals.are_final = True
                 pool.terminate()
                 break
     print(f"no violation: {totals}")
@@ -59,6 +61,7 @@ def run_many(start: int, *, seeds: int | None, seconds: float | None) -> int:
 class _Totals:
     def __init__(self, began: float) -> None:
         self.seeds = 0
+        self.are_final = False
         self._runs = 0
         self._paid_calls = 0
         self._virtual_seconds = 0.0
@@ -85,8 +88,10 @@ class _Totals:
 def _paced(numbers: Iterator[int], totals: _Totals) -> Iterator[int]:
     """Yields the numbers, not far ahead of what has run: the pool takes an endless row for a list otherwise."""
     for given, number in enumerate(numbers):
-        while given - totals.seeds > 32 * CHUNK:
+        while given - totals.seeds > 32 * CHUNK and not totals.are_final:
             time.sleep(0.01)
+        if totals.are_final:
+            return
         yield number
 
 

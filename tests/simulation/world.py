@@ -126,6 +126,10 @@ class World:
 
     def record_unexpected_error(self, who: str, error: BaseException) -> None:
         """Records an exception that no code foresaw."""
+        if isinstance(error, ExceptionGroup):
+            for part in error.exceptions:
+                self.record_unexpected_error(who, part)
+            return
         frames, traceback = [], error.__traceback__
         while traceback is not None:
             frames.append(f"{traceback.tb_frame.f_code.co_qualname}:{traceback.tb_lineno}")
