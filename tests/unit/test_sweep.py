@@ -329,6 +329,6 @@ async def test_a_pass_with_queue_and_scheduler_down_counts_its_failures_and_rais
     await world.submit()
     await world.lose_everything_under_way()
     world.clock.forward(100)
-    world.sqlite.queue.publish = world.sqlite.scheduler.schedule = down  # type: ignore[assignment]
+    world.sqlite.queue.publish = world.sqlite.scheduler.schedule = down  # type: ignore[method-assign]
     swept = await world.services.sweep()
     assert (swept.failed, swept.repaired) == (1, 0)
