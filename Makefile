@@ -12,19 +12,24 @@ export TEXT
 endif
 TEXT_OPTION = $${TEXT+--text="$$TEXT"}
 PUBLIC_OPTION = $(if $(PUBLIC),--public "$(PUBLIC)")
+FRONT_OPTION = $(if $(FRONT),--front "$(FRONT)")
+CAPACITY_OPTION = $(foreach limit,$(CAPACITY),--capacity "$(limit)")
 
 UV = uv==0.13.9
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--custom-compile-command "make lock" $(LOCK)
 
+SCHEMA := .data/check-infra
+
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock deploy clean
+.PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock package \
+	check-infra deploy clean
 
 help:  ## prints this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages)
-	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(TEXT_OPTION)
+run: $(VENV)/run  ## starts the whole system on this machine and shows one translation; Ctrl-C ends it (PORT=8080, PUBLIC=folder of pages, CAPACITY=process_run=10, FRONT=hosting)
+	@exec $(BIN)/python -m infra.local.embedded.host $(PUBLIC_OPTION) $(CAPACITY_OPTION) $(FRONT_OPTION) $(TEXT_OPTION)
 
 demo: $(VENV)/run  ## shows one translation and ends, with exit code 0 if it completed (TEXT="…" is your own text)
 	@exec $(BIN)/python -m infra.local.embedded.host --once $(TEXT_OPTION)
@@ -57,8 +62,8 @@ mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and show
 bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench
 
-emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it
-	@exec $(BIN)/python -m infra.local.emulators.host $(TEXT_OPTION)
+emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
+	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)
 
 clients: $(VENV)/dev  ## generates Python and TypeScript clients from infra/openapi.yaml into .data/clients
 	@$(BIN)/python -m infra.clients.generate .data/clients
@@ -68,8 +73,17 @@ lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same
 	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
 
-deploy:  ## fails: a later release adds infra/terraform
-	@echo "make deploy is not there yet: it comes with infra/terraform. Try: make run, make emulators" >&2; exit 1
+package:  ## makes the functions' source from the last commit and prints its path
+	@$(PYTHON) -m infra.package
+
+check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
+
+deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing)
+	@test -n "$(PROJECT)" -a -n "$(REGION)" || { echo "where? make deploy PROJECT=my-project REGION=europe-west1" >&2; exit 1; }
+	@test -f infra/terraform/terraform.tfvars || { echo "first: cp infra/terraform/terraform.tfvars.example infra/terraform/terraform.tfvars" >&2; exit 1; }
+	@package=$$($(PYTHON) -m infra.package) && cd infra/terraform && terraform init -input=false && \
+		terraform apply -input=false $(APPLY) -var project="$(PROJECT)" -var region="$(REGION)" -var package="$$package"
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data
@@ -88,6 +102,12 @@ $(VENV)/dev: $(VENV)/created requirements-dev.txt
 	@echo "installing what tests and checks need, once …" >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
 	@touch $(VENV)/run $@
+
+$(SCHEMA)/done: tests/infra/requirements.txt
+	@echo "getting the schema of Terraform's Google provider, once …" >&2
+	@rm -rf $(SCHEMA) && $(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes \
+		-r tests/infra/requirements.txt -d $(SCHEMA) >&2
+	@touch $@
 
 $(VENV)/lock: Makefile $(VENV)/created
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(UV) >&2

@@ -56,12 +56,13 @@ async def _submit(
     submission = await parse.off_loop(request, form.parse, body, services.max_input_bytes)
     run, replayed = await services.submit(caller, submission, key=key)
     headers = render.replay_headers(replayed)
+    stream_by_default = stream_by_default and services.streams_url is None
     if streamable and parse.wants_stream(request, by_default=stream_by_default):
         headers = {**headers, **render.content_location(run)}
         return sse.stream(services, run, auth.reauthenticate(request, services), headers=headers)
     wait = parse.wait(request)
     if wait is None:
-        return render.submitted(run, headers=headers)
+        return render.submitted(run, streams_url=services.streams_url, headers=headers)
     return await submissions.wait_and_answer(services, run, wait, headers)
 
 

@@ -17,6 +17,7 @@ from pythonjsonlogger.json import JsonEncoder, JsonFormatter
 
 MAX_FRAMES = 8
 TEXT_WITHHELD = "(text withheld)"
+TRACE_FIELDS = ("trace", "spanId", "trace_sampled")
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
 _project: dict[str, str | None] = {"id": None}
@@ -27,7 +28,7 @@ class _LineFormatter(JsonFormatter):
     """Formats one line from a record whose `msg` maps field names to values; leaves out fields that are None."""
 
     def __init__(self) -> None:
-        renamed = {"levelname": "severity", "trace": "logging.googleapis.com/trace"}
+        renamed = {"levelname": "severity", **{name: f"logging.googleapis.com/{name}" for name in TRACE_FIELDS}}
         super().__init__(["levelname"], rename_fields=renamed, timestamp="time")
 
     def format(self, record: logging.LogRecord) -> str:
@@ -169,16 +170,7 @@ def _literal_text(record: logging.LogRecord) -> str | None:
     return None
 
 
-def trace_name(header: str | None) -> str | None:
-    """Returns the trace of an `X-Cloud-Trace-Context` or `traceparent` header as Cloud Logging names it.
-
-    The headers are "TRACE/SPAN;o=1" and "VERSION-TRACE-SPAN-FLAGS" (https://www.w3.org/TR/trace-context/). Returns
-    None without a header and for one that contains no trace id.
-    """
-    if not header:
-        return None
-    trace = header.split("-")[1] if header.count("-") == 3 else header.split("/")[0]
-    if not trace.isalnum() or len(trace) > 64:
-        return None
+def trace_name(trace_id: str) -> str:
+    """Returns the trace as Cloud Logging names it, so that it links the log lines of one trace."""
     project = _project["id"]
-    return f"projects/{project}/traces/{trace}" if project else trace
+    return f"projects/{project}/traces/{trace_id}" if project else trace_id

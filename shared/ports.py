@@ -106,6 +106,9 @@ class RunStore(Protocol):
     async def erase(self, run: Run) -> Run:
         """Saves a run without its content as `save` does, and deletes all parts of the content in the same commit."""
 
+    async def forget(self, run: Run) -> None:
+        """Deletes the run with all its parts, whatever was saved since it was read. Nothing happens if it is gone."""
+
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         """Deletes at most `limit` runs whose `expires_at` has passed, and returns how many it deleted.
 
@@ -220,6 +223,11 @@ class Directory(Protocol):
     async def organization(self, organization_id: str) -> Organization | None: ...
 
     async def model(self, model_id: str) -> Model | None: ...
+
+
+class UserRecords(Protocol):
+    async def forget_profile(self, user_id: str) -> bool:
+        """Deletes the record of the user, and returns whether there was one. A Directory may show it a minute more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

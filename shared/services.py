@@ -7,6 +7,7 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.sessions import Sessions
@@ -27,12 +28,15 @@ class Services:
     dead_letters: DeadLetters
     allowed_origins: frozenset[str]
     """Origins of other sites whose pages may call the API, such as https://app.example.com."""
+    streams_url: str | None
+    """The base URL of streams when the server before the functions holds them back; then A answers with JSON."""
     max_input_bytes: int
     """Maximum size of a job's `input_data` as JSON, in bytes."""
     submit: SubmitRun
     advance: AdvanceRun
     cancel: CancelRun
     delete: DeleteRun
+    forget: ForgetUser
     read: ReadRuns
     watch: WatchRun
     watch_channel: WatchChannel

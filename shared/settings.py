@@ -13,6 +13,7 @@ from shared.domain.limits import Limits
 from shared.settings_reader import SettingsReader
 
 BACKENDS = ("embedded", "gcp")
+TRACE_EXPORTS = ("none", "otlp", "cloud_trace")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 REGIONS = ("europe", "tokyo", "default")
 
@@ -39,7 +40,13 @@ class Settings:
     oidc_audiences: tuple[str, ...] = ()
     oidc_emails: tuple[str, ...] = ()
     allowed_origins: frozenset[str] = frozenset()
+    streams_url: str | None = None
+    """Where clients find streams when the address that they called cannot pass them on."""
     log_level: str = "INFO"
+    trace_export: str = "none"
+    trace_endpoint: str = "http://127.0.0.1:4318"
+    trace_sample_ratio: float = 0.1
+    service: str = "llm-runs"
     deployments: Mapping[str, str] = field(default_factory=dict)
     """{name: base URL} of the regional LLM deployments."""
     own_llm: bool = False
@@ -108,6 +115,10 @@ def from_environment() -> Settings:
         port=reader.number("PORT", 8080, minimum=0, maximum=65535),
         data_dir=Path(reader.text("DATA_DIR") or ".data"),
         log_level=reader.choice("LOG_LEVEL", LOG_LEVELS, default="INFO"),
+        trace_export=reader.choice("TRACE_EXPORT", TRACE_EXPORTS),
+        trace_endpoint=reader.url("OTEL_EXPORTER_OTLP_ENDPOINT") or "http://127.0.0.1:4318",
+        trace_sample_ratio=reader.decimal("TRACE_SAMPLE_RATIO", 0.1, minimum=0, maximum=1),
+        service=reader.text("K_SERVICE") or "llm-runs",
         deployments=reader.urls("LLM_DEPLOYMENTS") or {name: f"http://127.0.0.1:{sim_port}/{name}" for name in REGIONS},
         own_llm=reader.text("LLM_DEPLOYMENTS") is not None,
         sim_port=sim_port,
@@ -159,6 +170,7 @@ def _google(reader: SettingsReader) -> dict[str, Any]:
 def _callers(reader: SettingsReader) -> dict[str, Any]:
     return {
         "firebase_project": reader.text("FIREBASE_PROJECT"),
+        "streams_url": reader.url("STREAMS_URL"),
         "oidc_audiences": reader.items("OIDC_AUDIENCES", r"\S+", "an audience"),
         "oidc_emails": reader.items("OIDC_EMAILS", r"[^@\s]+@[^@\s]+", "an e-mail address"),
         "allowed_origins": frozenset(

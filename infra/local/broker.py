@@ -1,5 +1,8 @@
 """Delivers due messages and tasks until they are acknowledged, for the local host and for the Cloud Tasks emulator.
 
+Each topic has a push window and each task queue a dispatch rate: failures slow a whole subscription or queue down, as
+they do in Google's services.
+
 One process at a time delivers for a database file: the process that holds the lock file. The operating system releases
 the lock when the process ends, however it ends. The next process then delivers the leased rows again at once.
 """
@@ -15,6 +18,7 @@ from typing import Any
 
 from filelock import AsyncFileLock
 
+from infra.local.pacing import DispatchRate, Pace, PushWindow
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
@@ -32,6 +36,8 @@ MAX_TASK_DELIVERIES = 100
 """After this many failed deliveries a task is dropped."""
 MAX_BACKOFF_SECONDS = 30.0
 POLL_INTERVAL_SECONDS = 0.2
+EMBEDDED_QUEUE = DispatchRate(max_rate=2000, max_burst=500, max_in_flight=MAX_CONCURRENT)
+"""A rate that one process does not reach, so that only failures slow a queue of the embedded back end."""
 
 DeliverMessage = Callable[[str, Message], Awaitable[int]]
 """A function of (topic, message) that returns the HTTP status of the answer."""
@@ -60,18 +66,21 @@ class Broker:
         deliver_task: DeliverTask,
         deliver_message: DeliverMessage | None = None,
         queues: Callable[[], Collection[str]] = QUEUES.values,
+        rate_of: Callable[[str], DispatchRate] = lambda queue: EMBEDDED_QUEUE,
         faults: Faults = NO_FAULTS,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Without `deliver_message`, only tasks are delivered.
 
-        `queues` returns the names of the task queues that are served now; `now` returns epoch seconds.
+        `queues` returns the names of the task queues that are served now, `rate_of` the first dispatch rate of a queue,
+        and `now` epoch seconds.
         """
         self._deliveries = deliveries
         self._send_task = deliver_task
         self._send_message = deliver_message
         self._topics: Sequence[str] = (*TOPICS.values(), DEAD_LETTERS) if deliver_message else ()
         self._queues = queues
+        self._rate_of = rate_of
         self._faults = faults
         self._now = now
         self._woken = asyncio.Event()
@@ -80,6 +89,10 @@ class Broker:
         """Delivered rows whose acknowledgement is not stored yet."""
         self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         """By topic and by queue."""
+        self._paces: dict[str, Pace] = {topic: PushWindow(max_size=MAX_CONCURRENT) for topic in self._topics}
+        """By topic and by queue."""
+        self._without_room: set[str] = set()
+        """Topics and queues that could start no more in the last round."""
 
     def wake(self) -> None:
         """Makes `serve` look for due rows now."""
@@ -107,20 +120,37 @@ class Broker:
         await self._store_acknowledgements()
         started = 0
         for topic in self._topics:
-            messages = await self._deliveries.lease_messages(
-                topic, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(topic)
-            )
-            for message in messages:
-                self._start(topic, self._deliver_message(topic, message))
-            started += len(messages)
+            if (limit := self._room(topic)) > 0:
+                messages = await self._deliveries.lease_messages(
+                    topic, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=limit
+                )
+                for message in messages:
+                    self._start(topic, self._deliver_message(topic, message))
+                started += self._count_started(topic, len(messages))
         for queue in list(self._queues()):
-            tasks = await self._deliveries.lease_tasks(
-                queue, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=self._capacity(queue)
-            )
-            for task in tasks:
-                self._start(queue, self._deliver_task(task))
-            started += len(tasks)
+            if (limit := self._room(queue)) > 0:
+                tasks = await self._deliveries.lease_tasks(
+                    queue, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=limit
+                )
+                for task in tasks:
+                    self._start(queue, self._deliver_task(queue, task))
+                started += self._count_started(queue, len(tasks))
         return started
+
+    async def next_due(self) -> float | None:
+        """Returns when the next delivery may start; None when none is due, or each waits for one that is in flight."""
+        now = self._now()
+        served = {*self._topics, *self._queues()}
+        with_room = {kind for kind in served if self._room(kind) > 0}
+        found = [await self._next_due(with_room)] if with_room else []
+        for kind in served - with_room:
+            if (opens_at := self._pace(kind).opens_at(now)) > now and (due := await self._next_due({kind})) is not None:
+                found.append(max(due, opens_at))
+        return min((due for due in found if due is not None), default=None)
+
+    async def _next_due(self, kinds: Collection[str]) -> float | None:
+        topics = [kind for kind in kinds if kind in self._topics]
+        return await self._deliveries.next_due(topics, [kind for kind in kinds if kind not in self._topics])
 
     async def wait_for_deliveries(self) -> None:
         """Waits until no delivery is in flight, and stores the acknowledgements."""
@@ -128,9 +158,24 @@ class Broker:
             await asyncio.gather(*in_flight)
         await self._store_acknowledgements()
 
-    def _capacity(self, kind: str) -> int:
+    def _pace(self, kind: str) -> Pace:
+        if kind not in self._paces:
+            self._paces[kind] = self._rate_of(kind)
+        return self._paces[kind]
+
+    def _room(self, kind: str) -> int:
         """Returns how many deliveries may start now: few in each round, so that new requests get their CPU time."""
-        return min(MAX_CONCURRENT - len(self._in_flight[kind]), MAX_STARTED_PER_ROUND)
+        in_flight = len(self._in_flight[kind])
+        room = min(self._pace(kind).room(in_flight=in_flight, now=self._now()), MAX_CONCURRENT - in_flight)
+        if room == 0:
+            self._without_room.add(kind)
+        else:
+            self._without_room.discard(kind)
+        return min(room, MAX_STARTED_PER_ROUND)
+
+    def _count_started(self, kind: str, count: int) -> int:
+        self._paces[kind] = self._pace(kind).after_start(count, now=self._now())
+        return count
 
     async def _store_acknowledgements(self) -> None:
         """Stores the acknowledgements of a round together. After a crash these rows are delivered again."""
@@ -142,7 +187,7 @@ class Broker:
         """Waits until `wake` is called or a row is due, at most POLL_INTERVAL_SECONDS: other processes add rows too."""
         due = None
         with suppress(StoreUnavailable):
-            due = await self._deliveries.next_due(self._topics, self._queues())
+            due = await self.next_due()
         pause = POLL_INTERVAL_SECONDS if due is None else min(max(due - self._now(), 0.001), POLL_INTERVAL_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), pause)
@@ -154,16 +199,17 @@ class Broker:
         task.add_done_callback(lambda done: self._on_end(kind, done))
 
     def _on_end(self, kind: str, delivery: asyncio.Task[None]) -> None:
-        was_full = len(self._in_flight[kind]) >= MAX_CONCURRENT
         self._in_flight[kind].discard(delivery)
-        if was_full:
+        if kind in self._without_room:
             self.wake()
         if not delivery.cancelled() and delivery.exception() is not None:
             log.warning("delivery not recorded; it comes again", kind=kind)
 
     async def _deliver_message(self, topic: str, message: Message) -> None:
         assert self._send_message is not None
+        started_at = self._now()
         status = await self._send_message(topic, message)
+        self._adapt_pace(topic, status, started_at=started_at)
         if 200 <= status < 300:
             self._acknowledged.append(message)
         elif topic != DEAD_LETTERS and message.deliveries >= MAX_DELIVERIES:
@@ -174,21 +220,31 @@ class Broker:
         else:
             await self._deliveries.retry_message(message, at=self._now() + backoff(message.deliveries))
 
-    async def _deliver_task(self, task: Task) -> None:
+    async def _deliver_task(self, queue: str, task: Task) -> None:
         self._task_count += 1
         if _is_multiple(self._task_count, self._faults.drop_every):
             self._acknowledged.append(task)
             return
         times = 2 if _is_multiple(self._task_count, self._faults.duplicate_every) else 1
+        started_at = self._now()
         statuses = await asyncio.gather(*[self._send_task(task) for _ in range(times)])
+        for status in statuses:
+            self._adapt_pace(queue, status, started_at=started_at)
         if any(200 <= status < 300 for status in statuses) or task.deliveries >= MAX_TASK_DELIVERIES:
             self._acknowledged.append(task)
         else:
             await self._deliveries.retry_task(task, at=self._now() + backoff(task.deliveries))
 
+    def _adapt_pace(self, kind: str, status: int, *, started_at: float) -> None:
+        pace = self._pace(kind)
+        if 200 <= status < 300:
+            self._paces[kind] = pace.after_success()
+        else:
+            self._paces[kind] = pace.after_failure(status, started_at=started_at, now=self._now())
+
 
 def backoff(deliveries: int) -> float:
-    """Returns the seconds to wait after this many deliveries: 1, 2, 4, … at most 60."""
+    """Returns the seconds to wait after this many deliveries: 1, 2, 4, … at most MAX_BACKOFF_SECONDS."""
     return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)
 
 

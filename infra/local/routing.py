@@ -3,6 +3,7 @@
 https://firebase.google.com/docs/hosting/functions
 """
 
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,20 +12,9 @@ FUNCTIONS = tuple(sorted(path.stem for path in (ROOT / "functions").glob("[a-z]*
 DOCS = "docs"
 """The app of the API's documentation, which only the local hosts serve. No function has this name."""
 
-PREFIXES = {
-    "/llm_user_runs_admin": "submit_run",
-    "/llm_user_runs": "submit_run",
-    "/llm_user_runs/": "read_runs",
-    "/api/llm/jobs/submit": "submit_run",
-    "/api/llm/trainer-analysis": "submit_run",
-    "/submit_run": "submit_run",
-    "/read_runs": "read_runs",
-    "/docs": DOCS,
-    "/docs/": DOCS,
-    "/openapi.json": DOCS,
-    "/": "read_runs",
-}
-"""{path: function, or DOCS}. A path that ends in a slash matches every path below it; the longest match decides."""
+ROUTES: dict[str, str] = json.loads((ROOT / "infra" / "routes.json").read_text())
+"""{path: function}, as in the cloud. A path that ends in a slash matches every path below it; the longest decides."""
+PREFIXES = {**ROUTES, "/docs": DOCS, "/docs/": DOCS, "/openapi.json": DOCS}
 
 
 def function_for(path: str) -> str:

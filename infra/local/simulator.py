@@ -52,8 +52,8 @@ class Job:
 class Jobs:
     """All jobs, in memory and, when there is a `path`, as lines of JSON in that file.
 
-    A line is {key, body, at, action?}: a submit with its idempotency key and time, a submit that was answered with 429
-    (`refused`), or a cancel, whose `key` is the job id.
+    A line is {key, body, at, action?, traceparent?}: a submit with its idempotency key, time and trace, a submit that
+    was answered with 429 (`refused`), or a cancel, whose `key` is the job id.
     """
 
     path: Path | None = None
@@ -86,7 +86,15 @@ class Jobs:
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
 
-    def _apply(self, *, key: str, body: dict[str, Any] | None, at: float, action: str = "submit") -> None:
+    def _apply(
+        self,
+        *,
+        key: str,
+        body: dict[str, Any] | None,
+        at: float,
+        action: str = "submit",
+        traceparent: str | None = None,
+    ) -> None:
         if action == "cancel":
             self.by_id[key].cancelled = True
             return
@@ -132,7 +140,7 @@ class Simulator:
         if _is_rate_limited(text, self.jobs.submits[key]):
             self.jobs.write(key=key, body=None, at=time.time(), action="refused")
             return _error(429, "rate_limited", "too many requests", retry_after=1)
-        self.jobs.write(key=key, body=body, at=time.time())
+        self.jobs.write(key=key, body=body, at=time.time(), traceparent=request.headers.get("traceparent"))
         job = self.jobs.by_key[key]
         is_new = self.jobs.submits[key] == 1
         return JSONResponse({"job_id": job.job_id, "status": "queued" if is_new else "running"}, 202 if is_new else 200)

@@ -105,6 +105,8 @@ class Run:
     usage: Usage = Usage()
     error: Failure | None = None
     events: tuple[Event, ...] = ()
+    traceparent: str | None = None
+    """The W3C trace context of the request that submitted the run; all later steps belong to its trace."""
     permit: int | None = None
     """Owned by the store: the number of the permit that the open run holds among those of its tenant."""
     revision: Any = field(default=None, compare=False)

@@ -26,12 +26,13 @@ def timestamp(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
-def urls(run: Run) -> dict[str, str]:
-    """Returns the paths of the run: {self, stream, result, cancel}."""
+def urls(run: Run, *, streams_url: str | None = None) -> dict[str, str]:
+    """Returns the paths of the run: {self, stream, result, cancel}; with `streams_url`, `stream` is an URL there."""
     job = f"/api/llm/jobs/{run.id}"
     own = {"self": f"{job}/status/", "stream": f"{job}/stream/"}
     if run.kind is not Kind.JOB:
         own = {"self": f"/llm_user_runs/{run.id}", "stream": f"/llm_user_runs/{run.id}/stream"}
+    own["stream"] = f"{(streams_url or '').rstrip('/')}{own['stream']}"
     return {**own, "result": f"{job}/result/", "cancel": f"{job}/cancel/"}
 
 

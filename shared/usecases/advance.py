@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared import log
+from shared import log, tracing
 from shared.domain.progress import (
     BROKEN,
     DEADLINE_EXCEEDED,
@@ -77,6 +77,10 @@ class AdvanceRun:
         Raises RunNotFound, and a TransientError after which the call is to be repeated.
         """
         run = await self.store.get(run_id)
+        with tracing.continued(run.traceparent, "advance run"):
+            await self._advance(run, checks=checks)
+
+    async def _advance(self, run: Run, *, checks: int) -> None:
         now = self._now(run)
         step = next_step(run, now)
         match step:

@@ -22,6 +22,11 @@ MIN_TIME_TO_LIVE = timedelta(seconds=1)
 MAX_BYTES = 8 * 1024 * 1024
 
 
+def cache_key(run_id: str) -> str:
+    """Returns the key under which older code looks for the run in the result cache."""
+    return f"llm_job:{run_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveFinalRun:
     store: RunStore
@@ -72,7 +77,7 @@ class SaveFinalRun:
         time_to_live = (run.completed_at or self.clock.now()) + TIME_TO_LIVE - self.clock.now()
         if time_to_live < MIN_TIME_TO_LIVE:
             return True
-        key, text = f"llm_job:{run.id}", _entry(run)
+        key, text = cache_key(run.id), _entry(run)
         try:
             if text is None:
                 await self.cache.delete(key)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from shared import log
+from shared import log, tracing
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
@@ -63,6 +63,7 @@ class SubmitRun:
             policy=self.policy,
             now=now,
         )
+        run = replace(run, traceparent=tracing.current())
         earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
         if earlier is not None:
             return await self._replay(earlier, key), True

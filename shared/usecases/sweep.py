@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from shared import log
+from shared import log, tracing
 from shared.domain.progress import until_next_check
 from shared.domain.recheck_plan import checks_planned_until
 from shared.domain.run import SHARDS, Run
@@ -25,6 +25,7 @@ from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
+from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
 
 PAGE = 100
@@ -33,6 +34,10 @@ MAX_CACHED = 500
 MAX_FORGOTTEN = 500
 MAX_REPAIR_PAUSE = timedelta(minutes=5)
 """A run that no worker takes is sent again at intervals that grow up to this one."""
+
+
+Repair = Callable[[Run, datetime], Awaitable[bool]]
+"""A function of (run, time of the pass) that returns whether there was something to repair."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,6 +49,8 @@ class Swept:
     cached: int = 0
     failed: int = 0
     forgotten: int = 0
+    overdue: int = 0
+    """Runs that earlier passes should have continued."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +100,17 @@ class SweepRuns:
         *,
         before: datetime | None,
         counter: str,
-        repair: Callable[[Run, datetime], Awaitable[bool]],
+        repair: Repair,
     ) -> None:
         """Repairs the due runs page by page until the time of the round is over."""
         give_up_at = self.clock.now() + self.interval
         for shard in shards:
             async for page in self._pages(shard, before=before):
-                repairs = (self._count(repair(run, this.now + run.clock_offset), this.swept, counter) for run in page)
+                if before is not None:
+                    this.swept.overdue += sum(_is_overdue(run, before) for run in page)
+                repairs = (
+                    self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter) for run in page
+                )
                 outcomes = await asyncio.gather(*repairs, return_exceptions=True)
                 this.unexpected.extend(
                     outcome  # a ServiceError is the result of a repair that failed as it may
@@ -198,3 +209,13 @@ class SweepRuns:
         recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
         await self.scheduler.schedule(recheck, at=at, lane=run.lane)
         return True
+
+
+async def _traced(repair: Repair, run: Run, now: datetime) -> bool:
+    """Repairs in the run's own trace, so that what it sends goes on there."""
+    with tracing.continued(run.traceparent, "repair run"):
+        return await repair(run, now)
+
+
+def _is_overdue(run: Run, now: datetime) -> bool:
+    return run.due_at is not None and run.due_at < now - OVERDUE_AFTER

@@ -16,7 +16,7 @@ MAX_AGE_SECONDS = 600
 METHODS = ("GET", "HEAD", "POST", "DELETE")
 REQUEST_HEADERS = (
     "Authorization", "Content-Type", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
-    "X-Request-Id",
+    "X-Request-Id", "traceparent", "tracestate",
 )  # fmt: skip
 RESPONSE_HEADERS = (
     "X-Request-Id", "ETag", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Status",

@@ -11,12 +11,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from shared import log
+from shared import log, tracing
 from shared.domain.fields import read_uuid
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
 from shared.ports import Recheck
 from shared.services import Services
+from shared.tracing import SpanKind, TraceContext
 from shared.web import health
 from shared.web.auth import bearer_token
 from shared.web.errors import error_response
@@ -110,27 +111,51 @@ async def answer_event(
     """
     if health.is_check(request):
         return await health.answer(request)
-    trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
-    with log.bound(trace=trace):
-        try:
-            return await _handled(request, services(), handle, source)
-        except ServiceError as error:
-            log.warning("event not handled; it is delivered again", code=error.code)
-            return _failure(error.code)
-        except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
-            log.failure("event failed", error)
-            return _failure(ErrorCode.INTERNAL)
+    return await _with_failures_answered(_answer_caller(request, services, handle, source))
 
 
-async def _handled(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
-    refusal = await _refuse_other_callers(request, services)
+async def _answer_caller(
+    request: Request, services: Callable[[], Services], handle: EventHandler, source: str
+) -> Response:
+    provided = services()
+    refusal = await _refuse_other_callers(request, provided)
     if refusal is not None:
         return refusal
+    with tracing.span(source, SpanKind.CONSUMER, parent=await _trace_context(request)):
+        response = await _with_failures_answered(_handle(request, provided, handle, source))
+    await tracing.flush()
+    return response
+
+
+async def _handle(request: Request, services: Services, handle: EventHandler, source: str) -> Response:
     try:
         await handle(request, services)
     except (PermanentError, CallerError) as error:
         await _keep_dead_letter(request, services, error, source)
     return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _with_failures_answered(answer: Awaitable[Response]) -> Response:
+    try:
+        return await answer
+    except ServiceError as error:
+        log.warning("event not handled; it is delivered again", code=error.code)
+        return _failure(error.code)
+    except Exception as error:  # noqa: BLE001 - the message is delivered again, at last to the dead letters
+        log.failure("event failed", error)
+        return _failure(ErrorCode.INTERNAL)
+
+
+async def _trace_context(request: Request) -> TraceContext | None:
+    """Returns the context that the publisher put on the message, or else that of the request.
+
+    Cloud Run's front end adds a context to each request, also to a push, whose trace begins with the message.
+    """
+    try:
+        attributes = (await read_push(request)).attributes
+    except MalformedMessage:
+        attributes = {}
+    return tracing.context_of(attributes) or tracing.context_of(request.headers)
 
 
 async def advance(services: Services, run_id: str, *, checks: int = 0) -> None:

@@ -18,7 +18,9 @@ SUBMITTED = "Job submitted successfully. Use job_id to poll for results."
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-def submitted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Mapping[str, str]) -> Response:
+def submitted(
+    run: Run, content: Mapping[str, Any] | None = None, *, streams_url: str | None, headers: Mapping[str, str]
+) -> Response:
     """Answers a submission; with `content`, the run's input, the answer shows the whole run."""
     body: dict[str, Any] = {"success": True, "job_id": run.id, "status": run.status}
     if content is not None:
@@ -28,7 +30,7 @@ def submitted(run: Run, content: Mapping[str, Any] | None = None, *, headers: Ma
         body["message"] = SUBMITTED
     else:
         body.update(run_uuid=run.id, created_at=views.timestamp(run.created_at))
-    urls = views.urls(run)
+    urls = views.urls(run, streams_url=streams_url)
     return JSONResponse({**body, "urls": urls}, headers={"Location": urls["self"], **headers})
 
 

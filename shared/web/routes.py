@@ -10,9 +10,10 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from shared import log
+from shared import log, tracing
 from shared.errors import ConfigurationError, ServiceError, StoreUnavailable
 from shared.services import Services
+from shared.tracing import SpanKind
 from shared.web import cors, health
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
@@ -43,15 +44,15 @@ class Routes:
     async def answer(self, request: Request, services: Callable[[], Services]) -> Response:
         """Answers a request. Calls `services` itself, so that wrong settings are answered with an error body too."""
         request_id = _request_id(request.headers.get("x-request-id"))
-        trace = log.trace_name(request.headers.get("x-cloud-trace-context") or request.headers.get("traceparent"))
-        with log.bound(request_id=request_id, trace=trace):
+        with log.bound(request_id=request_id):
             try:
                 provided = services()
             except ConfigurationError as error:
                 log.error("not set up", problem=error.message)
                 response = error_response(error)
             else:
-                response = await self._answer(request, provided)
+                with tracing.span(request.method, SpanKind.SERVER, parent=tracing.context_of(request.headers)):
+                    response = await self._answer(request, provided)
                 cors.share(request, response, provided.allowed_origins)
         response.headers["X-Request-Id"] = request_id
         response.headers.setdefault("Cache-Control", "private, no-store")
@@ -63,6 +64,7 @@ class Routes:
             return cors.preflight_response(request, services.allowed_origins)
         try:
             route, values = self._find(request.method, _path(request))
+            tracing.rename(f"{request.method} {route.path}")
             with log.bound(route=route.path):
                 response = unless_known(request, await route.endpoint(request, services, **values))
                 return _head_of(response) if request.method == "HEAD" else response

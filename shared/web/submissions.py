@@ -62,5 +62,6 @@ async def wait_and_answer(services: Services, run: Run, wait: timedelta, headers
         content = await services.read.input_of(run)
     except TransientError as error:
         log.warning("accepted run not read back", run_id=run.id, code=error.code)
-        return render.submitted(run, headers=headers)
-    return render.submitted(run, content, headers={**headers, **render.wait_headers(wait)})
+        return render.submitted(run, streams_url=services.streams_url, headers=headers)
+    headers = {**headers, **render.wait_headers(wait)}
+    return render.submitted(run, content, streams_url=services.streams_url, headers=headers)

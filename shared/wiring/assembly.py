@@ -16,6 +16,7 @@ from shared.ports import (
     RunStore,
     RunWatcher,
     TokenVerifier,
+    UserRecords,
 )
 from shared.services import Services
 from shared.settings import Settings
@@ -23,6 +24,7 @@ from shared.usecases.advance import AdvanceRun, TimeBudgets
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.save_final_run import SaveFinalRun
@@ -45,6 +47,7 @@ class Backend:
     scheduler: RecheckScheduler
     watcher: RunWatcher
     directory: Directory
+    users: UserRecords
     dead_letters: DeadLetters
     cache: ResultCache
     tokens: TokenVerifier
@@ -58,6 +61,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
+    cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
     return Services(
         tokens=backend.tokens,
         sessions=backend.sessions,
@@ -65,6 +69,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         directory=backend.directory,
         dead_letters=backend.dead_letters,
         allowed_origins=settings.allowed_origins,
+        streams_url=settings.streams_url,
         max_input_bytes=settings.max_input_bytes,
         read=read,
         submit=_submit(settings, backend),
@@ -76,7 +81,10 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             clock=clock,
             budgets=_budgets(settings),
         ),
-        cancel=CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock),
+        cancel=cancel,
+        forget=ForgetUser(
+            store=store, directory=backend.directory, users=backend.users, cache=backend.cache, cancel=cancel
+        ),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),

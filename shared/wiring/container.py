@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from shared import tracing
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
@@ -32,6 +33,7 @@ class Container:
     @cached_property
     def services(self) -> Services:
         """Makes the use cases for the back end that the settings name."""
+        self._export_traces()
         backend = self._backend()
         return assemble(self.settings, backend, self._provider(backend.directory))
 
@@ -83,6 +85,7 @@ class Container:
             scheduler=adapters.scheduler,
             watcher=adapters.watcher,
             directory=CachedDirectory(adapters.directory, clock),
+            users=adapters.directory,
             dead_letters=adapters.dead_letters,
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
@@ -90,6 +93,23 @@ class Container:
             invoker=authentication.invoker,
             clock=clock,
         )
+
+    def _export_traces(self) -> None:
+        settings = self.settings
+        if settings.trace_export == "none":
+            return
+        from shared.adapters.tracing import opentelemetry
+
+        if settings.trace_export == "cloud_trace":
+            exporter = opentelemetry.cloud_trace_exporter(settings.project or "")
+        else:
+            exporter = opentelemetry.otlp_exporter(settings.trace_endpoint)
+        tracer = opentelemetry.OpenTelemetryTracer(
+            exporter, service=settings.service, project=settings.project, sample_ratio=settings.trace_sample_ratio
+        )
+        tracing.use(tracer)
+        self._closing.callback(tracing.use, None)
+        self._closing.callback(tracer.close)
 
     def _google(self) -> "GoogleBackend":
         from shared.adapters.gcp.backend import GoogleBackend

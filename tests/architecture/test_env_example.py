@@ -13,7 +13,8 @@ NAMES = set(re.findall(r'reader\.\w+\(\s*"([A-Z_]+)"', (ROOT / "shared/settings.
 EXAMPLES = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 CLOUD_ONLY = {
     "BACKEND", "FIRESTORE_DATABASE", "INTERNAL_AUDIENCE", "INVOKER_SERVICE_ACCOUNT", "K_SERVICE",
-    "LONG_RUNS_TOPIC", "LONG_TASKS_QUEUE", "RECHECK_URL", "RUNS_TOPIC", "TASKS_LOCATION", "TASKS_QUEUE",
+    "LONG_RUNS_TOPIC", "LONG_TASKS_QUEUE", "RECHECK_URL", "RUNS_TOPIC", "STREAMS_URL", "TASKS_LOCATION",
+    "TASKS_QUEUE",
 }  # fmt: skip
 """Settings of deployed functions; the commands for one machine choose them."""
 

@@ -44,7 +44,9 @@ def test_ci_has_the_emulators_that_the_tests_need() -> None:
     steps = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
     [components] = [step["with"]["install_components"] for step in steps if "setup-gcloud" in step.get("uses", "")]
     command = re.search(r"gcloud components install ([\w -]+)", read("infra/local/emulators/google.py"))
-    assert command is not None and set(components.split(",")) == set(command[1].split())
+    assert command is not None and set(components.split(",")) == {*command[1].split(), "alpha"}, (
+        "alpha: infra/gcloud.sh"
+    )
     assert any("setup-java" in step.get("uses", "") for step in steps)
 
 

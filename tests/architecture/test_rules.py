@@ -23,7 +23,7 @@ MAX_FILE_LINES = 300
 MAX_BODY_LINES = 50
 TOP_LEVEL = {
     ".ci", ".env.example", ".gcloudignore", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md",
-    "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
+    "CONTRIBUTING.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "SECURITY.md", "functions", "infra", "main.py",
     "pyproject.toml", "requirements-dev.txt", "requirements.txt", "shared", "tests",
 }  # fmt: skip
 
@@ -32,17 +32,19 @@ MAY_IMPORT = {
     "error_codes.py": (),
     "errors.py": ("error_codes.py",),
     "log.py": (),
+    "tracing.py": ("log.py",),
     "domain/": ("errors.py", "error_codes.py"),
     "ports.py": ("domain/",),
-    "usecases/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "usecases/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py", "tracing.py"),
     "services.py": ("usecases/", "ports.py"),
     "settings_reader.py": ("domain/", "errors.py"),
     "settings.py": ("settings_reader.py", "domain/"),
-    "adapters/storage/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
-    "adapters/": ("adapters/storage/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
-    "web/": ("services.py", "usecases/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py"),
+    "adapters/storage/": ("domain/", "ports.py", "errors.py", "error_codes.py", "log.py", "tracing.py"),
+    "adapters/": ("adapters/storage/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py", "tracing.py"),
+    "web/": ("services.py", "usecases/", "domain/", "ports.py", "errors.py", "error_codes.py", "log.py", "tracing.py"),
     "wiring/": (
         "settings.py", "services.py", "adapters/", "usecases/", "domain/", "ports.py", "errors.py", "log.py",
+        "tracing.py",
     ),
     "../functions/": ("wiring/", "web/", "services.py", "domain/", "log.py"),
     "../main.py": ("../functions/", "wiring/"),
@@ -54,13 +56,14 @@ Rooms are paths relative to shared/. Within `adapters/`, each folder or module i
 """
 ONLY_IN = {
     ("google.api_core", "google.cloud", "google.protobuf", "google.pubsub_v1", "grpc"): ("adapters/gcp/", "../infra/"),
-    ("google.auth",): ("adapters/gcp/", "adapters/identity/"),
-    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/"),
+    ("google.auth",): ("adapters/gcp/", "adapters/identity/", "adapters/tracing/"),
+    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/", "../infra/"),
     ("redis",): ("adapters/cache/",),
     ("sqlite3",): ("adapters/sqlite/",),
     ("jwt",): ("adapters/identity/", "../infra/"),
     ("cachetools",): ("adapters/",),
     ("langcodes",): ("domain/",),
+    ("opentelemetry",): ("adapters/tracing/",),
     ("logging", "pythonjsonlogger"): ("log.py",),
     ("starlette",): ("web/", "../functions/", "../infra/"),
     ("werkzeug",): ("web/",),
@@ -224,11 +227,17 @@ def test_importing_main_loads_no_client_and_starts_nothing() -> None:
             "google.api_core",
             "google.cloud.firestore",
             "grpc",
+            "opentelemetry.sdk",
             "uvicorn",
             "infra",
         }
         & loaded
     )
+
+
+def test_traces_that_are_not_exported_load_no_exporter() -> None:
+    loaded = loaded_by("from shared import wiring\nwiring.services()\nwiring.close()")
+    assert "shared.usecases.submit" in loaded and "opentelemetry" not in loaded
 
 
 def test_the_top_level_stays_as_it_was_prescribed() -> None:

@@ -1,6 +1,7 @@
 """Tests both LLM protocols against a server that fails in each way that has an error code."""
 
 import asyncio
+import io
 import json
 import socket
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from shared import log
 from shared.adapters.llm.breaker import MAX_FAILURES
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttp, LlmHttpPools
@@ -418,11 +420,14 @@ async def test_a_call_that_reaches_no_server_is_not_billed() -> None:
 
 async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(server: ScriptedServer) -> None:
     http = LlmHttp(threads=1, name="test")
+    log.configure(stream=(written := io.StringIO()))
     server.replies = [responds(503, b"{}") for _ in range(20)]
     for _ in range(20):
         with pytest.raises(LlmUnavailable):
             await http.call("POST", server.url, seconds=5, body={})
+    log.configure()
     assert len(server.requests) == MAX_FAILURES
+    assert '"circuit breaker open", "server": "127.0.0.1"' in written.getvalue()
     async with http.slot() as has_room:
         assert not has_room
     http.close()

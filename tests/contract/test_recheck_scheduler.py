@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ import grpc
 import jwt
 import pytest
 from google.api_core.exceptions import AlreadyExists, InvalidArgument, NotFound
-from google.cloud.tasks_v2 import CloudTasksAsyncClient, HttpRequest, Queue, Task
+from google.cloud.tasks_v2 import CloudTasksAsyncClient, HttpRequest, Queue, RateLimits, Task
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
 from infra.local.emulators.ports import reserved_port
@@ -30,6 +30,7 @@ from shared.adapters.sqlite.delivery import Task as SqliteTask
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 from shared.ports import Recheck, RecheckScheduler
+from tests.grpc_proxy import Forward, GrpcProxy, Refused, Requests, lose_answers
 
 LOCATION = "projects/p/locations/l"
 QUEUES = {Lane.SHORT: f"{LOCATION}/queues/rechecks", Lane.LONG: f"{LOCATION}/queues/rechecks-long"}
@@ -234,6 +235,79 @@ async def test_the_emulator_answers_for_queues_and_tasks_as_google_does(tmp_path
         assert "/tasks/" in (await client.create_task(parent=queue, task=Task(http_request=request))).name
         await client.purge_queue(name=queue)
         assert [task async for task in await client.list_tasks(parent=queue)] == []
+
+
+async def test_a_lost_answer_to_a_task_makes_one_task(tmp_path: Path, receiver: Receiver) -> None:
+    async with emulator(tmp_path) as host:
+        proxy = GrpcProxy(host)
+        proxy.hook = lose_answers("CreateTask", times=1)
+        async with cloud_scheduler(proxy.host, receiver.url) as scheduler:
+            await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
+            await receiver.wait_for(1)
+            await asyncio.sleep(0.3)
+        proxy.close()
+    assert len(receiver.requests) == 1 and proxy.calls["CreateTask"] == 2
+
+
+async def test_a_queue_that_does_not_exist_makes_the_scheduler_unavailable(tmp_path: Path, receiver: Receiver) -> None:
+    def not_found(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        raise Refused(grpc.StatusCode.NOT_FOUND)
+
+    async with emulator(tmp_path) as host:
+        proxy = GrpcProxy(host)
+        proxy.hook = not_found
+        async with cloud_scheduler(proxy.host, receiver.url) as scheduler:
+            with pytest.raises(SchedulerUnavailable):
+                await scheduler.schedule(recheck(), at=in_seconds(), lane=Lane.SHORT)
+        proxy.close()
+
+
+async def test_a_paused_queue_delivers_its_tasks_when_it_is_resumed(tmp_path: Path, receiver: Receiver) -> None:
+    async with (
+        emulator(tmp_path) as host,
+        clients_of(host) as clients,
+        cloud_scheduler(host, receiver.url) as scheduler,
+    ):
+        assert (await clients().tasks.pause_queue(name=QUEUE)).state == Queue.State.PAUSED
+        await scheduler.schedule(recheck("short"), at=in_seconds(), lane=Lane.SHORT)
+        await scheduler.schedule(recheck("long"), at=in_seconds(), lane=Lane.LONG)
+        await receiver.wait_for(1)
+        assert (await clients().tasks.resume_queue(name=QUEUE)).state == Queue.State.RUNNING
+        await receiver.wait_for(2)
+        with pytest.raises(NotFound):
+            await clients().tasks.pause_queue(name=f"{LOCATION}/queues/another")
+    assert [body["sequence"] for _, _, body in receiver.requests] == ["long", "short"]
+
+
+async def test_a_queue_keeps_to_the_limits_it_was_created_with(tmp_path: Path, receiver: Receiver) -> None:
+    async with emulator(tmp_path) as host, clients_of(host) as clients:
+        defaults = (await clients().tasks.get_queue(name=QUEUE)).rate_limits
+        assert (defaults.max_dispatches_per_second, defaults.max_concurrent_dispatches) == (500, 1000)
+        limits = RateLimits(max_dispatches_per_second=4)
+        limited = Queue(name=f"{LOCATION}/queues/limited", rate_limits=limits)
+        await clients().tasks.create_queue(parent=LOCATION, queue=limited)
+        task = Task(http_request=HttpRequest(url=receiver.url, body=b"{}"))
+        for _ in range(6):
+            await clients().tasks.create_task(parent=limited.name, task=task)
+        await receiver.wait_for(6)
+    times = [delivered_at for delivered_at, _, _ in receiver.requests]
+    assert times[5] - times[0] >= 0.4, "four are the burst, and the others come a quarter of a second apart"
+
+
+async def test_a_task_that_is_refused_with_429_slows_its_queue(tmp_path: Path, receiver: Receiver) -> None:
+    async with emulator(tmp_path) as host, clients_of(host) as clients:
+        limits = RateLimits(max_dispatches_per_second=2)
+        slow = Queue(name=f"{LOCATION}/queues/slow", rate_limits=limits)
+        await clients().tasks.create_queue(parent=LOCATION, queue=slow)
+        task = Task(http_request=HttpRequest(url=receiver.url, body=b"{}"))
+        receiver.answers = [429]
+        await clients().tasks.create_task(parent=slow.name, task=task)
+        await receiver.wait_for(1)
+        await asyncio.sleep(0.1)
+        await clients().tasks.create_task(parent=slow.name, task=task)
+        await receiver.wait_for(2)
+    times = [delivered_at for delivered_at, _, _ in receiver.requests]
+    assert times[1] - times[0] >= 0.9, "one dispatch a second is half of the queue's own rate"
 
 
 async def test_the_emulator_drops_and_duplicates_tasks_as_configured(tmp_path: Path, receiver: Receiver) -> None:

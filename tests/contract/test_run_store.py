@@ -400,3 +400,19 @@ async def test_a_document_that_cannot_be_read_ends_no_page_and_is_named(backend:
     assert [run.id for run in (*listed.runs, *behind.runs)] == [runs[0].id, runs[2].id, runs[3].id]
     with pytest.raises(StoreUnavailable):
         await backend.store.get(runs[1].id)
+
+
+async def test_a_forgotten_run_is_gone_with_its_parts_whatever_was_saved_meanwhile(backend: Any) -> None:
+    run, other = a_run(input={"full_input": "x" * 40_000}), a_run()
+    for one in (run, other):
+        await backend.store.create(one)
+    read = await backend.store.get(run.id)
+    await backend.store.save(read.postponed(NOW))
+    for _ in range(2):
+        await backend.store.forget(read)
+    with pytest.raises(RunNotFound):
+        await backend.store.get(run.id)
+    await backend.store.create(replace(run, input_parts=0, input={"full_input": "again"}))
+    again = await backend.store.get(run.id)
+    assert await backend.store.load_input(again) == {"full_input": "again"}
+    assert (await backend.store.get(other.id)).id == other.id

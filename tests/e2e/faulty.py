@@ -30,8 +30,18 @@ GRACE_SECONDS = 2.0
 class FaultySystem:
     """`firestore`, `pubsub` and `tasks` are the proxies; `functions` the processes by name."""
 
-    def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        folder: Path,
+        firestore_emulator: str,
+        *,
+        sweep_seconds: float = SWEEP_SECONDS,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._sweep_seconds = sweep_seconds
+        self._grace_seconds = grace_seconds
         self._stack = stack
         self._processes = stack.enter_context(ChildProcesses(folder))
         self.project = f"demo-{uuid4().hex[:12]}"  # of its own: all share one Firestore
@@ -67,6 +77,10 @@ class FaultySystem:
     def restart(self, function: str) -> None:
         """kill -9 of the function's processes, and new ones on the same port."""
         self.functions[function].kill()
+        self.start(function)
+
+    def start(self, function: str) -> None:
+        """Starts a function that was killed, on the same port."""
         self.functions.update(self._start({function: self.ports[function]}))
         until(lambda: _answers(url_of(self.ports[function])))
 
@@ -89,8 +103,8 @@ class FaultySystem:
             pubsub_emulator=self.pubsub.host,
             tasks_emulator=self.tasks.host,
             recheck_url=url_of(self.ports["recheck_run"]),
-            sweep_interval=timedelta(seconds=SWEEP_SECONDS),
-            pending_grace=timedelta(seconds=GRACE_SECONDS),
+            sweep_interval=timedelta(seconds=self._sweep_seconds),
+            pending_grace=timedelta(seconds=self._grace_seconds),
             limits=Limits(submits_a_minute=10_000, open_runs=1000),
             deployments=dict.fromkeys(("europe", "tokyo", "default"), self.simulator_url),
         )
@@ -125,7 +139,7 @@ class FaultySystem:
         return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
-        while not self._sweeping.wait(SWEEP_SECONDS):
+        while not self._sweeping.wait(self._sweep_seconds):
             try:
                 httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False)
             except httpx.TransportError:

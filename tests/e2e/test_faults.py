@@ -15,6 +15,9 @@ from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import until
 from tests.grpc_proxy import COMMIT, Forward, Requests, black_hole_for, down, lose_answers, lose_tasks, repeat
 
+ABSENCE_SECONDS = 15.0
+"""`python -m tests.bench.absence` measures three minutes."""
+
 
 @pytest.fixture
 def system(faulty: FaultySystem) -> FaultySystem:
@@ -122,7 +125,21 @@ def test_a_pubsub_that_comes_back_empty_loses_no_run(system: FaultySystem) -> No
     system.set_up()
 
 
-@pytest.mark.parametrize("moment", ["after the claim", "after the LLM has accepted", "before the task is made"])
+def test_runs_that_were_submitted_while_their_worker_was_gone_complete_soon_after_its_return(
+    system: FaultySystem,
+) -> None:
+    system.functions["process_run"].kill()
+    with ThreadPoolExecutor(10) as pool:
+        run_ids = [run_id for batch in pool.map(lambda _: submit(system, 5), range(10)) for run_id in batch]
+        time.sleep(ABSENCE_SECONDS)
+    system.start("process_run")
+    check_all_complete_once(system, run_ids, seconds=90)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["after the claim", "after the LLM has accepted", "before the task is made", "after the task is made"],
+)
 def test_a_run_completes_with_one_job_although_its_worker_is_killed(system: FaultySystem, moment: str) -> None:
     killed = threading.Event()
 
@@ -141,11 +158,12 @@ def test_a_run_completes_with_one_job_although_its_worker_is_killed(system: Faul
         return answers
 
     def at_a_task(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        answers = list(forward()) if moment == "after the task is made" else forward()
         if method == "CreateTask":
             kill()
-        return forward()
+        return answers
 
-    if moment == "before the task is made":
+    if moment.endswith("the task is made"):
         system.tasks.hook = at_a_task
     else:
         system.firestore.hook = at_a_commit

@@ -205,6 +205,22 @@ async def test_what_is_not_there_is_404(functions: Functions, run_id: str) -> No
         assert (await client.get(f"/api/llm/jobs/{run_id}/status/")).status_code == 404
 
 
+async def test_behind_a_server_that_holds_streams_back_json_names_the_address_of_the_stream(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Firebase Hosting is such a server."""
+    monkeypatch.setenv("STREAMS_URL", "https://read-runs.example.com")
+    wiring.close()
+    async with functions.client("submit_run") as client:
+        by_default = await client.post(ADMIN, json=ADMIN_RUN)
+        assert by_default.headers["Content-Type"] == "application/json"
+        run = by_default.json()
+        assert run["urls"]["stream"] == f"https://read-runs.example.com/llm_user_runs/{run['run_uuid']}/stream"
+        assert by_default.headers["Location"] == run["urls"]["self"] == f"/llm_user_runs/{run['run_uuid']}"
+        waited = await client.post(ADMIN, json=ADMIN_RUN, headers={"Prefer": "wait=0"})
+        assert waited.json()["urls"]["stream"].startswith("https://read-runs.example.com/llm_user_runs/")
+
+
 async def test_the_group_users_is_needed_for_admin_runs_only(functions: Functions) -> None:
     async with functions.client("submit_run", user="nogroup") as client:
         refused = await client.post(ADMIN, json=ADMIN_RUN)

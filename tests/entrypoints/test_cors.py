@@ -46,7 +46,7 @@ async def test_a_preflight_is_answered_before_anybody_signs_in(shared_with: Func
     assert "DELETE" in answer.headers["access-control-allow-methods"].split(", ")
     assert set(answer.headers["access-control-allow-headers"].split(", ")) - SAFELISTED_HEADERS == {
         "Authorization", "Idempotency-Key", "Prefer", "X-CSRFToken", "If-None-Match", "Last-Event-ID",
-        "X-Request-Id",
+        "X-Request-Id", "traceparent", "tracestate",
     }  # fmt: skip
     assert "Origin" in answer.headers["vary"].split(", ") and answer.headers["x-request-id"]
 

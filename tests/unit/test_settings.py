@@ -58,6 +58,12 @@ def test_the_cloud_does_not_start_without(environment: pytest.MonkeyPatch, name:
     assert f"{name} is needed" in problems()
 
 
+def test_the_address_of_streams_is_none_unless_it_is_set(environment: pytest.MonkeyPatch) -> None:
+    assert from_environment().streams_url is None
+    environment.setenv("STREAMS_URL", "https://read-runs.example.com")
+    assert from_environment().streams_url == "https://read-runs.example.com"
+
+
 def test_lists_are_read_with_and_without_spaces(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALLOWED_ORIGINS", "https://a.example.com, http://localhost:3000,http://[::1]:8080,")
     environment.setenv("OIDC_EMAILS", "a@example.com ,b@example.com")

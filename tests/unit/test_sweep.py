@@ -1,6 +1,5 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -153,22 +152,6 @@ async def test_an_error_that_no_code_foresees_stops_the_repair_of_no_other_run(w
     assert [(await world.get(run)).status for run in runs] == [Status.PENDING] + [Status.COMPLETED] * 8
 
 
-async def test_two_sweepers_at_once_send_a_run_to_one_worker(world: World) -> None:
-    runs = [await world.submit() for _ in range(9)]
-    for run in runs:
-        await world.store.save((await world.get(run)).claimed(world.clock.now(), lease=timedelta(seconds=90)))
-    await world.lose_everything_under_way()
-    world.clock.forward(120)
-    await asyncio.gather(world.services.sweep(), world.services.sweep())
-    tasks = await world.sqlite.database.read(
-        lambda connection: connection.execute("SELECT count(*) FROM tasks").fetchone()
-    )
-    assert tasks == (len(runs),)
-    await world.run_for(30)
-    assert {(await world.get(run)).status for run in runs} == {Status.COMPLETED}
-    assert set(world.llm.submits.values()) == {1}
-
-
 async def ended_without_the_cache(world: World, count: int) -> list[Run]:
     """Runs that wait for the cache, all of them overdue."""
     world.cache.is_down = True
@@ -254,6 +237,16 @@ async def test_operators_see_runs_that_nobody_swept(world: World) -> None:
     assert [found.id for found in (await world.services.read.overdue()).runs] == [run.id]
     await world.run_for(120, sweeping=True)
     assert (await world.services.read.overdue()).runs == []
+
+
+async def test_a_pass_counts_the_runs_that_earlier_passes_should_have_continued(world: World) -> None:
+    await world.submit()
+    await world.lose_everything_under_way()
+    world.clock.forward(61)
+    assert (await world.services.sweep()).overdue == 0
+    await world.lose_everything_under_way()
+    world.clock.forward(600)
+    assert (await world.services.sweep()).overdue == 1
 
 
 async def test_a_dead_letter_is_kept_once_and_is_no_verdict_on_its_run(world: World) -> None:

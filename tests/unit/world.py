@@ -18,7 +18,6 @@ from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
-from shared.adapters.sqlite.run_queue import TOPICS
 from shared.domain import submission
 from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, Running
@@ -180,32 +179,37 @@ class World:
         self.store = CountingStore(self.sqlite.store)
         self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
-        self.services: Services = assemble(self.settings, self._backend(), self.llm)
+        self.services: Services = assemble(self.settings, self.backend(), self.llm)
         self.save_final = self.services.cancel.save_final
+        self.paused_queues: set[str] = set()
         numbers = count(1)
         object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
         self.broker = Broker(
             self.sqlite.deliveries,
             deliver_task=self._deliver_task,
             deliver_message=self._deliver_message,
+            queues=lambda: [queue for queue in QUEUES.values() if queue not in self.paused_queues],
             now=lambda: self.clock.now().timestamp(),
         )
         self.answers: list[tuple[str, int]] = []
 
-    def _backend(self) -> Backend:
+    def backend(self, **others: Any) -> Backend:
+        """Returns the adapters of this world, with others for the ports that are named."""
         lite = self.sqlite
-        return Backend(
-            store=self.store,
-            queue=lite.queue,
-            scheduler=lite.scheduler,
-            watcher=lite.watcher,
-            directory=lite.directory,
-            dead_letters=lite.dead_letters,
-            cache=self.cache,
-            tokens=None,  # type: ignore[arg-type]
-            sessions=None,  # type: ignore[arg-type]
-            clock=self.clock,
-        )
+        adapters: dict[str, Any] = {
+            "store": self.store,
+            "queue": lite.queue,
+            "scheduler": lite.scheduler,
+            "watcher": lite.watcher,
+            "directory": lite.directory,
+            "users": lite.directory,
+            "dead_letters": lite.dead_letters,
+            "cache": self.cache,
+            "tokens": None,
+            "sessions": None,
+            "clock": self.clock,
+        }
+        return Backend(**{**adapters, **others})
 
     async def __aenter__(self) -> "World":
         await put_fixtures(self.sqlite.directory, self.settings)
@@ -261,7 +265,7 @@ class World:
         ends = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.deliver()
-            due = await self.sqlite.deliveries.next_due((*TOPICS.values(), DEAD_LETTERS), QUEUES.values())
+            due = await self.broker.next_due()
             moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
             if sweeping:
                 interval = self.settings.sweep_interval

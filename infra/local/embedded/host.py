@@ -5,13 +5,16 @@ python -m infra.local.embedded.host --once     ends after the sample; exit 0 onl
 python -m infra.local.embedded.host --text T   translates T as the sample
 python -m infra.local.embedded.host --quiet    no sample
 python -m infra.local.embedded.host --public FOLDER    also serves the pages of a front end, from the same origin
+python -m infra.local.embedded.host --capacity process_run=10    answers 429 when process_run has 10 open requests
+python -m infra.local.embedded.host --front hosting    like Firebase Hosting: no stream before its end, 60 s
 """
 
 import argparse
 import asyncio
+import json
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +30,15 @@ from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, leave, print_any_character, run_until_signal
 from infra.local.embedded.asgi import post
+from infra.local.embedded.capacity import Capacity
 from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
+from infra.local.reverse_proxy import FRONTS, ReverseProxy
 from infra.local.routing import DOCS, FUNCTIONS, ROOT, function_for
 from infra.local.simulator import Simulator
-from shared import log, wiring
+from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
 from shared.errors import ConfigurationError, ServiceError
 from shared.settings import REGIONS, Settings
@@ -49,8 +54,17 @@ with suppress(ImportError):  # uvloop is not made for Windows
 class LocalHost:
     """An ASGI app for two ports: the simulated LLM on `simulator_port`, the service on any other."""
 
-    def __init__(self, simulator: ASGIApp | None, simulator_port: int | None, pages: Pages | None = None) -> None:
+    def __init__(
+        self,
+        simulator: ASGIApp | None,
+        simulator_port: int | None,
+        pages: Pages | None = None,
+        *,
+        capacity: Mapping[str, int],
+    ) -> None:
+        """`capacity` is {function: the maximum number of its open requests}; the others have no limit."""
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
+        self._apps |= {name: Capacity(self._apps[name], limit) for name, limit in capacity.items()}
         self._apps[DOCS] = Starlette(routes=docs.routes())
         self._simulator = simulator
         self._simulator_port = simulator_port
@@ -70,7 +84,9 @@ class LocalHost:
 
     async def deliver_task(self, task: Task) -> int:
         """Calls recheck_run, as Cloud Tasks does; returns the HTTP status."""
-        return await self._post("recheck_run", task.body.encode(), **task_headers(task, queue="rechecks"))
+        traceparent = json.loads(task.body).get(tracing.HEADER)
+        headers = task_headers(task, queue="rechecks") | ({tracing.HEADER: traceparent} if traceparent else {})
+        return await self._post("recheck_run", task.body.encode(), **headers)
 
     async def sweep(self) -> int:
         """Calls sweep_runs, as Cloud Scheduler does; returns the HTTP status."""
@@ -103,7 +119,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         Simulator(seconds=settings.sim_seconds, path=settings.data_dir / "simulator.jsonl") if simulator_port else None
     )
     pages = Pages(options.public) if options.public else None
-    host = LocalHost(simulator.app() if simulator else None, simulator_port, pages)
+    host = LocalHost(simulator.app() if simulator else None, simulator_port, pages, capacity=dict(options.capacity))
     backend = wiring.sqlite()
     await put_fixtures(backend.directory, settings)
     broker = Broker(backend.deliveries, deliver_task=host.deliver_task, deliver_message=host.deliver_message)
@@ -122,6 +138,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         _start(broker.serve(settings.data_dir / "broker.lock", on_takeover=wiring.services().recover), server),
         _start(sweep_every(host, settings.sweep_interval.total_seconds()), server),
     ]
+    front, sockets = await put_before(sockets, options.front)
     serving = asyncio.create_task(server.serve(sockets=sockets))
     try:
         while not server.started and not serving.done():
@@ -129,9 +146,20 @@ async def serve(settings: Settings, sockets: list[socket.socket], options: argpa
         return await _show(server, serving, f"http://127.0.0.1:{port}", options)
     finally:
         server.should_exit = True
+        if front is not None:
+            front.close()
         await serving
         for task in background:
             task.cancel()
+
+
+async def put_before(sockets: list[socket.socket], front: str) -> tuple[asyncio.Server | None, list[socket.socket]]:
+    """Lets the front of this name listen on the first socket. Returns it, and the sockets for the server behind it."""
+    if FRONTS[front] is None:
+        return None, sockets
+    behind = bind(0)
+    ports = dict.fromkeys((*FUNCTIONS, DOCS), behind.getsockname()[1])
+    return await ReverseProxy(ports, hosting=FRONTS[front]).serve(sockets[0]), [behind, *sockets[1:]]
 
 
 async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, options: argparse.Namespace) -> int:
@@ -168,6 +196,15 @@ def main() -> int:
     parser.add_argument("--quiet", action="store_true", help="no sample translation")
     parser.add_argument("--public", type=Path, help="a folder of pages to serve besides")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
+    parser.add_argument(
+        "--capacity",
+        action="append",
+        default=[],
+        type=read_capacity,
+        metavar="FUNCTION=REQUESTS",
+        help="how many requests a function takes at once; more get 429",
+    )
+    parser.add_argument("--front", choices=FRONTS, default="direct", help="what is before the functions")
     options = parser.parse_args()
     print_any_character()
     try:
@@ -183,6 +220,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return int(options.once) if status is None else status
+
+
+def read_capacity(text: str) -> tuple[str, int]:
+    """Returns (function, limit) of `FUNCTION=REQUESTS`. Raises ArgumentTypeError."""
+    name, _, limit = text.partition("=")
+    if name not in FUNCTIONS or not limit.isdecimal() or int(limit) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FUNCTION=REQUESTS with one of {', '.join(FUNCTIONS)}")
+    return name, int(limit)
 
 
 def prepare() -> tuple[Settings, list[socket.socket]]:

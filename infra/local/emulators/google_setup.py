@@ -27,7 +27,6 @@ from google.pubsub_v1 import (
 )
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
-from infra.local.broker import ACK_DEADLINE_SECONDS, MAX_BACKOFF_SECONDS, MAX_DELIVERIES
 from infra.local.fixtures import put_fixtures
 from infra.local.routing import ROOT
 from shared import wiring
@@ -36,8 +35,8 @@ from shared.adapters.gcp.clients import Clients, ClientsByLoop
 from shared.adapters.gcp.directory import FirestoreDirectory
 from shared.settings import Settings
 
+CLOUD = json.loads((ROOT / "infra" / "cloud.json").read_text())
 RULES = ROOT / "infra" / "firestore.rules"
-DEAD_LETTER_TOPIC = "llm-runs-dead-letters"
 MAX_CALL_SECONDS = 30.0
 """An emulator listens before it is warm: on a busy machine its first answer takes seconds."""
 
@@ -58,33 +57,41 @@ async def set_up(settings: Settings, clients: ClientsByLoop, urls: PushUrls) -> 
 
 
 async def _set_up_pubsub(settings: Settings, publisher: PublisherAsyncClient, urls: PushUrls) -> None:
-    """Creates the topics and push subscriptions, with the same retry policy and dead letters as Terraform does."""
-    project = f"projects/{settings.project}"
-    runs_topic, long_runs_topic, dead_letter_topic = topics = [
-        f"{project}/topics/{name}" for name in (settings.runs_topic, settings.long_runs_topic, DEAD_LETTER_TOPIC)
-    ]
-    for name in topics:
+    """Creates the topics and push subscriptions of infra/cloud.json, as Terraform does."""
+    topics = {name: _topic_path(settings, name) for name in CLOUD["topics"]}
+    for path in topics.values():
         with suppress(AlreadyExists):
-            await publisher.create_topic(request=Topic(name=name), **_patient())
-    dead_letters = DeadLetterPolicy(dead_letter_topic=dead_letter_topic, max_delivery_attempts=MAX_DELIVERIES)
-    process_run = _subscription(f"{project}/subscriptions/process-run", runs_topic, urls.process_run)
-    process_long_run = _subscription(f"{project}/subscriptions/process-long-run", long_runs_topic, urls.process_run)
-    process_run.dead_letter_policy = process_long_run.dead_letter_policy = dead_letters
-    bury_run = _subscription(f"{project}/subscriptions/bury-run", dead_letter_topic, urls.bury_run)
+            await publisher.create_topic(request=Topic(name=path), **_patient())
+    by_function = {"process_run": urls.process_run, "bury_run": urls.bury_run}
     async with grpc.aio.insecure_channel(str(settings.pubsub_emulator)) as channel:
         subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-        for subscription in (process_run, process_long_run, bury_run):
+        for name, given in CLOUD["subscriptions"].items():
+            path = f"projects/{settings.project}/subscriptions/{name}"
+            subscription = _subscription(path, topics[given["topic"]], by_function[given["function"]])
+            if given["dead_letter_topic"]:
+                subscription.dead_letter_policy = DeadLetterPolicy(
+                    dead_letter_topic=topics[given["dead_letter_topic"]],
+                    max_delivery_attempts=CLOUD["delivery"]["max_deliveries"],
+                )
             await _create_or_redirect(subscriber, subscription)
 
 
-def _subscription(name: str, topic: str, url: str) -> Subscription:
+def _topic_path(settings: Settings, name: str) -> str:
+    """Returns the path of a topic of infra/cloud.json, under the name that its setting gives it here."""
+    renamed = {"RUNS_TOPIC": settings.runs_topic, "LONG_RUNS_TOPIC": settings.long_runs_topic}
+    return f"projects/{settings.project}/topics/{renamed.get(CLOUD['topics'][name]['setting'], name)}"
+
+
+def _subscription(path: str, topic: str, url: str) -> Subscription:
+    delivery = CLOUD["delivery"]
     return Subscription(
-        name=name,
+        name=path,
         topic=topic,
         push_config=PushConfig(push_endpoint=url),
-        ack_deadline_seconds=int(ACK_DEADLINE_SECONDS),
+        ack_deadline_seconds=delivery["ack_deadline_seconds"],
         retry_policy=RetryPolicy(
-            minimum_backoff=Duration(seconds=1), maximum_backoff=Duration(seconds=int(MAX_BACKOFF_SECONDS))
+            minimum_backoff=Duration(seconds=delivery["min_backoff_seconds"]),
+            maximum_backoff=Duration(seconds=delivery["max_backoff_seconds"]),
         ),
         expiration_policy=ExpirationPolicy(),  # empty: the subscription never expires
     )

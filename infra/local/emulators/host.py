@@ -2,6 +2,7 @@
 
     python -m infra.local.emulators.host            serves until Ctrl-C, after one sample translation
     python -m infra.local.emulators.host --quiet    no sample
+    python -m infra.local.emulators.host --front hosting    like Firebase Hosting: no stream before its end, 60 s
 
 Ctrl-C ends everything, Java included. Google's emulators keep their data in memory, so each start is without data.
 """
@@ -10,7 +11,6 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from infra.local.emulators.functions import start_functions, sweep_every, url_of
 from infra.local.emulators.google import start_firestore, start_pubsub
 from infra.local.emulators.google_setup import PushUrls, set_up
 from infra.local.emulators.processes import ChildProcesses, wait_until_listening
-from infra.local.emulators.reverse_proxy import ReverseProxy
 from infra.local.env_file import read_env_file
+from infra.local.reverse_proxy import FRONTS, ReverseProxy
 from infra.local.routing import DOCS, FUNCTIONS
 from infra.local.simulator import Simulator
 from shared import wiring
@@ -54,7 +54,8 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         wiring.use(settings)
         await set_up(settings, wiring.google_clients(), urls)
         await asyncio.gather(*[wait_until_healthy(url_of(port)) for port in ports.values()])
-        proxy = await start_proxy(settings.port, {**ports, DOCS: simulator_port})
+        front = ReverseProxy({**ports, DOCS: simulator_port}, hosting=FRONTS[options.front])
+        proxy = await start_proxy(settings.port, front)
         sweeping = asyncio.create_task(
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
         )
@@ -95,10 +96,10 @@ def make_simulator(settings: Settings, folder: Path) -> Server:
     return Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
 
 
-async def start_proxy(port: int, ports: Mapping[str, int]) -> asyncio.Server:
-    """Starts the reverse proxy on `port` before the functions' `ports`. Raises ConfigurationError."""
+async def start_proxy(port: int, proxy: ReverseProxy) -> asyncio.Server:
+    """Starts the reverse proxy on `port`. Raises ConfigurationError."""
     try:
-        return await ReverseProxy(ports).serve(port)
+        return await proxy.serve(bind(port))
     except OSError:
         raise ConfigurationError(f"Port {port} is taken; choose another: PORT=8081 make emulators") from None
 
@@ -129,6 +130,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Serves the whole system on Google's emulators.")
     parser.add_argument("--quiet", action="store_true", help="no sample translation")
     parser.add_argument("--text", default=SAMPLE, help="what to translate as a sample")
+    parser.add_argument("--front", choices=FRONTS, default="direct", help="what is before the functions")
     options = parser.parse_args()
     try:
         read_env_file()

@@ -3,8 +3,8 @@
     python -m infra.local.emulators.tasks --host 127.0.0.1:9123 --folder .data [--drop-every 3] [--duplicate-every 2]
 
 Named tasks and their tombstones of 24 hours, schedule times, retries, dispatch deadlines, OIDC tokens signed with a key
-of its own, X-CloudTasks headers. Tasks are rows of the same table, delivered by the same engine, as the timers of the
-embedded back end; they survive a restart.
+of its own, X-CloudTasks headers. Queues have limits, can be paused, and slow down while their target fails. Tasks are
+rows of the same table, delivered by the same engine, as the timers of the embedded back end; they survive a restart.
 """
 
 import argparse
@@ -28,14 +28,17 @@ from google.cloud.tasks_v2.types import (
     HttpMethod,
     ListTasksRequest,
     ListTasksResponse,
+    PauseQueueRequest,
     PurgeQueueRequest,
     Queue,
+    ResumeQueueRequest,
 )
 from google.cloud.tasks_v2.types import Task as CloudTask
 from google.protobuf.empty_pb2 import Empty
 
 from infra.local.broker import NO_FAULTS, Broker, Faults
 from infra.local.command_line import leave, run_until_signal
+from infra.local.emulators.queues import Queues
 from infra.local.emulators.signer import Signer
 from infra.local.requests_of_google import task_headers
 from shared.adapters.sqlite.database import Database
@@ -57,10 +60,16 @@ class TasksEmulator:
         self._folder = folder
         self._database = Database(folder / "tasks.db")
         self._deliveries = SqliteDeliveries(self._database)
-        self._broker = Broker(self._deliveries, deliver_task=self._dispatch, queues=lambda: self._queues, faults=faults)
+        self._queues = Queues()
+        self._broker = Broker(
+            self._deliveries,
+            deliver_task=self._dispatch,
+            queues=self._queues.running,
+            rate_of=self._queues.rate_of,
+            faults=faults,
+        )
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dispatch")
         self._signer = Signer(folder / "tasks.key")
-        self._queues: dict[str, Queue] = {}
 
     async def serve(self, host: str) -> None:
         """Until cancelled."""
@@ -78,17 +87,20 @@ class TasksEmulator:
             self._database.close()
 
     async def _restore_queues(self) -> None:
-        """Knows the queues of an earlier process whose tasks are still there."""
+        """Makes the queues of an earlier process whose tasks are still there, with the limits of a new queue."""
         rows = await self._database.read(
             lambda connection: connection.execute("SELECT DISTINCT queue FROM tasks").fetchall()
         )
-        self._queues.update({name: Queue(name=name) for (name,) in rows})
+        for (name,) in rows:
+            self._queues.create(Queue(name=name))
 
     def _handlers(self) -> Any:
         methods = {
             "CreateQueue": (self._create_queue, CreateQueueRequest, Queue),
             "GetQueue": (self._get_queue, GetQueueRequest, Queue),
             "PurgeQueue": (self._purge_queue, PurgeQueueRequest, Queue),
+            "PauseQueue": (self._pause_queue, PauseQueueRequest, Queue),
+            "ResumeQueue": (self._resume_queue, ResumeQueueRequest, Queue),
             "CreateTask": (self._create_task, CreateTaskRequest, CloudTask),
             "GetTask": (self._get_task, GetTaskRequest, CloudTask),
             "ListTasks": (self._list_tasks, ListTasksRequest, ListTasksResponse),
@@ -99,8 +111,7 @@ class TasksEmulator:
     async def _create_queue(self, request: CreateQueueRequest, context: Any) -> Queue:
         if request.queue.name in self._queues:
             await context.abort(grpc.StatusCode.ALREADY_EXISTS, "Queue already exists")
-        self._queues[request.queue.name] = request.queue
-        return request.queue
+        return self._queues.create(request.queue)
 
     async def _get_queue(self, request: GetQueueRequest, context: Any) -> Queue:
         if request.name not in self._queues:
@@ -110,6 +121,16 @@ class TasksEmulator:
     async def _purge_queue(self, request: PurgeQueueRequest, context: Any) -> Queue:
         await self._write("DELETE FROM tasks WHERE name LIKE ? || '/tasks/%'", request.name)
         return await self._get_queue(GetQueueRequest(name=request.name), context)
+
+    async def _pause_queue(self, request: PauseQueueRequest, context: Any) -> Queue:
+        await self._get_queue(GetQueueRequest(name=request.name), context)
+        return self._queues.pause(request.name)
+
+    async def _resume_queue(self, request: ResumeQueueRequest, context: Any) -> Queue:
+        await self._get_queue(GetQueueRequest(name=request.name), context)
+        resumed = self._queues.resume(request.name)
+        self._broker.wake()
+        return resumed
 
     async def _create_task(self, request: CreateTaskRequest, context: Any) -> CloudTask:
         if request.parent not in self._queues:

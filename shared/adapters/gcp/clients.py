@@ -42,7 +42,7 @@ class Clients:
     @cached_property
     def firestore(self) -> AsyncClient:
         host = self._endpoints.firestore_emulator
-        credentials = AnonymousCredentials() if host else None  # type: ignore[no-untyped-call]
+        credentials = AnonymousCredentials() if host else None
         client = AsyncClient(
             project=self._endpoints.project, database=self._endpoints.database, credentials=credentials
         )

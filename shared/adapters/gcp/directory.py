@@ -22,6 +22,10 @@ class FirestoreDirectory(DocumentDirectory):
                 self._clients().firestore.collection(collection).document(document_id).set(dict(document), **bounded())
             )
 
+    async def _delete(self, collection: str, document_id: str) -> None:
+        async with google_errors_as(StoreUnavailable):
+            await self._clients().firestore.collection(collection).document(document_id).delete(**bounded())
+
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         if not _is_document_id(document_id):
             return None

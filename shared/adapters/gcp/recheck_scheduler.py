@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from google.api_core.exceptions import AlreadyExists
 from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 
+from shared import tracing
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.task_name import task_name
@@ -54,7 +55,7 @@ class CloudTasksRecheckScheduler:
         request = HttpRequest(
             url=target.url,
             http_method=HttpMethod.POST,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **tracing.headers()},
             body=json.dumps(asdict(recheck)).encode(),
             oidc_token=OidcToken(service_account_email=account, audience=target.audience) if account else None,
         )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from google.pubsub_v1 import PubsubMessage
 
+from shared import tracing
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.domain.status import Lane
@@ -21,7 +22,7 @@ class PubSubRunQueue:
         self._topics = topics
 
     async def publish(self, run_id: str, *, lane: Lane) -> None:
-        message = PubsubMessage(data=json.dumps({"run_id": run_id}).encode())
+        message = PubsubMessage(data=json.dumps({"run_id": run_id}).encode(), attributes=tracing.headers())
         async with google_errors_as(QueueUnavailable):
             publisher = self._clients().publisher
             bounds = bounded(seconds=PUBLISH_TIMEOUT_SECONDS)

@@ -115,9 +115,19 @@ class FirestoreRunStore:
         return await self._save(run, deleted_parts=[])
 
     async def erase(self, run: Run) -> Run:
+        return await self._save(run, deleted_parts=await self._parts(run))
+
+    async def forget(self, run: Run) -> None:
+        batch = self._firestore.batch()
+        for reference in (*await self._parts(run), self._reference(run.id)):
+            batch.delete(reference)
+        release_permit(batch, self._firestore, run)
         async with google_errors_as(StoreUnavailable):
-            parts = [part async for part in self._reference(run.id).collection(PARTS).list_documents(**bounded())]
-        return await self._save(run, deleted_parts=parts)
+            await batch.commit(**bounded())
+
+    async def _parts(self, run: Run) -> list[Any]:
+        async with google_errors_as(StoreUnavailable):
+            return [part async for part in self._reference(run.id).collection(PARTS).list_documents(**bounded())]
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         """Deletes nothing and returns 0: Firestore's TTL policies delete expired documents.

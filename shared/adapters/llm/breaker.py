@@ -37,10 +37,13 @@ class CircuitBreaker:
         self._failures = 0
         self._open_until = None
 
-    def record_failure(self) -> None:
+    def record_failure(self) -> bool:
+        """Returns True when the breaker is open now."""
         self._failures += 1
-        if self._failures >= MAX_FAILURES:
-            self._open_until = self._now() + self._pause()
+        if self._failures < MAX_FAILURES:
+            return False
+        self._open_until = self._now() + self._pause()
+        return True
 
     def _pause(self) -> float:
         doublings = min(max(self._failures - MAX_FAILURES, 0), 10)

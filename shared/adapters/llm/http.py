@@ -10,16 +10,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import isfinite
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError
 from urllib3.util import Retry
 
+from shared import log, tracing
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.domain.fields import is_nested_too_deeply
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
+from shared.tracing import SpanKind
 
 CONNECT_SECONDS = 3.05
 GRACE_SECONDS = 0.5
@@ -95,8 +98,8 @@ class LlmHttp:
         try:
             response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
         except LlmUnavailable as error:
-            if error.code in _SERVER_FAULTS:
-                self._breaker.record_failure()
+            if error.code in _SERVER_FAULTS and self._breaker.record_failure():
+                log.warning("circuit breaker open", server=urlsplit(url).hostname, code=error.code)
             raise
         self._breaker.record_success()
         return response
@@ -108,17 +111,18 @@ class LlmHttp:
         if self._pool is None or self._transport is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
             self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
-        request = _prepare_request(method, url, headers or {}, body)
-        exchange = asyncio.get_running_loop().run_in_executor(
-            self._pool, _send_request, self._transport, request, deadline
-        )
-        try:
-            async with asyncio.timeout(seconds + GRACE_SECONDS):
-                response = await exchange
-        except TimeoutError as error:
-            raise _timeout(may_be_billed=True) from error
-        raise_for_status(response, is_check=method == "GET")
-        return response
+        with tracing.span(f"LLM {method}", SpanKind.CLIENT):
+            request = _prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
+            exchange = asyncio.get_running_loop().run_in_executor(
+                self._pool, _send_request, self._transport, request, deadline
+            )
+            try:
+                async with asyncio.timeout(seconds + GRACE_SECONDS):
+                    response = await exchange
+            except TimeoutError as error:
+                raise _timeout(may_be_billed=True) from error
+            raise_for_status(response, is_check=method == "GET")
+            return response
 
     def close(self) -> None:
         """Closes pool and connections at once. Calls that are under way end in their threads, without a reader."""

@@ -18,6 +18,12 @@ class SqliteDirectory(DocumentDirectory):
             lambda connection: connection.execute("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)", row)
         )
 
+    async def _delete(self, collection: str, document_id: str) -> None:
+        row = (collection, document_id)
+        await self._database.write(
+            lambda connection: connection.execute("DELETE FROM directory WHERE collection = ? AND id = ?", row)
+        )
+
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         row = await self._database.read(
             lambda connection: connection.execute(

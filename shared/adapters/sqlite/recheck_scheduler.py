@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
+from shared import tracing
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.task_name import task_name
 from shared.domain.status import Lane
@@ -24,7 +25,7 @@ class SqliteRecheckScheduler:
         self._on_schedule = on_schedule
 
     async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
-        body, forget_at = json.dumps(asdict(recheck)), (at + NAME_RESERVED_FOR).timestamp()
+        body, forget_at = json.dumps(asdict(recheck) | tracing.headers()), (at + NAME_RESERVED_FOR).timestamp()
         row = (task_name(recheck), QUEUES[lane], body, at.timestamp(), forget_at)
         try:
             await self._database.write(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 
+from shared import tracing
 from shared.adapters.sqlite.database import Database
 from shared.domain.status import Lane
 from shared.errors import QueueUnavailable, StoreUnavailable
@@ -19,7 +20,7 @@ class SqliteRunQueue:
 
     async def publish(self, run_id: str, *, lane: Lane) -> None:
         now = self._clock.now().timestamp()
-        row = (TOPICS[lane], json.dumps({"run_id": run_id}), "{}", now, now)
+        row = (TOPICS[lane], json.dumps({"run_id": run_id}), json.dumps(tracing.headers()), now, now)
         try:
             await self._database.write(
                 lambda connection: connection.execute(

@@ -88,6 +88,9 @@ class SqliteRunStore:
     async def erase(self, run: Run) -> Run:
         return await self._save(run, delete_parts=True)
 
+    async def forget(self, run: Run) -> None:
+        await self._database.write(lambda connection: connection.execute("DELETE FROM runs WHERE id = ?", (run.id,)))
+
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         def delete(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM idempotency WHERE expires_at <= ?", (now.isoformat(),))

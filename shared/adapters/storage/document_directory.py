@@ -15,6 +15,12 @@ class DocumentDirectory(ABC):
         document = await self._document("users", user_id)
         return None if document is None else read_profile(user_id, document)
 
+    async def forget_profile(self, user_id: str) -> bool:
+        if await self._document("users", user_id) is None:
+            return False
+        await self._delete("users", user_id)
+        return True
+
     async def organization(self, organization_id: str) -> Organization | None:
         document = await self._document("organizations", organization_id)
         return None if document is None else read_record(Organization, organization_id, document)
@@ -26,6 +32,10 @@ class DocumentDirectory(ABC):
     @abstractmethod
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         """Creates the document or replaces all its fields. Fixtures and operators use this; the functions only read."""
+
+    @abstractmethod
+    async def _delete(self, collection: str, document_id: str) -> None:
+        """Deletes a document that exists."""
 
     @abstractmethod
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:

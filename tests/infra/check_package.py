@@ -1,0 +1,130 @@
+"""The package and the image's steps, on each Python: in an empty folder, every function starts and is healthy."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infra.local.routing import FUNCTIONS
+from infra.package import source_files
+
+ROOT = Path(__file__).parents[2]
+PYTHONS = ("3.11", "3.13")
+START_SECONDS = 60.0
+CLOUD = {
+    "BACKEND": "gcp",
+    "K_SERVICE": "a-function",
+    "GOOGLE_CLOUD_PROJECT": "demo-deploy",
+    "RECHECK_URL": "https://recheck-run.example.com",
+    "INVOKER_SERVICE_ACCOUNT": "invoker@demo-deploy.iam.gserviceaccount.com",
+    "LLM_DEPLOYMENTS": '{"default": "https://llm.example.com"}',
+}
+
+
+def python(version: str) -> str:
+    """Returns the interpreter of this version, from PATH or from pyenv. Skips the test when there is none."""
+    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, pyenv)):
+        if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return candidate
+    pytest.skip(f"Python {version} is missing; install it with pyenv, or from python.org")
+
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with requirements.txt and nothing else, installed as the Dockerfile does."""
+    folder = tmp_path_factory.mktemp(f"python{request.param}")
+    uv = Path(sys.executable).with_name("uv")
+    subprocess.run([uv, "venv", "--quiet", "--python", python(request.param), folder / "venv"], check=True)
+    [install] = [line for line in steps("RUN") if line.startswith("pip install")]
+    words = [word for word in shlex.split(install)[2:] if word != "--no-cache-dir"]
+    subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", folder / "venv/bin/python", *words], cwd=ROOT, check=True
+    )
+    return folder / "venv"
+
+
+def steps(instruction: str) -> list[str]:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines if line.startswith(f"{instruction} ")]
+
+
+@contextmanager
+def started(function: str, environment: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = re.findall(r'"([^"]+)"', steps("CMD")[0])
+    variables = {**settings, "FUNCTION_TARGET": function, "PORT": str(port), "PATH": f"{environment}/bin:/usr/bin:/bin"}
+    with (folder / f"../{function}.log").open("w") as log:
+        process = subprocess.Popen(
+            [environment / "bin" / command[0], *command[1:]],
+            cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield port
+        finally:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+def health(port: int) -> str:
+    """Returns the status line of GET /health. Raises ConnectionError when nothing answers in time."""
+    give_up_at = time.monotonic() + START_SECONDS
+    while time.monotonic() < give_up_at:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: function\r\nConnection: close\r\n\r\n")
+                if answer := connection.recv(1000):
+                    return answer.decode().splitlines()[0]
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise ConnectionError(f"nothing answers on port {port}")
+
+
+@pytest.mark.parametrize("origin", ["package", "image"])
+def test_every_function_starts_and_is_healthy(environment: Path, origin: str, tmp_path: Path) -> None:
+    folder = tmp_path / "app"
+    if origin == "package":
+        printed = subprocess.check_output([sys.executable, "-m", "infra.package"], cwd=ROOT, text=True)
+        with zipfile.ZipFile(printed.strip()) as package:
+            package.extractall(folder)
+    else:
+        copy_as_the_dockerfile_does(folder)
+        subprocess.run([environment / "bin/python", "-m", "compileall", "-q", "."], cwd=folder, check=True)
+    for function in FUNCTIONS:
+        with started(function, environment, folder, CLOUD) as port:
+            assert health(port) == "HTTP/1.1 200 OK", (folder / f"../{function}.log").read_text()
+
+
+def copy_as_the_dockerfile_does(folder: Path) -> None:
+    """Copies committed files only, as the build's context of `git archive` holds them."""
+    for words in map(str.split, steps("COPY")):
+        target = folder / words[-1]
+        for name, content in source_files().items():
+            for source in words[:-1]:
+                if name == source or name.startswith(f"{source}/"):
+                    path = target / name.removeprefix(source).lstrip("/") if name != source else target / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+
+
+def test_a_function_that_lacks_a_setting_does_not_start(environment: Path, tmp_path: Path) -> None:
+    copy_as_the_dockerfile_does(tmp_path / "app")
+    settings = {name: value for name, value in CLOUD.items() if name != "LLM_DEPLOYMENTS"}
+    variables = {**settings, "PATH": f"{environment}/bin:/usr/bin:/bin"}
+    done = subprocess.run(
+        [environment / "bin/python", "-c", "import main"], cwd=tmp_path / "app", env=variables, capture_output=True
+    )
+    assert done.returncode != 0 and b"LLM_DEPLOYMENTS is needed" in done.stderr
