@@ -38,6 +38,9 @@ class SimulatedDirectory(DocumentDirectory):
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
 
+    async def _delete(self, collection: str, document_id: str) -> None:
+        raise NotImplementedError("the directory of a simulation does not change")
+
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         def find() -> dict[str, Any] | None:
             return DOCUMENTS[collection].get(document_id)

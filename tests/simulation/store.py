@@ -89,6 +89,9 @@ class SimulatedRunStore:
     async def erase(self, run: Run) -> Run:
         return await self._save(run, without_parts=True)
 
+    async def forget(self, run: Run) -> None:
+        raise NotImplementedError("no operator deletes a user in a simulation")
+
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         return 0
 

@@ -167,7 +167,8 @@ class World:
         calls = Calls(instance)
         is_firestore = self.plan.settings.firestore
         store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
-        directory = CachedDirectory(SimulatedDirectory(calls), instance.clock)
+        records = SimulatedDirectory(calls)
+        directory = CachedDirectory(records, instance.clock)
         no_tokens: Any = NoTokens()
         sessions = Sessions(
             tokens=no_tokens, issuer=no_tokens, ended=no_tokens, verifier=no_tokens, clock=instance.clock
@@ -178,6 +179,7 @@ class World:
             scheduler=SimulatedRecheckScheduler(self.task_queues, calls),
             watcher=SimulatedRunWatcher(self, instance, store, firestore=is_firestore),
             directory=directory,
+            users=records,
             dead_letters=SimulatedDeadLetters(self, calls),
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,

@@ -243,17 +243,25 @@ def nothing_is_overdue_in_the_end(case: Case) -> Iterator[str]:
 
 
 def the_cache_agrees_with_the_store(case: Case) -> Iterator[str]:
-    """Except where a worker died between the two and its message was lost as well."""
+    """Two faults at once may leave an entry until it expires: a worker dies between the two and its message is lost,
+    or a cancel is too late and the store is away when it corrects the entry.
+    """
     sweep = case.plan.settings.sweep
     for run_id, run in case.history.final.items():
         entry = case.history.cache.get(f"llm_job:{run_id}")
         wanted = case.history.expected_cache.get(run_id)
-        if case.faults(run_id, FaultKind.LOSS):
+        if case.faults(run_id, FaultKind.LOSS) or _was_cancelled_without_store(case, run_id):
             continue
         is_left_to_sweeper = run.due_at is not None and seconds(run.due_at) > case.history.ended_at - 2 * sweep
         if run.is_terminal and entry != wanted and not is_left_to_sweeper:
             shown = "nothing" if entry is None else "another state"
             yield f"the result cache shows {shown} of run {short(run_id)}, which is {run.status}"
+
+
+def _was_cancelled_without_store(case: Case, run_id: str) -> bool:
+    entries = case.submits[case.history.script_ids[run_id]]
+    store_faults = [one for one in case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE) if one.part == "store"]
+    return any(entry.cancel_after is not None for entry in entries) and bool(store_faults)
 
 
 LIFECYCLE = (
