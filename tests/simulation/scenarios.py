@@ -61,6 +61,15 @@ def everything_comes_twice(seed: int, random: Random) -> Plan:
     return Plan(seed=seed, settings=settings, clients=clients, faults=faults)
 
 
+def two_deliveries_go_on_together(seed: int, random: Random) -> Plan:
+    """A process stands still with two deliveries of one run, which then claim it at the same moment."""
+    settings = PlanSettings(firestore=True)
+    freeze = AtCall(call="store.get", nth=1, function="process_run", kind=CallFaultKind.FREEZE_BEFORE, seconds=5.0)
+    twice = AtDelivery(part="queue", nth=1, kind=DeliveryFaultKind.TWICE, seconds=0.0, times=4)
+    clients = tuple(_chat(random, number, takes=5.0) for number in range(2))
+    return Plan(seed=seed, settings=settings, clients=clients, faults=(freeze, twice))
+
+
 def jobs_fail_again_and_again(seed: int, random: Random) -> Plan:
     settings = PlanSettings(deadline=600.0, firestore=random.random() < 0.65)
     ends = (JobEnd.INTERRUPTED,) * random.randint(1, 6)
@@ -88,5 +97,6 @@ SCENARIOS: tuple[Scenario, ...] = (
     the_store_is_away_when_an_answer_comes,
     workers_stand_still_beyond_their_lease,
     everything_comes_twice,
+    two_deliveries_go_on_together,
     jobs_fail_again_and_again,
 )
