@@ -194,6 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "repeat of a call clears its bill",
         "paid calls are recorded",
         (RUN, "(may_be_billed or self.has_resumed_attempt)", "may_be_billed"),
+        (RUN, "billed = None if self.has_resumed_attempt else may_be_billed", "billed = may_be_billed"),
     ),
     _mutant(
         "new idempotency key for each claim",
@@ -280,8 +281,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "an event that failed is delivered again",
         (
             PUSH,
-            "            return _failure(error.code)",
-            "            return Response(status_code=HTTPStatus.NO_CONTENT)",
+            "return _failure(error.code)",
+            "return Response(status_code=HTTPStatus.NO_CONTENT)",
         ),
     ),
     # --- the sweeper ---
