@@ -71,6 +71,13 @@ async def test_of_concurrent_saves_exactly_one_succeeds(backend: Any) -> None:
     assert sum(isinstance(outcome, StaleRun) for outcome in outcomes) == 15
 
 
+async def test_of_concurrent_saves_with_the_same_content_exactly_one_succeeds(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    claimed = (await backend.store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9))
+    outcomes = await asyncio.gather(*[backend.store.save(claimed) for _ in range(4)], return_exceptions=True)
+    assert sum(isinstance(outcome, StaleRun) for outcome in outcomes) == 3
+
+
 @pytest.mark.parametrize("size", [10, 15 * 1024, 17 * 1024, 1024 * 1024])
 async def test_an_input_of_any_size_is_loaded_completely(backend: Any, size: int) -> None:
     await backend.store.create(run := a_run(input={"full_input": "x" * size, "more": [None, {"a": "🙂"}]}))
