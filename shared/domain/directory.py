@@ -18,6 +18,15 @@ class LlmApi(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """The model of a run as it was when the run was submitted."""
+
+    id: str
+    name: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """A user, as the document `users/{user_id}` has it; also the caller of a request."""
 

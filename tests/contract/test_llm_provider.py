@@ -18,9 +18,9 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttp, LlmHttpPools
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
-from shared.domain.directory import LlmApi, Model, Organization
+from shared.domain.directory import LlmApi, Model, ModelRef, Organization
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import ModelRef, Run
+from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.llm_server import (

@@ -11,9 +11,10 @@ import pytest
 
 from shared import log
 from shared.domain import views
+from shared.domain.directory import ModelRef
 from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
-from shared.domain.run import ModelRef, Run
+from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmRefused, StaleRun
 from shared.settings import Settings
