@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
@@ -22,15 +23,6 @@ class Failure:
     code: str
     message: str
     retryable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRef:
-    """The model as it was when the run was submitted."""
-
-    id: str
-    name: str
-    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

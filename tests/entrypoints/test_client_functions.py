@@ -182,7 +182,7 @@ async def test_a_cursor_only_fits_its_own_filters(functions: Functions) -> None:
         assert (await client.get(f"/api/llm/jobs/?limit=1&cursor={cursor}")).status_code == 400
 
 
-async def test_nobody_sees_another_users_runs(functions: Functions) -> None:
+async def test_a_user_sees_no_other_users_runs(functions: Functions) -> None:
     job_id = (await submitted(functions))["job_id"]
     for user in ("other", "admin", "nogroup"):
         async with functions.client("read_runs", user=user) as client:
@@ -200,7 +200,7 @@ async def test_nobody_sees_another_users_runs(functions: Functions) -> None:
 
 
 @pytest.mark.parametrize("run_id", [UNKNOWN, "1234", "%00", "..%2f..", "ü" * 50])
-async def test_what_is_not_there_is_404(functions: Functions, run_id: str) -> None:
+async def test_a_run_that_does_not_exist_is_404(functions: Functions, run_id: str) -> None:
     async with functions.client("read_runs") as client:
         assert (await client.get(f"/api/llm/jobs/{run_id}/status/")).status_code == 404
 

@@ -13,6 +13,7 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain import views
+from shared.domain.directory import LlmApi
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services
@@ -198,8 +199,10 @@ class World:
         return DirectoryLlmProvider(
             directory,
             deployments=settings.deployments,
-            jobs=JobsProtocol(pools()),
-            chat=ChatProtocol(pools(), seconds=settings.chat_seconds, secret=lambda name: "key"),
+            asynchronous={LlmApi.LLM_JOBS: JobsProtocol(pools())},
+            synchronous={
+                LlmApi.OPENAI_CHAT: ChatProtocol(pools(), seconds=settings.chat_seconds, secrets=lambda name: "key")
+            },
         )
 
     def _faults_end(self) -> float:

@@ -298,7 +298,7 @@ async def test_a_call_gets_no_more_time_than_the_run_has(world: World) -> None:
     assert (await world.get(run)).status is Status.COMPLETED
 
 
-async def test_one_odd_answer_ends_no_run(world: World) -> None:
+async def test_a_run_survives_single_odd_answers(world: World) -> None:
     odd = ["llm_job_unknown", "llm_unreadable", "llm_timeout"] * 3
     world.llm.check_troubles = [LlmUnavailable(code=code) for code in odd]
     run = await world.submit()

@@ -34,7 +34,7 @@ async def test_deleting_twice_changes_nothing(world: World) -> None:
     assert await world.services.delete(DEMO, run.id) == first and dict(world.store.writes) == writes
 
 
-async def test_nobody_else_can_delete_it(world: World) -> None:
+async def test_only_its_owner_can_delete_a_run(world: World) -> None:
     run = await world.submit()
     await world.services.cancel(DEMO, run.id)
     with pytest.raises(RunNotFound):
