@@ -140,7 +140,6 @@ class ChannelStream(Stream):
         self._channel = channel_for(client.caller, channel)
 
     async def _open(self, services: Services) -> Response:
-        client = self._client
         after = None
         if self._last_id is None:
             self._begin_anew()
