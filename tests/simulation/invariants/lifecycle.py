@@ -76,7 +76,8 @@ def a_finished_job_is_found(case: Case) -> Iterator[str]:
             yield f"run {short(run_id)} failed at its deadline; its job was ready at {ends[0]:.0f} s"
         if not ends or run.status is not Status.COMPLETED:
             continue
-        quiet = max(ends[0], case.history.faults_ended_at)
+        known_at = seconds(run.sent_at) if run.sent_at else 0.0  # later than the job's start when its answer was lost
+        quiet = max(ends[0], known_at, case.history.faults_ended_at)
         latest = quiet + (SHARDS + 1) * settings.sweep + MAX_GAP_SECONDS + MAX_FINAL_BACKOFF + 2 * case.max_skew
         if commit.at > latest:
             yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
