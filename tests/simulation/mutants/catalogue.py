@@ -392,11 +392,6 @@ MUTANTS: tuple[Mutant, ...] = (
         (ADVANCE, "            await self.save_final.reconcile_cache(current.id)\n", "            pass\n"),
     ),
     _mutant(
-        "loser leaves the cache when the run has ended",
-        "the cache agrees with the store",
-        (ADVANCE, "            await self.save_final.reconcile_cache(current.id)\n", "            pass\n"),
-    ),
-    _mutant(
         "cache entry deleted before the content",
         "deleted content is gone",
         (SAVE_FINAL, "        if run.deleted_at is not None:\n            return await self._erase(run)\n", ""),
