@@ -10,6 +10,7 @@ from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
@@ -43,3 +44,4 @@ class Services:
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryMessage
+    replay: ReplayDeadLetters

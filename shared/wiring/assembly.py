@@ -27,6 +27,7 @@ from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
@@ -98,6 +99,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             interval=settings.sweep_interval,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
+        replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
     )
 
 

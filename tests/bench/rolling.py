@@ -26,6 +26,7 @@ from tests.e2e.rolling import RELEASE_0_2_0, RollingSystem, unpacked
 from tests.e2e.system import until
 
 PHASES = {"0.2.0": (0,), "both": (0, 1), "this release": (1,), "both again": (0, 1), "0.2.0 again": (0,)}
+SWEEP_SECONDS, GRACE_SECONDS = 5.0, 30.0
 SUBMITS_IN = ("0.2.0", "this release")
 
 
@@ -39,7 +40,10 @@ def main(runs: int = 200, seconds: float = 12) -> None:
         firestore = start_firestore(folder, host=host)
         stack.callback(firestore.kill)
         wait_until_listening(firestore)
-        roll(RollingSystem(stack, folder / "data", host, earlier=earlier), runs, seconds)
+        system = RollingSystem(
+            stack, folder / "data", host, earlier=earlier, sweep_seconds=SWEEP_SECONDS, grace_seconds=GRACE_SECONDS
+        )
+        roll(system, runs, seconds)
 
 
 def roll(system: RollingSystem, runs: int, seconds: float) -> None:

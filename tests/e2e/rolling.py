@@ -54,12 +54,14 @@ class Turns(Mapping[str, int]):
 class RollingSystem(FaultySystem):
     """Each function of the earlier release and of this one has a port; a front before both sends requests to either."""
 
-    def __init__(self, stack: ExitStack, folder: Path, firestore_emulator: str, *, earlier: Path) -> None:
+    def __init__(
+        self, stack: ExitStack, folder: Path, firestore_emulator: str, *, earlier: Path, **seconds: float
+    ) -> None:
         self._earlier = earlier
         self._turns: dict[str, Turns] = {}
         self._ports_of: dict[str, list[int]] = {}
         self._loop = asyncio.new_event_loop()
-        super().__init__(stack, folder, firestore_emulator)
+        super().__init__(stack, folder, firestore_emulator, **seconds)
 
     def send_to(self, *releases: int) -> None:
         """Sends all requests from now on to these releases in turn: 0 is the earlier one, 1 is this one."""
