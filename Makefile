@@ -23,7 +23,7 @@ SCHEMA := .data/check-infra
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test coverage check format token emulators clients bench lock package \
-	check-infra deploy smoke clean
+	check-infra deploy smoke capacity clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europ
 smoke: $(VENV)/run  ## tries the deployed system: a run of each family, a stream, a cancel, a listener (TOKEN=… of a user, MODEL=…)
 	@outputs=$$(cd infra/terraform && terraform output -json) && \
 		printf %s "$$outputs" | $(BIN)/python -m infra.smoke_deployed "$(TOKEN)" "$(MODEL)"
+
+capacity: $(VENV)/run  ## prints which limit a growing load meets first (RUNS=60 a minute, SECONDS=60 of the LLM)
+	@$(BIN)/python -m infra.capacity $(or $(RUNS),60) $(or $(SECONDS),60)
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data

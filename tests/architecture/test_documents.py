@@ -14,6 +14,7 @@ DOCUMENTS = [
     "shared/README.md",
     "shared/decisions.md",
     "infra/README.md",
+    "infra/OPERATIONS.md",
 ]
 
 
