@@ -38,6 +38,9 @@ class SimulatedDirectory(DocumentDirectory):
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
 
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        return DOCUMENTS[collection]
+
     async def _delete(self, collection: str, document_id: str) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
 
