@@ -22,7 +22,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 SCHEMA := .data/check-infra
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test coverage check format token emulators clients bench lock package \
+.PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock package \
 	check-infra deploy smoke capacity clean
 
 help:  ## prints this list
@@ -52,6 +52,12 @@ format: $(VENV)/dev  ## formats the code and fixes lint errors
 token: $(VENV)/run  ## prints a bearer token for this machine: make token USER=demo
 	@test "$(origin USER)" = "command line" || { echo "whose? make token USER=demo" >&2; exit 1; }
 	@$(BIN)/python -m infra.local.token "$(USER)"
+
+simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (SEEDS=1000; SEED=17 replays one; SECONDS=120 runs as many as fit)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
+	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench

@@ -226,6 +226,11 @@ class Directory(Protocol):
     async def model(self, model_id: str) -> Model | None: ...
 
 
+class ModelCatalogue(Protocol):
+    async def models(self) -> Sequence[Model]:
+        """Returns all models, also disabled ones, ordered by id. There are few, so there are no pages."""
+
+
 class UserRecords(Protocol):
     async def forget_profile(self, user_id: str) -> bool:
         """Deletes the record of the user, and returns whether there was one. A Directory may show it a minute more."""

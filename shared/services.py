@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.ports import DeadLetters, Directory, TokenVerifier
+from shared.ports import DeadLetters, Directory, ModelCatalogue, TokenVerifier
 from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
@@ -26,6 +26,7 @@ class Services:
     invoker: TokenVerifier | None
     """Verifies the callers of the internal functions; None on one machine, where every caller is accepted."""
     directory: Directory
+    catalogue: ModelCatalogue
     dead_letters: DeadLetters
     allowed_origins: frozenset[str]
     """Origins of other sites whose pages may call the API, such as https://app.example.com."""

@@ -23,7 +23,7 @@ GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "p
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
 """
-FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "unit", "architecture")
+FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SYSTEMS = "start whole systems"
 EMULATORS = "need Google's emulators"
 LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -43,6 +43,22 @@ MODELS: dict[str, dict[str, Any]] = {
         "deployment": "default",
         "prices": {"input": 0.15, "output": 0.6},
     },
+    "demo-responses-model": {
+        "name": "Demo responses model",
+        "provider": "simulator",
+        "api": LlmApi.OPENAI_RESPONSES,
+        "upstream_model": "simulator",
+        "deployment": "default",
+        "prices": {"input": 0.15, "output": 0.6},
+    },
+    "demo-messages-model": {
+        "name": "Demo messages model",
+        "provider": "simulator",
+        "api": LlmApi.ANTHROPIC_MESSAGES,
+        "upstream_model": "simulator",
+        "deployment": "default",
+        "prices": {"input": 0.8, "output": 4.0},
+    },
 }
 
 

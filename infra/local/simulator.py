@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,6 +27,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.local.simulated_vendors import (
+    anthropic_error,
+    completion,
+    message_object,
+    openai_error,
+    response_object,
+)
 from infra.local.translation import translate
 
 RATE_LIMITED_TRIES = 2
@@ -105,7 +113,7 @@ class Jobs:
 
 
 class Simulator:
-    """The simulated LLM. Both protocols read the markers of a text."""
+    """The simulated LLM. All protocols read the markers of a text."""
 
     def __init__(self, *, seconds: float = 2.0, path: Path | None = None, reports_progress: bool = True) -> None:
         """`seconds` is the duration of a job unless its text has a marker; `path` is the file that keeps the jobs."""
@@ -123,6 +131,10 @@ class Simulator:
             ("/jobs/{job_id}", self._check, "GET"),
             ("/jobs/{job_id}/cancel", self._cancel, "POST"),
             ("/v1/chat/completions", self._chat, "POST"),
+            ("/v1/messages", self._message, "POST"),
+            ("/v1/responses", self._create_response, "POST"),
+            ("/v1/responses/{job_id}", self._retrieve_response, "GET"),
+            ("/v1/responses/{job_id}/cancel", self._cancel_response, "POST"),
         ]
         protocol_routes = [
             Route(prefix + path, handler, methods=[method])
@@ -136,10 +148,10 @@ class Simulator:
         text = str(body.get("input_text") or "")
         key = request.headers.get("idempotency-key") or sha256(f"{time.time_ns()}".encode()).hexdigest()
         if "[[refuse]]" in text:
-            return _error(422, "refused", "this text is not translated here")
+            return openai_error(422, "refused", "this text is not translated here")
         if _is_rate_limited(text, self.jobs.submits[key]):
             self.jobs.write(key=key, body=None, at=time.time(), action="refused")
-            return _error(429, "rate_limited", "too many requests", retry_after=1)
+            return openai_error(429, "rate_limited", "too many requests", retry_after=1)
         self.jobs.write(key=key, body=body, at=time.time(), traceparent=request.headers.get("traceparent"))
         job = self.jobs.by_key[key]
         is_new = self.jobs.submits[key] == 1
@@ -149,7 +161,7 @@ class Simulator:
         self._checks += 1
         job = self.jobs.by_id.get(request.path_params["job_id"])
         if job is None:
-            return _error(404, "not_found", "no such job")
+            return openai_error(404, "not_found", "no such job")
         if "[[garbage]]" in job.text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
         return JSONResponse({"job_id": job.job_id, **self._state(job)})
@@ -157,7 +169,7 @@ class Simulator:
     async def _cancel(self, request: Request) -> Response:
         job = self.jobs.by_id.get(request.path_params["job_id"])
         if job is None:
-            return _error(404, "not_found", "no such job")
+            return openai_error(404, "not_found", "no such job")
         if self._state(job)["status"] == "running":
             self.jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
         return JSONResponse({"job_id": job.job_id, **self._state(job)})
@@ -180,20 +192,68 @@ class Simulator:
         usage = {"input_tokens": len(job.text) // 4 + 1, "output_tokens": len(output["text"]) // 4 + 1}
         return {"status": "finished", "output": output, "usage": usage, "finished_at": job.created_at + seconds}
 
+    async def _create_response(self, request: Request) -> Response:
+        """OpenAI has no idempotency keys: each call creates a response of its own."""
+        body = await request.json()
+        text = "\n\n".join(filter(None, [body.get("instructions"), str(body.get("input") or "")]))
+        self._chat_calls[text] += 1
+        if _is_rate_limited(text, self._chat_calls[text] - 1):
+            return openai_error(429, "rate_limit_exceeded", "too many requests", retry_after=1)
+        job = {"input_text": text, "run_uuid": (body.get("metadata") or {}).get("run_id"), "model": body.get("model")}
+        key = f"response-{uuid4()}"
+        traceparent = request.headers.get("traceparent")
+        self.jobs.write(key=key, body=job, at=time.time(), traceparent=traceparent)
+        return self._response(self.jobs.by_key[key])
+
+    async def _retrieve_response(self, request: Request) -> Response:
+        self._checks += 1
+        job = self.jobs.by_id.get(request.path_params["job_id"].removeprefix("resp_"))
+        if job is None:
+            return openai_error(404, "not_found", "no such response")
+        if "[[garbage]]" in job.text:
+            return Response("<html>502 bad luck</html>", media_type="text/html")
+        return self._response(job)
+
+    async def _cancel_response(self, request: Request) -> Response:
+        job = self.jobs.by_id.get(request.path_params["job_id"].removeprefix("resp_"))
+        if job is None:
+            return openai_error(404, "not_found", "no such response")
+        if self._state(job)["status"] == "running":
+            self.jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
+        return self._response(job)
+
+    def _response(self, job: Job) -> Response:
+        state = self._state(job)
+        return JSONResponse(response_object(job.job_id, str(job.body.get("model")), job.text, job.created_at, state))
+
+    async def _message(self, request: Request) -> Response:
+        body = await request.json()
+        texts = [body.get("system"), *(message.get("content") for message in body.get("messages", []))]
+        text = "\n\n".join(str(part) for part in texts if part)
+        self._chat_calls[text] += 1
+        if "[[fail]]" in text:
+            return anthropic_error(400, "invalid_request_error", "the model gave up")
+        if _is_rate_limited(text, self._chat_calls[text] - 1):
+            return anthropic_error(429, "rate_limit_error", "too many requests", retry_after=1)
+        if "[[garbage]]" in text:
+            return Response("<html>502 bad luck</html>", media_type="text/html")
+        await asyncio.sleep(min(_duration(text, self._seconds), 86400))
+        return JSONResponse(message_object(str(body.get("model")), text))
+
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         text = "\n\n".join(str(message.get("content")) for message in body.get("messages", []))
         self._chat_calls[text] += 1
         if "[[refuse]]" in text:
-            return _error(422, "content_filter", "this text is not answered here")
+            return openai_error(422, "content_filter", "this text is not answered here")
         if "[[fail]]" in text:
-            return _error(400, "internal", "the model gave up")
+            return openai_error(400, "internal", "the model gave up")
         if _is_rate_limited(text, self._chat_calls[text] - 1):
-            return _error(429, "rate_limited", "too many requests", retry_after=1)
+            return openai_error(429, "rate_limited", "too many requests", retry_after=1)
         if "[[garbage]]" in text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
         await asyncio.sleep(min(_duration(text, self._seconds), 86400))
-        return JSONResponse(_completion(str(body.get("model")), text))
+        return JSONResponse(completion(str(body.get("model")), text))
 
     async def _stats(self, request: Request) -> Response:
         finish_times = {job.job_id: job.created_at + self._seconds for job in self.jobs.by_id.values()}
@@ -213,21 +273,6 @@ def _duration(text: str, default: float) -> float:
         return NEVER_SECONDS
     slow = re.search(r"\[\[slow (\d{1,6})\]\]", text)
     return float(slow[1]) if slow else default
-
-
-def _error(status: int, code: str, message: str, *, retry_after: int | None = None) -> Response:
-    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
-
-
-def _completion(model: str, text: str) -> dict[str, Any]:
-    """Builds OpenAI's chat completion."""
-    words = len(text.split())
-    answer = f"Simulated analysis of {words} words: " + translate(text[:400], target_lang="en")["text"]
-    usage = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(answer) // 4 + 1}
-    message = {"role": "assistant", "content": answer}
-    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-    return {"object": "chat.completion", "model": model, "choices": choices, "usage": usage}
 
 
 def main() -> None:

@@ -13,8 +13,21 @@ class LlmApi(StrEnum):
 
     OPENAI_CHAT = "openai_chat"
     """OpenAI's chat completions: one synchronous call returns the answer."""
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    """Anthropic's messages: one synchronous call returns the answer."""
+    OPENAI_RESPONSES = "openai_responses"
+    """OpenAI's responses in background mode: a call creates a response, and checks retrieve it until it is complete."""
     LLM_JOBS = "llm_jobs"
     """The job API: a submit returns a job id, and checks ask for the job's status until it has a result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """The model of a run as it was when the run was submitted."""
+
+    id: str
+    name: str
+    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +80,8 @@ class Model:
     secret: str | None = None
     prices: Mapping[str, float] | None = None
     enabled: bool = True
+    max_output_tokens: int | None = None
+    """The most tokens of an answer; None for the vendor's own limit, or 8192 where the vendor wants a number."""
     max_attempts: int | None = None
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
 

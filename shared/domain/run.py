@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
@@ -22,15 +23,6 @@ class Failure:
     code: str
     message: str
     retryable: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRef:
-    """The model as it was when the run was submitted."""
-
-    id: str
-    name: str
-    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +136,11 @@ class Run:
         return self.open_attempt is not None and self.api in IDEMPOTENT_APIS
 
     @property
+    def has_resumed_attempt(self) -> bool:
+        """Returns whether the claim continued the attempt of an earlier one, whose call the LLM may have accepted."""
+        return self.open_attempt is not None and self.open_attempt.started_at < self.updated_at
+
+    @property
     def lane(self) -> Lane:
         """Returns the lane of the run's queue: a call to a synchronous protocol lasts as long as the LLM works."""
         return Lane.LONG if self.api in SYNCHRONOUS_APIS else Lane.SHORT
@@ -206,11 +203,8 @@ class Run:
         )
 
     def with_lost_attempt(self, now: datetime, *, reason: str, may_be_billed: bool) -> "Run":
-        """Ends the attempt under way without a result, if there is one and it cannot be resumed.
-
-        A job that the LLM may have created without telling is found again under the idempotency key.
-        """
-        if self.open_attempt is None or (may_be_billed and self.resumes_attempt):
+        """Ends the attempt under way without a result, unless its idempotency key may find a provider job again."""
+        if self.open_attempt is None or (self.resumes_attempt and (may_be_billed or self.has_resumed_attempt)):
             return self
         outcome = outcome_of(reason)
         return replace(self, attempts=with_last(self.attempts, now, outcome=outcome, may_be_billed=may_be_billed))
@@ -236,8 +230,9 @@ class Run:
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
     ) -> "Run":
-        """Fails the run. `may_be_billed` tells of the attempt under way; None keeps what is recorded."""
-        attempts = with_last_ended(self.attempts, now, outcome_of(error.code), may_be_billed)
+        """Fails the run. `may_be_billed` tells of the latest call of the attempt; None keeps what is recorded."""
+        billed = None if self.has_resumed_attempt else may_be_billed
+        attempts = with_last_ended(self.attempts, now, outcome_of(error.code), billed)
         ended = self._ended(Status.FAILED, now, EventType.FAILED, attempts, code=error.code)
         return replace(ended, error=error, checks=self.checks if checks is None else checks)
 

@@ -51,7 +51,7 @@ class Wait(StrEnum):
 
 TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
-SYNCHRONOUS_APIS = frozenset({LlmApi.OPENAI_CHAT})
+SYNCHRONOUS_APIS = frozenset({LlmApi.OPENAI_CHAT, LlmApi.ANTHROPIC_MESSAGES})
 """Protocols whose call lasts as long as the LLM works."""
 IDEMPOTENT_APIS = frozenset({LlmApi.LLM_JOBS})
 """Protocols that return the same provider job for the same idempotency key."""

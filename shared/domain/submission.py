@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
-from shared.domain.directory import LlmApi, Model, Organization, Profile
+from shared.domain.directory import LlmApi, Model, ModelRef, Organization, Profile
 from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
-from shared.domain.run import SHARDS, ModelRef, Run
+from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Status
 from shared.errors import InputTooLarge, InvalidRequest
 

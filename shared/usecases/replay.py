@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared import log
 from shared.domain.dead_letter import DeadLetter
 from shared.errors import RunNotFound
 from shared.ports import DeadLetters, RunQueue, RunStore
@@ -58,5 +57,4 @@ class ReplayDeadLetters:
             await self.queue.publish(run.id, lane=run.lane)
         if found is not Replay.UNNAMED:
             await self.dead_letters.remove(letter)
-            log.info("dead letter replayed", run_id=letter.run_id, message_id=letter.message_id)
         return found

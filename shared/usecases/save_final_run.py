@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from shared import log
 from shared.domain import views
 from shared.domain.run import Run
-from shared.errors import CacheUnavailable, StaleRun
+from shared.errors import CacheUnavailable, StaleRun, StoreUnavailable
 from shared.ports import Clock, ResultCache, RunStore
 from shared.usecases.conflicts import MAX_UPDATES
 
@@ -40,13 +40,29 @@ class SaveFinalRun:
 
         Raises StaleRun when another writer was first; the cache then shows what is stored.
         """
+        if run.deleted_at is not None:
+            return await self._erase(run)
         due_at = None if await self._write_cache(run) else self._next_attempt(run)
-        save = self.store.save if run.deleted_at is None else self.store.erase
         try:
-            return await save(run.postponed(due_at))
+            return await self.store.save(run.postponed(due_at))
         except StaleRun:
             await self.reconcile_cache(run.id)
             raise
+
+    async def _erase(self, run: Run) -> Run:
+        """Erases the content first and then the cache entry, which takes one more save.
+
+        A worker that writes the entry of the run's end at the same time compares it with the store afterwards. In the
+        other order it could still find the run as it was, and leave the content of a deleted run in the cache.
+        """
+        erased = await self.store.erase(run.postponed(self._next_attempt(run)))
+        if not await self._write_cache(erased):
+            return erased
+        try:
+            return await self.store.save(erased.postponed(None))
+        except (StaleRun, StoreUnavailable):
+            log.info("cache entry deleted; the sweeper deletes it again", run_id=run.id)
+            return erased
 
     async def reconcile_cache(self, run_id: str) -> None:
         """Makes the cache show what is stored, after a save that may have failed behind a written cache."""

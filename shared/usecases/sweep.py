@@ -108,9 +108,15 @@ class SweepRuns:
             async for page in self._pages(shard, before=before):
                 if before is not None:
                     this.swept.overdue += sum(_is_overdue(run, before) for run in page)
-                repairs = (self._count(_traced(repair, run, this.now), this.swept, counter) for run in page)
+                repairs = (
+                    self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter) for run in page
+                )
                 outcomes = await asyncio.gather(*repairs, return_exceptions=True)
-                this.unexpected.extend(outcome for outcome in outcomes if isinstance(outcome, Exception))
+                this.unexpected.extend(
+                    outcome  # a ServiceError is the result of a repair that failed as it may
+                    for outcome in outcomes
+                    if isinstance(outcome, Exception) and not isinstance(outcome, ServiceError)
+                )
                 if self.clock.now() > give_up_at:
                     log.warning("sweep stopped early: too many runs", shard=shard)
                     return
@@ -154,8 +160,12 @@ class SweepRuns:
         """Sends the run to any worker, and makes it due again later when no worker takes it.
 
         The pause is the time since the run changed last, so a backlog does not grow by its own repair. The run is sent
-        before it is saved: when sending fails, the next pass repeats it.
+        before it is saved: when sending fails, the next pass repeats it. A run that is not due yet on the store's clock
+        stays as it is, since a worker may have it.
         """
+        assert run.due_at is not None
+        if now < run.due_at:
+            return False
         is_late = now >= run.deadline_at
         if run.status is Status.PENDING and not is_late:
             await self._publish(run, now)

@@ -10,6 +10,7 @@ from shared.ports import (
     DeadLetters,
     Directory,
     LlmProvider,
+    ModelCatalogue,
     RecheckScheduler,
     ResultCache,
     RunQueue,
@@ -48,6 +49,7 @@ class Backend:
     scheduler: RecheckScheduler
     watcher: RunWatcher
     directory: Directory
+    catalogue: ModelCatalogue
     users: UserRecords
     dead_letters: DeadLetters
     cache: ResultCache
@@ -68,6 +70,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         sessions=backend.sessions,
         invoker=backend.invoker,
         directory=backend.directory,
+        catalogue=backend.catalogue,
         dead_letters=backend.dead_letters,
         allowed_origins=settings.allowed_origins,
         streams_url=settings.streams_url,

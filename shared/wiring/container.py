@@ -8,6 +8,7 @@ from shared import tracing
 from shared.adapters.cache.memory import MemoryResultCache
 from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
+from shared.domain.directory import LlmApi
 from shared.domain.status import Lane
 from shared.ports import Clock, Directory, LlmProvider, ResultCache
 from shared.services import Services
@@ -85,6 +86,7 @@ class Container:
             scheduler=adapters.scheduler,
             watcher=adapters.watcher,
             directory=CachedDirectory(adapters.directory, clock),
+            catalogue=adapters.directory,
             users=adapters.directory,
             dead_letters=adapters.dead_letters,
             cache=self._result_cache(clock),
@@ -135,20 +137,28 @@ class Container:
         return RedisResultCache(self.settings.redis_url)
 
     def _provider(self, directory: Directory) -> LlmProvider:
-        """Makes thread pools by protocol and server, so that long or hanging calls delay no others."""
+        """Makes thread pools by lane and server, so that long or hanging calls delay no others."""
         from shared.adapters.llm.chat import ChatProtocol
         from shared.adapters.llm.http import LlmHttpPools
         from shared.adapters.llm.jobs import JobsProtocol
+        from shared.adapters.llm.messages import MessagesProtocol
         from shared.adapters.llm.provider import DirectoryLlmProvider
+        from shared.adapters.llm.responses import ResponsesProtocol
 
         settings = self.settings
-        jobs_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-jobs")
-        chat_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-chat")
-        for pools in (jobs_pools, chat_pools):
+        short_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-short")
+        long_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-long")
+        for pools in (short_pools, long_pools):
             self._closing.callback(pools.close)
         return DirectoryLlmProvider(
             directory,
             deployments=settings.deployments,
-            jobs=JobsProtocol(jobs_pools),
-            chat=ChatProtocol(chat_pools, seconds=settings.chat_seconds, secret=secret),
+            asynchronous={
+                LlmApi.LLM_JOBS: JobsProtocol(short_pools),
+                LlmApi.OPENAI_RESPONSES: ResponsesProtocol(short_pools, secrets=secret),
+            },
+            synchronous={
+                LlmApi.OPENAI_CHAT: ChatProtocol(long_pools, seconds=settings.chat_seconds, secrets=secret),
+                LlmApi.ANTHROPIC_MESSAGES: MessagesProtocol(long_pools, seconds=settings.chat_seconds, secrets=secret),
+            },
         )

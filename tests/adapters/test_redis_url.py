@@ -17,7 +17,7 @@ from shared.settings import from_environment
         "unix://:canary@/run/redis.sock",
     ],
 )
-def test_what_redis_understands_is_taken_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_a_redis_url_is_taken_and_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     settings = from_environment()
     assert settings.redis_url == url
@@ -45,7 +45,7 @@ def test_what_redis_understands_is_taken_and_not_shown(monkeypatch: pytest.Monke
         "rediss://[::1",
     ],
 )
-def test_what_redis_cannot_use_is_a_problem_that_does_not_quote_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_an_unusable_redis_url_is_a_problem_that_does_not_quote_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     with pytest.raises(ConfigurationError, match="REDIS_URL must be redis://") as raised:
         from_environment()

@@ -49,7 +49,7 @@ def test_every_file_that_the_map_names_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_what_is_deployed_holds_neither_tests_nor_tools() -> None:
+def test_the_deployed_packages_contain_neither_tests_nor_tools() -> None:
     ignored = read(".gcloudignore").split()
     assert {"tests/", "infra/", ".venv/", ".data/", ".env", "pyproject.toml", "requirements-dev.txt"} <= set(ignored)
 

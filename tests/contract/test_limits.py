@@ -28,7 +28,7 @@ async def create_all(backend: Any, runs: Sequence[Run], limits: Limits) -> list[
     return await asyncio.gather(*[backend.store.create(run, limits=limits) for run in runs], return_exceptions=True)
 
 
-async def test_of_200_concurrent_runs_exactly_the_limit_is_accepted(backend: Any) -> None:
+async def test_exactly_the_limit_is_accepted_of_200_concurrent_runs(backend: Any) -> None:
     runs = [a_run(user_id=f"user-{n}") for n in range(200)]
     outcomes = await create_all(backend, runs, Limits(open_runs=20))
     assert outcomes.count(None) == 20

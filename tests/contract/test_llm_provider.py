@@ -17,12 +17,14 @@ from shared.adapters.llm.breaker import MAX_FAILURES
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttp, LlmHttpPools
 from shared.adapters.llm.jobs import JobsProtocol
+from shared.adapters.llm.messages import MessagesProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
-from shared.domain.directory import LlmApi, Model, Organization
+from shared.adapters.llm.responses import ResponsesProtocol
+from shared.domain.directory import LlmApi, Model, ModelRef, Organization
 from shared.domain.progress import Finished, JobCreated, Running
-from shared.domain.run import ModelRef, Run
+from shared.domain.run import Run
 from shared.domain.status import Kind
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmRefused, LlmUnavailable, ServiceError
 from tests.contract.llm_server import (
     Reply,
     ScriptedServer,
@@ -50,6 +52,23 @@ class Records:
                 id="jobs", api=LlmApi.LLM_JOBS, deployment="europe", prices={"input": 1.0, "output": 2.0}, **common
             ),
             "chat": Model(id="chat", api=LlmApi.OPENAI_CHAT, base_url=f"{url}/v1/", secret="LLM_KEY", **common),
+            "responses": Model(
+                id="responses",
+                api=LlmApi.OPENAI_RESPONSES,
+                base_url=f"{url}/v1",
+                secret="LLM_KEY",
+                prices={"input": 1.0, "output": 2.0},
+                max_output_tokens=100,
+                **common,
+            ),
+            "messages": Model(
+                id="messages",
+                api=LlmApi.ANTHROPIC_MESSAGES,
+                base_url=f"{url}/v1",
+                secret="LLM_KEY",
+                prices={"input": 1.0, "output": 2.0},
+                **common,
+            ),
             "unset": Model(id="unset", api=LlmApi.OPENAI_CHAT, base_url=url, secret="NOT_SET", **common),
         }
 
@@ -72,9 +91,21 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def provider(server: ScriptedServer) -> Iterator[DirectoryLlmProvider]:
     pools = LlmHttpPools(threads=4, name="test")
-    chat = ChatProtocol(pools, seconds=0.5, secret=lambda name: SECRET if name == "LLM_KEY" else None)
+
+    def secrets(name: str) -> str | None:
+        return SECRET if name == "LLM_KEY" else None
+
     yield DirectoryLlmProvider(
-        Records(server.url), deployments={"europe": server.url}, jobs=JobsProtocol(pools), chat=chat
+        Records(server.url),
+        deployments={"europe": server.url},
+        asynchronous={
+            LlmApi.LLM_JOBS: JobsProtocol(pools),
+            LlmApi.OPENAI_RESPONSES: ResponsesProtocol(pools, secrets=secrets),
+        },
+        synchronous={
+            LlmApi.OPENAI_CHAT: ChatProtocol(pools, seconds=0.5, secrets=secrets),
+            LlmApi.ANTHROPIC_MESSAGES: MessagesProtocol(pools, seconds=0.5, secrets=secrets),
+        },
     )
     pools.close()
 
@@ -456,3 +487,136 @@ async def test_a_chunked_answer_is_read_completely(server: ScriptedServer, provi
 
     server.replies = [in_chunks]
     assert await provider.check(user_run(provider_job_id="j")) == Running(progress=0.5)
+
+
+RESPONSE = {
+    "id": "resp_1",
+    "status": "completed",
+    "output": [
+        {"type": "reasoning", "summary": []},
+        {
+            "type": "message",
+            "content": [{"type": "output_text", "text": "one "}, {"type": "output_text", "text": "two"}],
+        },
+    ],
+    "usage": {"input_tokens": 1_000_000, "output_tokens": 500_000},
+}
+
+
+async def test_a_response_is_created_in_the_background_with_the_run_in_its_metadata(
+    server: ScriptedServer, provider: Any
+) -> None:
+    server.replies = [ok(id="resp_1", status="queued")]
+    run = model_run("responses", api=LlmApi.OPENAI_RESPONSES)
+    content = {"system_message": "be brief", "full_input": "how?"}
+    assert await provider.start(run, content, within=MINUTE) == JobCreated(provider_job_id="resp_1")
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/responses ") and f"Authorization: Bearer {SECRET}".encode() in head
+    assert json.loads(body) == {
+        "model": "up-1",
+        "input": "how?",
+        "instructions": "be brief",
+        "background": True,
+        "store": True,
+        "max_output_tokens": 100,
+        "metadata": {"run_id": run.id, "attempt": "1"},
+    }
+
+
+async def test_a_response_is_retrieved_until_it_is_complete(server: ScriptedServer, provider: Any) -> None:
+    run = model_run("responses", api=LlmApi.OPENAI_RESPONSES, provider_job_id="resp_1")
+    server.replies = [ok(id="resp_1", status="queued"), ok(id="resp_1", status="in_progress"), ok(**RESPONSE)]
+    assert [await provider.check(run) for _ in range(2)] == [Running(), Running()]
+    finished = await provider.check(run)
+    assert (finished.result.text, finished.usage.cost_usd) == ("one two", 2.0)
+    assert server.requests[-1].startswith(b"GET /v1/responses/resp_1 ") and SECRET.encode() in server.requests[-1]
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "code"),
+    [
+        ({"status": "failed", "error": {"code": "server_error", "message": "x"}}, LlmUnavailable, "llm_job_failed"),
+        ({"status": "failed", "error": {"code": "rate_limit_exceeded"}}, LlmUnavailable, "llm_job_failed"),
+        ({"status": "failed", "error": {"code": "invalid_prompt", "message": "secret"}}, LlmRefused, "llm_failed"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, LlmRefused, "llm_refused"),
+        ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, LlmRefused, "llm_failed"),
+        ({"status": "cancelled"}, LlmRefused, "llm_job_cancelled"),
+        ({"status": "completed", "output": [{"content": [{"type": "refusal"}]}]}, LlmRefused, "llm_refused"),
+        ({"status": "completed", "output": []}, LlmUnavailable, "llm_unreadable"),
+        ({"status": "completed", "output": [{"content": [{"type": "output_text"}]}]}, LlmUnavailable, "llm_unreadable"),
+        ({"status": "completed", "output": None}, LlmUnavailable, "llm_unreadable"),
+        ({"status": "of a later release"}, LlmUnavailable, "llm_unreadable"),
+    ],
+)
+async def test_each_response_without_a_text_has_a_code(
+    server: ScriptedServer, provider: Any, body: Any, error: type[ServiceError], code: str
+) -> None:
+    server.replies = [ok(**body)]
+    with pytest.raises(error) as caught:
+        await provider.check(model_run("responses", api=LlmApi.OPENAI_RESPONSES, provider_job_id="resp_1"))
+    assert caught.value.code == code and "secret" not in caught.value.message
+
+
+async def test_a_response_is_cancelled(server: ScriptedServer, provider: Any) -> None:
+    server.replies = [ok(id="resp_1", status="cancelled")]
+    await provider.cancel(model_run("responses", api=LlmApi.OPENAI_RESPONSES, provider_job_id="resp_1"))
+    assert server.requests[0].startswith(b"POST /v1/responses/resp_1/cancel ")
+
+
+def anthropic_error(status: int, kind: str) -> Reply:
+    return responds(status, json.dumps({"type": "error", "error": {"type": kind, "message": "secret"}}).encode())
+
+
+async def test_a_message_sends_the_key_the_version_and_a_token_limit(server: ScriptedServer, provider: Any) -> None:
+    usage = {"input_tokens": 1_000_000, "output_tokens": 500_000}
+    blocks = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "well"}]
+    server.replies = [ok(content=blocks, stop_reason="end_turn", usage=usage)]
+    run = model_run("messages", api=LlmApi.ANTHROPIC_MESSAGES)
+    finished = await provider.start(run, {"system_message": "be brief", "full_input": "how?"}, within=MINUTE)
+    assert (finished.result.text, finished.usage.cost_usd) == ("well", 2.0)
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/messages ")
+    assert f"x-api-key: {SECRET}".encode() in head and b"anthropic-version: 2023-06-01" in head
+    assert json.loads(body) == {
+        "model": "up-1",
+        "max_tokens": 8192,
+        "system": "be brief",
+        "messages": [{"role": "user", "content": "how?"}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "error", "code"),
+    [
+        (ok(content=[], stop_reason="refusal"), LlmRefused, "llm_refused"),
+        (ok(content=[], stop_reason="end_turn"), LlmUnavailable, "llm_unreadable"),
+        (ok(stop_reason="end_turn"), LlmUnavailable, "llm_unreadable"),
+        (anthropic_error(529, "overloaded_error"), LlmUnavailable, "llm_unavailable"),
+        (
+            anthropic_error(429, "rate_limit_error"),
+            LlmUnavailable,
+            "llm_rate_limited",
+        ),
+        (anthropic_error(401, "authentication_error"), LlmRefused, "llm_credentials"),
+        (anthropic_error(402, "billing_error"), LlmRefused, "llm_quota_exhausted"),
+        (anthropic_error(413, "request_too_large"), LlmRefused, "llm_refused"),
+    ],
+)
+async def test_each_message_without_a_text_has_a_code(
+    server: ScriptedServer, provider: Any, reply: Reply, error: type[ServiceError], code: str
+) -> None:
+    server.replies = [reply]
+    with pytest.raises(error) as caught:
+        await provider.start(
+            model_run("messages", api=LlmApi.ANTHROPIC_MESSAGES), {"full_input": "hello"}, within=MINUTE
+        )
+    assert caught.value.code == code
+
+
+async def test_a_protocol_of_a_later_release_is_refused_without_a_call(server: ScriptedServer, provider: Any) -> None:
+    run = model_run("chat", api="of_a_later_release")
+    async with provider.slot(run) as has_room:
+        assert has_room
+    with pytest.raises(LlmRefused) as caught:
+        await provider.start(run, {"full_input": "hello"}, within=MINUTE)
+    assert caught.value.code == "model_unavailable" and not server.requests

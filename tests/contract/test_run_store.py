@@ -13,9 +13,10 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
+from shared.domain.directory import ModelRef
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, ModelRef, Run
+from shared.domain.run import Failure, Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, RunFilter, RunPosition
@@ -63,12 +64,19 @@ async def test_a_save_needs_the_newest_revision(backend: Any) -> None:
     assert (await backend.store.get(run.id)).status is Status.CANCELLED
 
 
-async def test_of_concurrent_saves_exactly_one_succeeds(backend: Any) -> None:
+async def test_exactly_one_of_many_concurrent_saves_succeeds(backend: Any) -> None:
     await backend.store.create(run := a_run())
     read = await backend.store.get(run.id)
     writes = [backend.store.save(read.claimed(NOW + timedelta(seconds=n), lease=timedelta(0))) for n in range(16)]
     outcomes = await asyncio.gather(*writes, return_exceptions=True)
     assert sum(isinstance(outcome, StaleRun) for outcome in outcomes) == 15
+
+
+async def test_of_concurrent_saves_with_the_same_content_exactly_one_succeeds(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    claimed = (await backend.store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9))
+    outcomes = await asyncio.gather(*[backend.store.save(claimed) for _ in range(4)], return_exceptions=True)
+    assert sum(isinstance(outcome, StaleRun) for outcome in outcomes) == 3
 
 
 @pytest.mark.parametrize("size", [10, 15 * 1024, 17 * 1024, 1024 * 1024])
@@ -250,7 +258,7 @@ async def test_any_json_in_an_input_is_kept(backend: Any, odd: dict[str, Any]) -
     assert (await backend.store.save(stored.cancelled(NOW))) == await backend.store.get(run.id)
 
 
-async def test_of_concurrent_runs_with_the_same_key_exactly_one_is_created(backend: Any) -> None:
+async def test_exactly_one_of_many_concurrent_runs_with_the_same_key_is_created(backend: Any) -> None:
     runs = [a_run() for _ in range(50)]
     records = [
         IdempotencyRecord(key_hash="k", body_hash="b", run_id=run.id, expires_at=NOW + timedelta(days=1))

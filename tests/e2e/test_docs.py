@@ -50,7 +50,7 @@ def test_the_page_loads_nothing_from_another_origin(anybody: httpx.Client, path:
     assert "unsafe" not in policy and "http" not in policy and "*" not in policy
 
 
-def test_what_is_not_of_the_page_goes_to_the_functions(anybody: httpx.Client) -> None:
+def test_other_paths_than_the_pages_go_to_the_functions(anybody: httpx.Client) -> None:
     for path in ("/docsx", "/openapi.json.bak", "/nothing"):
         answer = anybody.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -103,7 +103,7 @@ def test_another_region_has_another_deployment(system: System) -> None:
     assert run["deployment"] == "tokyo" and run["result"]["text"] == "[ja] こんにちは"
 
 
-@pytest.mark.parametrize("model_id", ["demo-model", "demo-chat-model"])
+@pytest.mark.parametrize("model_id", ["demo-model", "demo-chat-model", "demo-responses-model", "demo-messages-model"])
 @pytest.mark.parametrize("path", ["/api/llm/jobs/submit/", "/api/llm/trainer-analysis/"])
 def test_c_goes_from_submit_to_result(system: System, model_id: str, path: str) -> None:
     texts = {"system_message": "You are a helpful assistant.", "full_input": "Analyze this question..."}

@@ -100,7 +100,7 @@ def answers(folder: Path) -> Iterator[tuple[str, int]]:
             yield found[0] if found else method, entry["response"]["status"]
 
 
-def test_whatever_is_sent_the_answer_is_as_described(fuzzed: System, tmp_path: Path) -> None:
+def test_every_answer_to_made_up_requests_is_as_described(fuzzed: System, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(document_of_single_events())
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda share: fuzz(fuzzed, share, tmp_path), shares(fuzzed)))

@@ -36,7 +36,7 @@ def test_all_checks_hold_on_googles_emulators_where_a_listener_sees_each_status(
     assert "listener: saw" in done.stdout and "completed" in done.stdout.splitlines()[CHECKS - 1]
 
 
-def test_what_does_not_hold_is_said_in_a_sentence_and_by_the_exit_code(local: System) -> None:
+def test_a_check_that_fails_is_named_in_a_sentence_and_by_the_exit_code(local: System) -> None:
     done = smoke(local, token="no token")
     assert (done.returncode, done.stderr) == (1, "")
     failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED")]

@@ -182,7 +182,7 @@ async def test_a_cursor_only_fits_its_own_filters(functions: Functions) -> None:
         assert (await client.get(f"/api/llm/jobs/?limit=1&cursor={cursor}")).status_code == 400
 
 
-async def test_nobody_sees_another_users_runs(functions: Functions) -> None:
+async def test_a_user_sees_no_other_users_runs(functions: Functions) -> None:
     job_id = (await submitted(functions))["job_id"]
     for user in ("other", "admin", "nogroup"):
         async with functions.client("read_runs", user=user) as client:
@@ -200,7 +200,7 @@ async def test_nobody_sees_another_users_runs(functions: Functions) -> None:
 
 
 @pytest.mark.parametrize("run_id", [UNKNOWN, "1234", "%00", "..%2f..", "ü" * 50])
-async def test_what_is_not_there_is_404(functions: Functions, run_id: str) -> None:
+async def test_a_run_that_does_not_exist_is_404(functions: Functions, run_id: str) -> None:
     async with functions.client("read_runs") as client:
         assert (await client.get(f"/api/llm/jobs/{run_id}/status/")).status_code == 404
 
@@ -410,3 +410,15 @@ async def test_a_list_says_where_a_result_is_that_is_too_large_for_it(functions:
         assert large["result"]["text"] is None and large["result"]["too_large_for_lists"]
     async with functions.client("read_runs") as client:
         assert (await client.get(large["result"]["url"])).json()["result"]["text"] == LARGE
+
+
+async def test_models_are_listed_without_their_address_and_key(functions: Functions) -> None:
+    document = {"name": "M", "provider": "openai", "api": "openai_chat", "upstream_model": "gpt", "enabled": False}
+    secret = {"base_url": "https://internal.example.com/v1", "secret": "NAME_OF_THE_KEY", "prices": {"input": 1.5}}
+    await wiring.sqlite().directory.put("models", "mine", {**document, **secret})
+    async with functions.client("read_runs") as client:
+        answer = await client.get("/api/llm/models/")
+    [mine] = [model for model in answer.json()["models"] if model["id"] == "mine"]
+    shown = {"id": "mine", "name": "M", "provider": "openai", "api": "openai_chat", "enabled": False}
+    assert mine == {**shown, "prices": {"input": 1.5}}
+    assert "internal.example.com" not in answer.text and "NAME_OF_THE_KEY" not in answer.text

@@ -89,7 +89,7 @@ async def test_admin_runs_need_their_group_at_the_root_too(functions: Functions)
 
 
 @pytest.mark.parametrize("name", ["submit_run", "read_runs"])
-async def test_nobody_is_answered_without_credentials_whatever_the_body(functions: Functions, name: str) -> None:
+async def test_a_request_without_credentials_is_refused_whatever_its_body(functions: Functions, name: str) -> None:
     for body in (None, {}, USER_RUN, {"job_id": UNKNOWN}):
         assert (await posted(functions, name, body, user=None)).status_code == 401
 
@@ -101,7 +101,7 @@ async def test_a_key_repeats_a_submission_at_the_root(functions: Functions) -> N
 
 
 @pytest.mark.parametrize("path", ["/", "/read_runs", "/read_runs/"])
-async def test_one_run_is_shown_as_its_own_address_shows_it(functions: Functions, path: str) -> None:
+async def test_a_root_call_shows_a_run_as_its_own_address_does(functions: Functions, path: str) -> None:
     run_id, job_id = await submitted(functions, ADMIN_RUN), await submitted(functions, JOB)
     run = await posted(functions, "read_runs", {"run_uuid": run_id, "job_id": None}, path=path)
     assert (run.status_code, run.json()) == (200, await got(functions, f"/llm_user_runs/{run_id}"))
@@ -110,7 +110,7 @@ async def test_one_run_is_shown_as_its_own_address_shows_it(functions: Functions
 
 
 @pytest.mark.parametrize("field", ["run_uuid", "job_id"])
-async def test_what_is_not_there_or_not_the_callers_is_404(functions: Functions, field: str) -> None:
+async def test_a_run_that_does_not_exist_or_is_another_users_is_404(functions: Functions, field: str) -> None:
     job_id = await submitted(functions, JOB)
     for user, run_id in (("demo", UNKNOWN), ("demo", "4711"), ("other", job_id)):
         answer = await posted(functions, "read_runs", {field: run_id}, user=user)

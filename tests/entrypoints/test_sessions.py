@@ -173,7 +173,7 @@ async def test_firebase_is_asked_for_the_cookie_and_once_a_minute_for_the_accoun
     assert authority.paths().count(LOOK_UP) == authority.paths().count("/token") == 1
 
 
-async def test_of_many_requests_of_one_session_at_once_one_asks_for_the_account(
+async def test_concurrent_requests_of_one_session_look_the_account_up_once(
     guarded: Functions, authority: Authority
 ) -> None:
     session = {"Cookie": f"__session={authority.session_cookie()}"}

@@ -10,7 +10,7 @@ from infra.local.broker import MAX_DELIVERIES
 from shared.domain.progress import BROKEN, MAX_WORKER_ERRORS
 from shared.domain.run import Run
 from shared.domain.status import Status
-from shared.errors import LlmRefused, LlmUnavailable, StoreUnavailable
+from shared.errors import LlmRefused, LlmUnavailable, ServiceError, StoreUnavailable
 from shared.settings import Settings
 from tests.unit.world import DEMO, EPOCH, FOREVER, World
 
@@ -298,7 +298,7 @@ async def test_a_call_gets_no_more_time_than_the_run_has(world: World) -> None:
     assert (await world.get(run)).status is Status.COMPLETED
 
 
-async def test_one_odd_answer_ends_no_run(world: World) -> None:
+async def test_a_run_survives_single_odd_answers(world: World) -> None:
     odd = ["llm_job_unknown", "llm_unreadable", "llm_timeout"] * 3
     world.llm.check_troubles = [LlmUnavailable(code=code) for code in odd]
     run = await world.submit()
@@ -429,6 +429,19 @@ async def test_a_worker_that_dies_beside_a_job_protocol_is_followed_under_the_sa
     done = await world.get(run)
     assert done.status is Status.COMPLETED
     assert world.llm.submits == {f"{run.id}-1": 6} and len(done.attempts) == 1
+
+
+@pytest.mark.parametrize("later", [LlmUnavailable(), LlmRefused(code="llm_credentials")])
+async def test_an_attempt_whose_first_call_may_be_billed_stays_so_whatever_the_next_call_finds(
+    world: World, later: ServiceError
+) -> None:
+    world.llm.takes = FOREVER
+    world.llm.troubles = [LlmUnavailable(code="llm_connection_lost", may_be_billed=True), *[later] * 50]
+    run = await world.submit()
+    await world.run_for(3700, sweeping=True)
+    done = await world.get(run)
+    assert done.status is Status.FAILED
+    assert [attempt.may_be_billed for attempt in done.attempts] == [True]
 
 
 async def test_a_run_that_breaks_its_worker_again_and_again_fails(world: World) -> None:

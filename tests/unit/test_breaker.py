@@ -20,7 +20,7 @@ def opened() -> tuple[CircuitBreaker, Stopwatch]:
     return breaker, watch
 
 
-def test_one_failure_fewer_leaves_it_closed() -> None:
+def test_the_breaker_stays_closed_with_one_failure_fewer() -> None:
     breaker = CircuitBreaker(Stopwatch())
     for _ in range(MAX_FAILURES - 1):
         breaker.record_failure()
@@ -60,7 +60,7 @@ def test_a_probe_that_never_answers_is_followed_by_another() -> None:
         assert breaker.allows_call()
 
 
-def test_one_success_closes_it() -> None:
+def test_one_success_closes_the_breaker() -> None:
     breaker, watch = opened()
     watch.seconds += FIRST_PAUSE_SECONDS
     assert breaker.allows_call()

@@ -34,7 +34,7 @@ async def test_deleting_twice_changes_nothing(world: World) -> None:
     assert await world.services.delete(DEMO, run.id) == first and dict(world.store.writes) == writes
 
 
-async def test_nobody_else_can_delete_it(world: World) -> None:
+async def test_only_its_owner_can_delete_a_run(world: World) -> None:
     run = await world.submit()
     await world.services.cancel(DEMO, run.id)
     with pytest.raises(RunNotFound):
@@ -62,3 +62,24 @@ async def test_expired_runs_are_neither_listed_nor_kept(world: World) -> None:
     assert swept.forgotten == 1
     with pytest.raises(RunNotFound):
         await world.get(old)
+
+
+async def test_a_worker_that_shows_the_end_of_a_run_during_its_delete_leaves_no_entry(world: World) -> None:
+    run = await world.submit()
+    await world.run_for(30)
+    world.cache.after_delete = lambda: world.services.advance(run.id)
+    await world.services.delete(DEMO, run.id)
+    assert await world.cache.get(f"llm_job:{run.id}") is None
+    assert (await world.get(run)).due_at is None
+
+
+async def test_the_sweeper_deletes_the_cache_entry_that_a_delete_could_not(world: World) -> None:
+    run = await world.submit()
+    await world.run_for(30)
+    world.cache.is_down = True
+    await world.services.delete(DEMO, run.id)
+    assert (await world.get(run)).due_at is not None
+    world.cache.is_down = False
+    await world.run_for(300, sweeping=True)
+    assert await world.cache.get(f"llm_job:{run.id}") is None
+    assert (await world.get(run)).due_at is None

@@ -23,5 +23,5 @@ def test_commas_and_brackets_of_a_text_are_no_values(text: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b'"' + b"," * 300_000, b"\\" * 300_000 + b"," * 300_000, b'"\\' * 300_000])
-def test_what_is_no_json_is_searched_in_time_that_grows_with_its_length(content: bytes) -> None:
+def test_the_search_of_invalid_json_takes_time_that_grows_with_its_length(content: bytes) -> None:
     assert has_too_many_values(content) in (True, False)

@@ -152,7 +152,7 @@ def test_a_string_and_a_list_of_lines_are_the_same_text() -> None:
         ),
     ],
 )
-def test_of_one_output_in_many_forms_the_most_readable_is_shown(data: dict[str, Any], text: str) -> None:
+def test_the_most_readable_form_of_an_output_is_shown(data: dict[str, Any], text: str) -> None:
     assert shown(v4.new_output("display_data", data)) == text
 
 
@@ -255,7 +255,7 @@ CELL = {"cell_type": "code", "source": "canary", "outputs": []}
         ({"nbformat": 4, "metadata": [], "cells": [CELL]}, "notebook metadata is not an object"),
     ],
 )
-def test_what_is_no_notebook_of_today_is_refused_with_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
+def test_an_older_or_malformed_notebook_is_refused_with_what_to_do(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidRequest, match=sentence) as refusal:
         render_notebook(wrong)
     assert refusal.value.field == "notebook" and "canary" not in refusal.value.message
@@ -337,7 +337,7 @@ def test_any_json_is_text_or_refused_in_one_sentence(anything: dict[str, Any]) -
         assert refusal.message.startswith("notebook ") and "\n" not in refusal.message and len(refusal.message) < 200
 
 
-def test_what_is_nested_without_end_is_refused() -> None:
+def test_a_notebook_that_is_nested_too_deeply_is_refused() -> None:
     deep: Any = "x"
     for _ in range(100_000):
         deep = [deep]

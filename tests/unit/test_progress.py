@@ -59,7 +59,7 @@ def carried_out(run: Run, step: Any, now: Any) -> Run:
 
 
 @given(st.lists(st.tuples(seconds, observations, st.booleans()), max_size=40))
-def test_whatever_happens_the_run_stays_sound(happenings: list[tuple[timedelta, Observation, bool]]) -> None:
+def test_a_run_stays_sound_after_any_row_of_observations(happenings: list[tuple[timedelta, Observation, bool]]) -> None:
     run, now = new_run(), NOW
     for waited, seen, is_cancelled in happenings:
         now += waited

@@ -45,7 +45,7 @@ def test_a_match_beyond_all_measure_is_kept_raw(match: Any) -> None:
     assert result.memory_flags == () and result.raw == {"memory_flags": [["s", match]]}
 
 
-def test_what_is_not_understood_is_kept_raw_beside_the_reading() -> None:
+def test_an_output_that_is_not_understood_is_kept_raw_beside_the_reading() -> None:
     result = read_result({"text": "t", "term_pairs": [["a", "b"], 7], "memory_flags": "none"})
     assert result.term_pairs == ({"source": "a", "target": "b"},)
     assert result.raw == {"term_pairs": [7], "memory_flags": "none"}

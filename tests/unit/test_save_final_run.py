@@ -11,9 +11,10 @@ import pytest
 
 from shared import log
 from shared.domain import views
+from shared.domain.directory import ModelRef
 from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
-from shared.domain.run import ModelRef, Run
+from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmRefused, StaleRun
 from shared.settings import Settings
@@ -205,7 +206,7 @@ async def test_an_end_that_lost_against_a_run_that_goes_on_is_not_shown(world: W
     assert await cached(world, run) is None
 
 
-async def test_of_many_that_end_a_run_at_once_the_cache_shows_the_one_that_is_stored() -> None:
+async def test_the_cache_shows_the_stored_end_when_many_end_a_run_at_once() -> None:
     for _ in range(20):
         async with World() as world:
             run = await world.submit()
@@ -221,7 +222,7 @@ async def test_of_many_that_end_a_run_at_once_the_cache_shows_the_one_that_is_st
             assert await cached(world, run) == await stored(world, run)
 
 
-async def test_what_a_worker_showed_before_it_died_is_corrected_by_its_message_coming_again(world: World) -> None:
+async def test_a_cache_entry_of_a_worker_that_died_is_corrected_when_its_message_comes_again(world: World) -> None:
     run = await world.submit()
     await world.deliver()
     await world.services.cancel(DEMO, run.id)

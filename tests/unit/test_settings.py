@@ -91,13 +91,13 @@ def test_lists_are_read_with_and_without_spaces(environment: pytest.MonkeyPatch)
         "https://a.example.com\n.evil.example",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_stops_the_start(environment: pytest.MonkeyPatch, origin: str) -> None:
+def test_an_origin_that_no_browser_sends_stops_the_start(environment: pytest.MonkeyPatch, origin: str) -> None:
     environment.setenv("ALLOWED_ORIGINS", f"https://good.example.com,{origin}")
     assert "ALLOWED_ORIGINS" in problems()
 
 
 @pytest.mark.parametrize("email", ["*", "@example.com", "example.com", "a@", "a@b@c"])
-def test_what_is_no_address_stops_the_start(environment: pytest.MonkeyPatch, email: str) -> None:
+def test_an_invalid_email_address_stops_the_start(environment: pytest.MonkeyPatch, email: str) -> None:
     environment.setenv("OIDC_EMAILS", email)
     assert "OIDC_EMAILS" in problems()
 

@@ -144,7 +144,7 @@ def test_a_notebook_becomes_text_with_its_instructions_first() -> None:
 
 
 @pytest.mark.parametrize("notebook", [None, [], "canary", {}, {"nbformat": 4, "cells": [1]}])
-def test_what_is_no_notebook_is_refused(notebook: Any) -> None:
+def test_a_value_that_is_no_notebook_is_refused(notebook: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
         colab(notebook)
     assert refused.value.field == "notebook" and "canary" not in refused.value.message
@@ -155,7 +155,7 @@ def test_a_notebook_and_an_input_of_its_own_do_not_go_together() -> None:
         colab(NOTEBOOK, full_input="hi")
 
 
-def test_of_a_notebook_the_limit_is_on_its_text_and_not_on_its_images() -> None:
+def test_the_limit_of_a_notebook_is_on_its_text_and_not_on_its_images() -> None:
     figure = {"output_type": "display_data", "data": {"image/png": "A" * 10_000}}
     cell = {"cell_type": "code", "source": "plot()", "outputs": [figure]}
     assert "[image/png, 8 kB]" in colab({"nbformat": 4, "cells": [cell]}).input["full_input"]

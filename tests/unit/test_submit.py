@@ -28,13 +28,13 @@ async def submit_admin(world: World, **body: Any) -> Run:
     return run
 
 
-async def test_what_a_run_does_not_say_comes_from_the_organization(world: World) -> None:
+async def test_fields_that_a_submission_leaves_out_come_from_the_organization(world: World) -> None:
     run = await submit_admin(world)
     assert (run.organization_id, run.deployment, run.phrase_client_id) == ("acme", "europe", "pc-acme")
     assert (run.style_guide, run.channel, run.source_lang, run.target_lang) == ("acme-default", "user:demo", "en", "fr")
 
 
-async def test_what_it_says_counts(world: World) -> None:
+async def test_fields_of_a_submission_go_before_those_of_the_organization(world: World) -> None:
     run = await submit_admin(
         world,
         phrase_clients_id="pc-acme-legal",

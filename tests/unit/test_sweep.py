@@ -299,3 +299,29 @@ async def test_a_run_that_is_published_again_keeps_its_lane(world: World, model_
         lambda connection: connection.execute("SELECT topic FROM messages").fetchall()
     )
     assert topics == [(topic,)]
+
+
+async def test_a_sweeper_whose_clock_is_ahead_frees_no_run_within_its_lease(world: World) -> None:
+    run = await world.submit()
+    await world.lose_everything_under_way()
+    claimed = (await world.get(run)).claimed(world.clock.now(), lease=timedelta(seconds=30))
+    await world.store.save(claimed)
+    world.store.clock_offset = timedelta(seconds=-10)
+    world.clock.forward(35)
+    await world.services.sweep()
+    assert (await world.get(run)).waiting_for is None
+    world.clock.forward(10)
+    await world.services.sweep()
+    assert (await world.get(run)).waiting_for == "worker"
+
+
+async def test_a_pass_with_queue_and_scheduler_down_counts_its_failures_and_raises_nothing(world: World) -> None:
+    async def down(*_: object, **__: object) -> None:
+        raise QueueUnavailable
+
+    await world.submit()
+    await world.lose_everything_under_way()
+    world.clock.forward(100)
+    world.sqlite.queue.publish = world.sqlite.scheduler.schedule = down  # type: ignore[method-assign]
+    swept = await world.services.sweep()
+    assert (swept.failed, swept.repaired) == (1, 0)

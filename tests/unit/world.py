@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,7 @@ from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
+from shared.ports import RunPage
 from shared.services import Services
 from shared.settings import Settings
 from shared.wiring.assembly import Backend, assemble
@@ -109,6 +110,8 @@ class CountingStore:
         self._failures = 0
         self.is_down: Callable[[], bool] = lambda: False
         """Whether the store refuses to save now."""
+        self.clock_offset = timedelta(0)
+        """How far the store's clock is ahead of the sweeper's."""
 
     def fail_reads(self, times: int) -> None:
         self._failures = times
@@ -119,6 +122,10 @@ class CountingStore:
             raise StoreUnavailable
         found: Run = await self._store.get(run_id, **more)
         return found
+
+    async def due_runs(self, shard: int, **more: Any) -> RunPage:
+        page: RunPage = await self._store.due_runs(shard, **more)
+        return replace(page, runs=[replace(run, clock_offset=self.clock_offset) for run in page.runs])
 
     async def create(self, run: Run, **more: Any) -> Any:
         self.writes[run.id] += 1
@@ -136,10 +143,11 @@ class CountingStore:
 
 
 class FailingCache(MemoryResultCache):
-    """Counts the calls; `is_down` refuses them all, `during_put` happens before each put."""
+    """Counts the calls; `is_down` refuses them all, `during_put` happens before each put, `after_delete` after one."""
 
     is_down = False
     during_put: Callable[[], Awaitable[None]] | None = None
+    after_delete: Callable[[], Awaitable[None]] | None = None
     calls = 0
 
     async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
@@ -151,6 +159,9 @@ class FailingCache(MemoryResultCache):
     async def delete(self, key: str) -> None:
         self._called()
         await super().delete(key)
+        if (after_delete := self.after_delete) is not None:
+            self.after_delete = None
+            await after_delete()
 
     def _called(self) -> None:
         self.calls += 1
@@ -191,6 +202,7 @@ class World:
             "scheduler": lite.scheduler,
             "watcher": lite.watcher,
             "directory": lite.directory,
+            "catalogue": lite.directory,
             "users": lite.directory,
             "dead_letters": lite.dead_letters,
             "cache": self.cache,

@@ -1,7 +1,8 @@
 """Stores runs as Firestore documents: `llm_runs/{id}`, with large inputs and results in `parts` below them.
 
 The client retries a commit whose answer was lost. When the first try had succeeded, the retry fails, so an error does
-not prove that nothing was written. After an ambiguous error the store reads the run again and compares.
+not prove that nothing was written. After an ambiguous error the store reads the run again and compares: each save
+writes an id of its own, `save_id`, since two workers may save the same content at the same moment.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from random import uniform
 from typing import Any
+from uuid import uuid4
 
 from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
 from google.cloud.firestore import AsyncClient, FieldFilter
@@ -88,14 +90,18 @@ class FirestoreRunStore:
         return True
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+        snapshot = await self._snapshot(run_id)
+        texts = await self._result_texts(snapshot) if with_result else ()
+        with must_be_readable(), parts_required():
+            return _to_run(snapshot, texts)
+
+    async def _snapshot(self, run_id: str) -> Any:
+        """Returns the run's document as it was read. Raises RunNotFound."""
         async with google_errors_as(StoreUnavailable):
             snapshot = await self._reference(run_id).get(**bounded())
         if not snapshot.exists:
             raise RunNotFound
-        texts = await self._result_texts(snapshot) if with_result else ()
-        with must_be_readable(), parts_required():
-            run = _to_run(snapshot, texts)
-        return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))
+        return snapshot
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
@@ -135,6 +141,7 @@ class FirestoreRunStore:
         batch, reference = self._firestore.batch(), self._reference(run.id)
         stored = replace(run, permit=None) if run.is_terminal else run
         document, parts = to_firestore(stored)
+        document["save_id"] = save_id = uuid4().hex
         batch.update(reference, document, option=self._firestore.write_option(last_update_time=run.revision))
         if run.is_terminal:
             release_permit(batch, self._firestore, run)
@@ -143,30 +150,31 @@ class FirestoreRunStore:
             batch.delete(part)
         try:
             async with google_errors_as(StoreUnavailable):
-                return await self._commit_save(batch, stored)
+                return await self._commit_save(batch, stored, save_id)
         except StoreUnavailable:
-            return await self._resolve_failed_save(stored, if_unchanged=StoreUnavailable())
+            return await self._resolve_failed_save(stored, save_id, if_unchanged=StoreUnavailable())
 
-    async def _commit_save(self, batch: AsyncWriteBatch, run: Run) -> Run:
+    async def _commit_save(self, batch: AsyncWriteBatch, run: Run, save_id: str) -> Run:
         try:
             result, *_ = await batch.commit(**bounded())
         except (*_AMBIGUOUS_ERRORS, ResourceExhausted) as error:
             if isinstance(error, ResourceExhausted) and not is_too_large(error):
                 raise
             is_refused = isinstance(error, InvalidArgument | ResourceExhausted)
-            return await self._resolve_failed_save(run, if_unchanged=ResultTooLarge() if is_refused else StaleRun())
+            if_unchanged = ResultTooLarge() if is_refused else StaleRun()
+            return await self._resolve_failed_save(run, save_id, if_unchanged=if_unchanged)
         return replace(run, revision=result.update_time)
 
-    async def _resolve_failed_save(self, run: Run, *, if_unchanged: Exception) -> Run:
-        """Reads the run after a failed commit, and returns it when the commit was written after all.
+    async def _resolve_failed_save(self, run: Run, save_id: str, *, if_unchanged: Exception) -> Run:
+        """Reads the document after a failed commit, and returns the run when the commit was written after all.
 
         Raises `if_unchanged` when the stored run is still the one that was read before, and StaleRun when another
         writer has changed it.
         """
-        stored = await self.get(run.id)
-        if stored == run:
-            return stored
-        raise if_unchanged if stored.revision == run.revision else StaleRun
+        stored = await self._snapshot(run.id)
+        if stored.to_dict().get("save_id") == save_id:
+            return replace(run, revision=stored.update_time)
+        raise if_unchanged if stored.update_time == run.revision else StaleRun
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
@@ -272,4 +280,5 @@ class FirestoreRunStore:
 def _to_run(snapshot: Any, result_texts: Sequence[str | None]) -> Run:
     """Returns the run, with the result of `result_texts` unless that is empty. Raises PartsMissing."""
     result = join_parts(result_texts) if result_texts else None
-    return from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)
+    run = from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)
+    return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))

@@ -1,51 +1,35 @@
 """The `openai_chat` protocol: one synchronous call to any OpenAI-compatible server, inside a time budget."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from shared.adapters.llm.http import LlmHttpPools, unreadable
-from shared.domain.directory import Model
+from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
-from shared.domain.run import Run
 from shared.errors import LlmRefused
 
 
 class ChatProtocol:
-    def __init__(self, pools: LlmHttpPools, *, seconds: float, secret: Callable[[str], str | None]) -> None:
-        """`seconds` is the longest that a call may take; `secret` returns the API key of a name, or None."""
+    def __init__(self, pools: LlmHttpPools, *, seconds: float, secrets: Secrets) -> None:
+        """`seconds` is the longest that a call may take."""
         self._pools = pools
         self._seconds = seconds
-        self._secret = secret
+        self._secrets = secrets
 
     def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
-        """Reserves a place for one call; see LlmHttp.slot."""
         return self._pools.of(base_url).slot()
 
-    async def start(
-        self, base_url: str, run: Run, content: Mapping[str, Any], *, model: Model, seconds: float
-    ) -> Finished:
-        """Sends `content` ({system_message?, full_input}) to the model and returns its answer.
-
-        The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
-        """
-        response = await self._pools.of(base_url).call(
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
+        response = await self._pools.of(call.base_url).call(
             "POST",
-            f"{base_url}/chat/completions",
+            f"{call.base_url}/chat/completions",
             seconds=min(self._seconds, seconds),
-            headers={"Idempotency-Key": run.idempotency_key, **self._authorization(model)},
-            body={"model": model.upstream_model, "messages": _build_messages(content)},
+            headers={"Idempotency-Key": call.run.idempotency_key, **call.bearer(self._secrets)},
+            body={"model": call.upstream_model, "messages": _build_messages(content)},
         )
-        return _read_completion(response.body, model.prices)
-
-    def _authorization(self, model: Model) -> dict[str, str]:
-        if model.secret is None:
-            return {}
-        key = self._secret(model.secret)
-        if not key:
-            raise LlmRefused("The key of this model is not set.", code="llm_credentials")
-        return {"Authorization": f"Bearer {key}"}
+        return _read_completion(response.body, call.prices)
 
 
 def _build_messages(content: Mapping[str, Any]) -> list[dict[str, str]]:

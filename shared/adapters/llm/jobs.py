@@ -7,11 +7,11 @@ from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
-from shared.domain.directory import Organization
+from shared.adapters.llm.protocol import LlmCall
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
-from shared.domain.run import Run
 from shared.domain.status import Kind
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 10.0
@@ -26,52 +26,41 @@ class JobsProtocol:
         self._pools = pools
 
     def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
-        """Reserves a place for one call that starts a job; see LlmHttp.slot."""
         return self._pools.of(base_url).slot()
 
-    async def start(
-        self, base_url: str, run: Run, content: Mapping[str, Any], *, organization: Organization | None, seconds: float
-    ) -> JobCreated:
-        """Submits `content`, {text} or {system_message?, full_input}, as a job and returns the job's id.
-
-        The call takes at most `seconds`. Raises LlmUnavailable or LlmRefused.
-        """
-        response = await self._pools.of(base_url).call(
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> JobCreated:
+        response = await self._pools.of(call.base_url).call(
             "POST",
-            f"{base_url}/jobs",
+            f"{call.base_url}/jobs",
             seconds=min(SUBMIT_SECONDS, seconds),
-            headers={"Idempotency-Key": run.idempotency_key},
-            body=_build_submit_body(run, content, organization),
+            headers={"Idempotency-Key": call.run.idempotency_key},
+            body=_build_submit_body(call, content),
         )
         job_id = response.body.get("job_id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= MAX_JOB_ID_LENGTH:
             raise unreadable()
         return JobCreated(provider_job_id=job_id)
 
-    async def check(self, base_url: str, run: Run, *, prices: Mapping[str, float] | None) -> Running | Finished:
-        """Asks for the status of `run.provider_job_id`; `prices` as in Model.prices.
-
-        Raises LlmUnavailable when a later check or a new attempt may succeed, LlmRefused when the job failed for good.
-        """
-        response = await self._pools.of(base_url).call("GET", _job_url(base_url, run), seconds=CHECK_SECONDS)
+    async def check(self, call: LlmCall) -> Running | Finished:
+        response = await self._pools.of(call.base_url).call("GET", _job_url(call), seconds=CHECK_SECONDS)
         match response.body.get("status"):
             case "finished":
-                return _read_finished(response.body, prices)
+                return _read_finished(response.body, call.prices)
             case "queued" | "running":
                 return _read_running(response.body)
             case "failed":
                 raise _read_failure(response.body)
             case "cancelled":
-                raise LlmRefused("The LLM cancelled the job.", code="llm_job_cancelled")
+                raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
         raise unreadable()
 
-    async def cancel(self, base_url: str, run: Run) -> None:
-        """Asks the LLM to stop `run.provider_job_id`. Raises LlmUnavailable or LlmRefused."""
-        await self._pools.of(base_url).call("POST", f"{_job_url(base_url, run)}/cancel", seconds=CANCEL_SECONDS)
+    async def cancel(self, call: LlmCall) -> None:
+        await self._pools.of(call.base_url).call("POST", f"{_job_url(call)}/cancel", seconds=CANCEL_SECONDS)
 
 
-def _build_submit_body(run: Run, content: Mapping[str, Any], organization: Organization | None) -> dict[str, Any]:
+def _build_submit_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     """Builds the body of POST /jobs. This protocol has one text, so a job's system message goes before its input."""
+    run, organization = call.run, call.organization
     names = ("system_message", "full_input") if run.kind is Kind.JOB else ("text",)
     text = "\n\n".join(filter(None, [content.get(name) for name in names]))
     return {
@@ -88,8 +77,8 @@ def _build_submit_body(run: Run, content: Mapping[str, Any], organization: Organ
     }
 
 
-def _job_url(base_url: str, run: Run) -> str:
-    return f"{base_url}/jobs/{quote(run.provider_job_id or '', safe='')}"
+def _job_url(call: LlmCall) -> str:
+    return f"{call.base_url}/jobs/{quote(call.run.provider_job_id or '', safe='')}"
 
 
 def _read_finished(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
@@ -117,7 +106,7 @@ def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
     """Returns the error of a failed job, without the LLM's own message, which may quote the user's text."""
     code = error_code(body)
     if code in _RETRYABLE_FAILURES:
-        return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")
+        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
     if code in ("refused", "content_filter"):
         return LlmRefused()
-    return LlmRefused("The LLM failed to process this input.", code="llm_failed")
+    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED)

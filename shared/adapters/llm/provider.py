@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from shared.adapters.llm.chat import ChatProtocol
-from shared.adapters.llm.jobs import JobsProtocol
+from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, SynchronousProtocol
 from shared.domain.directory import LlmApi, Model
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
 from shared.ports import Directory
 
@@ -18,52 +19,59 @@ class DirectoryLlmProvider:
     """Implements the port LlmProvider; its docstrings say what each method returns and raises."""
 
     def __init__(
-        self, directory: Directory, *, deployments: Mapping[str, str], jobs: JobsProtocol, chat: ChatProtocol
+        self,
+        directory: Directory,
+        *,
+        deployments: Mapping[str, str],
+        asynchronous: Mapping[str, AsynchronousProtocol],
+        synchronous: Mapping[str, SynchronousProtocol],
     ) -> None:
-        """`deployments` is {name of a deployment: base URL of its LLM}."""
+        """`deployments` is {name of a deployment: base URL of its LLM}; the keys of protocols are LlmApi."""
         self._directory = directory
         self._deployments = deployments
-        self._jobs = jobs
-        self._chat = chat
+        self._asynchronous = asynchronous
+        self._protocols: Mapping[str, SynchronousProtocol] = {**synchronous, **asynchronous}
 
     @asynccontextmanager
     async def slot(self, run: Run) -> AsyncIterator[bool]:
         try:
-            model = await self._model(run)
-            base_url = self._base_url(run, model)
+            call = await self._call(run)
+            protocol = self._protocol(run)
         except LlmRefused:
             yield True  # `start` raises it again, and the run fails
             return
-        protocol = self._chat if _is_chat(model) else self._jobs
-        async with protocol.slot(base_url) as has_room:
+        async with protocol.slot(call.base_url) as has_room:
             yield has_room
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
-        model, seconds = await self._model(run), within.total_seconds()
-        if model is not None and _is_chat(model):
-            return await self._chat.start(self._base_url(run, model), run, content, model=model, seconds=seconds)
         organization = await self._directory.organization(run.organization_id)
-        base_url = self._base_url(run, model)
-        return await self._jobs.start(base_url, run, content, organization=organization, seconds=seconds)
+        call = replace(await self._call(run), organization=organization)
+        return await self._protocol(run).start(call, content, seconds=within.total_seconds())
 
     async def check(self, run: Run) -> Running | Finished:
-        model = await self._model(run)
-        return await self._jobs.check(self._base_url(run, model), run, prices=model.prices if model else None)
+        return await self._asynchronous[run.api].check(await self._call(run))
 
     async def cancel(self, run: Run) -> None:
-        await self._jobs.cancel(self._base_url(run, await self._model(run)), run)
+        await self._asynchronous[run.api].cancel(await self._call(run))
 
-    async def _model(self, run: Run) -> Model | None:
-        """Returns the run's model, also when it was disabled since the run was submitted; None for a run without one.
+    def _protocol(self, run: Run) -> SynchronousProtocol:
+        """Returns the protocol that the run's model had when the run was submitted. Raises LlmRefused."""
+        protocol = self._protocols.get(run.api)
+        if protocol is None:
+            raise LlmRefused("The protocol of this model is not known here.", code=ErrorCode.MODEL_UNAVAILABLE)
+        return protocol
 
-        Raises LlmRefused when the model was removed.
+    async def _call(self, run: Run) -> LlmCall:
+        """Returns where the run goes, also when its model was disabled since the run was submitted.
+
+        Raises LlmRefused when the model was removed, or when the deployment is not set up.
         """
         if run.model is None:
-            return None
+            return LlmCall(run=run, base_url=self._base_url(run, None))
         model = await self._directory.model(run.model.id)
         if model is None:
-            raise LlmRefused("The model of this run is no longer there.", code="model_unavailable")
-        return model
+            raise LlmRefused("The model of this run is no longer there.", code=ErrorCode.MODEL_UNAVAILABLE)
+        return LlmCall(run=run, base_url=self._base_url(run, model), model=model)
 
     def _base_url(self, run: Run, model: Model | None) -> str:
         """Returns the model's own base URL, else that of the run's deployment; without a slash at its end."""
@@ -71,10 +79,6 @@ class DirectoryLlmProvider:
             return model.base_url.rstrip("/")
         base_url = self._deployments.get(run.deployment or "")
         if base_url is None:
-            raise LlmRefused("The deployment of this run is not set up.", code="model_unavailable")
-        suffix = "/v1" if _is_chat(model) else ""
+            raise LlmRefused("The deployment of this run is not set up.", code=ErrorCode.MODEL_UNAVAILABLE)
+        suffix = "" if run.api == LlmApi.LLM_JOBS else "/v1"
         return base_url.rstrip("/") + suffix
-
-
-def _is_chat(model: Model | None) -> bool:
-    return model is not None and model.api == LlmApi.OPENAI_CHAT

@@ -1,0 +1,67 @@
+"""The `anthropic_messages` protocol: one synchronous call to Anthropic's Messages API.
+
+https://docs.claude.com/en/api/messages
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.domain.progress import Finished
+from shared.domain.result import Result, read_usage
+from shared.errors import LlmRefused
+
+VERSION = "2023-06-01"
+DEFAULT_MAX_TOKENS = 8192
+"""The API wants a number; each model that is offered today writes at least so much."""
+
+
+class MessagesProtocol:
+    def __init__(self, pools: LlmHttpPools, *, seconds: float, secrets: Secrets) -> None:
+        """`seconds` is the longest that a call may take."""
+        self._pools = pools
+        self._seconds = seconds
+        self._secrets = secrets
+
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
+        return self._pools.of(base_url).slot()
+
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
+        key = call.api_key(self._secrets)
+        response = await self._pools.of(call.base_url).call(
+            "POST",
+            f"{call.base_url}/messages",
+            seconds=min(self._seconds, seconds),
+            headers={"anthropic-version": VERSION, **({"x-api-key": key} if key else {})},
+            body=_build_body(call, content),
+        )
+        return _read_message(response.body, call.prices)
+
+
+def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+    max_tokens = (call.model.max_output_tokens if call.model else None) or DEFAULT_MAX_TOKENS
+    system = content.get("system_message")
+    return {
+        "model": call.upstream_model,
+        "max_tokens": max_tokens,
+        "messages": [{"role": "user", "content": content.get("full_input")}],
+        **({"system": system} if system else {}),
+    }
+
+
+def _read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Reads {content: [{type: "text", text}], stop_reason, usage: {input_tokens, output_tokens}}.
+
+    Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
+    """
+    if body.get("stop_reason") == "refusal":
+        raise LlmRefused(may_be_billed=True)
+    blocks = body.get("content")
+    if not isinstance(blocks, list):
+        raise unreadable()
+    texts = [str(block.get("text")) for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
+    if not texts:
+        raise unreadable()
+    return Finished(result=Result(text="".join(texts)), usage=read_usage(body.get("usage"), prices=prices))

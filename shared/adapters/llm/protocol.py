@@ -1,0 +1,75 @@
+"""Defines what a protocol implements: one way to call an LLM. The provider chooses it by the model's `api`."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from shared.domain.directory import Model, Organization
+from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.run import Run
+from shared.error_codes import ErrorCode
+from shared.errors import LlmRefused
+
+Secrets = Callable[[str], str | None]
+"""Returns the API key of a name, or None when it is not set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmCall:
+    """Says where a run is sent: `base_url` has no slash at its end. Runs of A and B have no model."""
+
+    run: Run
+    base_url: str
+    model: Model | None = None
+    organization: Organization | None = None
+
+    @property
+    def prices(self) -> Mapping[str, float] | None:
+        """Returns the model's prices (see Model.prices)."""
+        return self.model.prices if self.model else None
+
+    @property
+    def upstream_model(self) -> str | None:
+        """Returns the model's name at its vendor."""
+        return self.model.upstream_model if self.model else None
+
+    def api_key(self, secrets: Secrets) -> str | None:
+        """Returns the model's API key, None when it needs none. Raises LlmRefused when the key is not set."""
+        if self.model is None or self.model.secret is None:
+            return None
+        key = secrets(self.model.secret)
+        if not key:
+            raise LlmRefused("The key of this model is not set.", code=ErrorCode.LLM_CREDENTIALS)
+        return key
+
+    def bearer(self, secrets: Secrets) -> dict[str, str]:
+        """Returns the header with which OpenAI and compatible servers take the key; {} for a model without a key."""
+        key = self.api_key(secrets)
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+class SynchronousProtocol(Protocol):
+    """Returns the answer from the call that sends the run."""
+
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
+        """Reserves a place for one call that starts a run; see LlmHttp.slot."""
+
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> JobCreated | Finished:
+        """Sends `content`, {text} or {system_message?, full_input}, within `seconds`.
+
+        Raises LlmUnavailable or LlmRefused.
+        """
+
+
+class AsynchronousProtocol(SynchronousProtocol, Protocol):
+    """Creates a provider job, about which the LLM is asked later."""
+
+    async def check(self, call: LlmCall) -> Running | Finished:
+        """Asks about `call.run.provider_job_id`.
+
+        Raises LlmUnavailable when a later check or a new attempt may succeed, LlmRefused when the job failed for good.
+        """
+
+    async def cancel(self, call: LlmCall) -> None:
+        """Asks the LLM to stop `call.run.provider_job_id`. Raises LlmUnavailable or LlmRefused."""

@@ -1,0 +1,120 @@
+"""The `openai_responses` protocol: a response is created in the background and retrieved until it is complete.
+
+https://platform.openai.com/docs/guides/background
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from urllib.parse import quote
+
+from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
+from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.result import Result, read_usage
+from shared.error_codes import ErrorCode
+from shared.errors import LlmRefused, LlmUnavailable
+
+SUBMIT_SECONDS = 20.0
+CHECK_SECONDS = 10.0
+CANCEL_SECONDS = 3.0
+MAX_ID_LENGTH = 255
+_RETRYABLE_FAILURES = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
+
+
+class ResponsesProtocol:
+    def __init__(self, pools: LlmHttpPools, *, secrets: Secrets) -> None:
+        self._pools = pools
+        self._secrets = secrets
+
+    def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
+        return self._pools.of(base_url).slot()
+
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> JobCreated:
+        response = await self._pools.of(call.base_url).call(
+            "POST",
+            f"{call.base_url}/responses",
+            seconds=min(SUBMIT_SECONDS, seconds),
+            headers=call.bearer(self._secrets),
+            body=_build_body(call, content),
+        )
+        response_id = response.body.get("id")
+        if not isinstance(response_id, str) or not 0 < len(response_id) <= MAX_ID_LENGTH:
+            raise unreadable()
+        return JobCreated(provider_job_id=response_id)
+
+    async def check(self, call: LlmCall) -> Running | Finished:
+        response = await self._pools.of(call.base_url).call(
+            "GET", _url(call), seconds=CHECK_SECONDS, headers=call.bearer(self._secrets)
+        )
+        match response.body.get("status"):
+            case "completed":
+                return _read_completed(response.body, call.prices)
+            case "queued" | "in_progress":
+                return Running()
+            case "incomplete":
+                raise _read_incomplete(response.body)
+            case "failed":
+                raise _read_failure(response.body)
+            case "cancelled":
+                raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
+        raise unreadable()
+
+    async def cancel(self, call: LlmCall) -> None:
+        await self._pools.of(call.base_url).call(
+            "POST", f"{_url(call)}/cancel", seconds=CANCEL_SECONDS, headers=call.bearer(self._secrets)
+        )
+
+
+def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Names the run in the metadata, so that people find it in the vendor's log."""
+    system = content.get("system_message")
+    max_tokens = call.model.max_output_tokens if call.model else None
+    return {
+        "model": call.upstream_model,
+        "input": content.get("full_input"),
+        "background": True,
+        "store": True,
+        "metadata": {"run_id": call.run.id, "attempt": str(call.run.attempt)},
+        **({"instructions": system} if system else {}),
+        **({"max_output_tokens": max_tokens} if max_tokens else {}),
+    }
+
+
+def _url(call: LlmCall) -> str:
+    return f"{call.base_url}/responses/{quote(call.run.provider_job_id or '', safe='')}"
+
+
+def _read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Reads {output: [{type: "message", content: [{type: "output_text", text} | {type: "refusal"}]}], usage}.
+
+    Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
+    """
+    parts = [part for item in _list(body.get("output")) for part in _list(_get(item, "content"))]
+    texts = [_get(part, "text") for part in parts if _get(part, "type") == "output_text"]
+    if not texts and any(_get(part, "type") == "refusal" for part in parts):
+        raise LlmRefused(may_be_billed=True)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise unreadable()
+    return Finished(result=Result(text="".join(texts)), usage=read_usage(body.get("usage"), prices=prices))
+
+
+def _read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
+    if _get(body.get("incomplete_details"), "reason") == "content_filter":
+        return LlmRefused(may_be_billed=True)
+    return LlmRefused("The answer was longer than the model may write.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
+
+
+def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
+    """Returns the error of a failed response, without the LLM's own message, which may quote the user's text."""
+    if error_code(body) in _RETRYABLE_FAILURES:
+        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
+    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _get(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None

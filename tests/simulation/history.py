@@ -1,0 +1,196 @@
+"""Everything that happened in one simulation, as an observer sees it who misses nothing; times in virtual seconds."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from shared.domain.limits import Limits
+from shared.domain.run import Run
+from shared.ports import IdempotencyRecord
+
+if TYPE_CHECKING:
+    from tests.simulation.llm import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """One write of a run that the store took. `before` is None for its creation."""
+
+    at: float
+    by: str
+    before: Run | None
+    after: Run
+    idempotency: IdempotencyRecord | None = None
+    limits: Limits | None = None
+    open_runs: int = 0
+    """How many open runs the tenant had before a creation."""
+
+    @property
+    def run_id(self) -> str:
+        return self.after.id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaidCall:
+    """A call that the LLM accepted and will bill."""
+
+    at: float
+    by: str
+    run_id: str
+    key: str
+    job_id: str | None
+    fault: str
+    is_idempotent: bool
+
+
+class FaultKind(StrEnum):
+    """What kind of fault a run met."""
+
+    CALL = "a call failed"
+    OUTAGE = "a part was out of order"
+    CRASH = "a process died"
+    FREEZE = "a process stood still"
+    DELIVERY = "a message or task was late, repeated or refused"
+    LOSS = "a message or task was not delivered again after a failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetFault:
+    """A fault that a run met. `part` is the first word of the call's name, as in faults.Outage."""
+
+    at: float
+    kind: FaultKind
+    part: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerInHand:
+    """A good answer to a submit that reached a living process. `job_id` is None when it is the result itself."""
+
+    at: float
+    by: str
+    run_id: str
+    job_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmAnswer:
+    """What the LLM said in the end about a run: a status code, or a job's state."""
+
+    at: float
+    run_id: str
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventAnswer:
+    """A function's answer to queue, timers or scheduler. `is_transient_error` tells that its use case raised one."""
+
+    at: float
+    function: str
+    status: int
+    is_transient_error: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A client was told that nothing was recorded."""
+
+    at: float
+    client: str
+    code: str
+    """The error code, or "lost" when the answer was lost."""
+    is_in_doubt: bool
+    """Whether the run may be stored all the same."""
+    asked_at: float
+    tenant_id: str
+
+
+@dataclass(slots=True, kw_only=True)
+class SeenRun:
+    """A run as one client saw it, in the order of its answers."""
+
+    at: float
+    asked_at: float
+    client: str
+    user: str
+    run: Run
+    how: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """One update of a stream. `run_id` and `sequence` are those of the event; `connection` counts from 1."""
+
+    at: float
+    connection: int
+    run_id: str
+    sequence: int
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True)
+class History:
+    commits: list[Commit] = field(default_factory=list)
+    paid: list[PaidCall] = field(default_factory=list)
+    llm_answers: list[LlmAnswer] = field(default_factory=list)
+    llm_calls: list[tuple[float, str]] = field(default_factory=list)
+    """(time, run id) of every submit that reached the LLM, paid or not."""
+    llm_checks: list[tuple[float, str]] = field(default_factory=list)
+    """(time, provider job id) of every check that reached the LLM."""
+    cancels: list[tuple[float, str]] = field(default_factory=list)
+    """(time, provider job id) of every cancel that reached the LLM."""
+    deaths: list[tuple[float, str, str]] = field(default_factory=list)
+    """(time, instance, run that it had in hand)."""
+    answers: list[EventAnswer] = field(default_factory=list)
+    requests: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Times at which a client sent its submit, by client."""
+    accepted_ids: dict[str, list[tuple[float, str]]] = field(default_factory=lambda: defaultdict(list))
+    """(time, run id) that submits were answered with, by client."""
+    refusals: list[Refusal] = field(default_factory=list)
+    seen: list[SeenRun] = field(default_factory=list)
+    streams: dict[str, list[Update]] = field(default_factory=lambda: defaultdict(list))
+    """By client."""
+    foreign_reads: list[str] = field(default_factory=list)
+    """What a user reached that is not theirs."""
+    unexpected_errors: list[str] = field(default_factory=list)
+    """Exceptions that no code foresaw, and answers that the contract does not know."""
+    faults: dict[str | None, list[MetFault]] = field(default_factory=lambda: defaultdict(list))
+    """By run id; under None those that touched no particular run."""
+    answers_in_hand: list[AnswerInHand] = field(default_factory=list)
+    script_ids: dict[str, str] = field(default_factory=dict)
+    """{run id: id of the script that its text carries}."""
+    reads: int = 0
+    lists: list[tuple[str, list[str], float, float]] = field(default_factory=list)
+    """(client, ids in the order of the pages, started at, ended at)."""
+    undelivered: list[tuple[float, str]] = field(default_factory=list)
+    """(time, run id) of each message that went to the dead letters."""
+    dead_letters: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """{message id: (source, reason, data)} of the messages that were kept."""
+    ended_at: float = 0.0
+    faults_ended_at: float = 0.0
+    overdue: list[str] = field(default_factory=list)
+    """What the operator's list of overdue runs shows in the end."""
+    unreadable: list[str] = field(default_factory=list)
+    """The unreadable documents in that list."""
+    permits_left: dict[str, list[str]] = field(default_factory=dict)
+    jobs: Mapping[str, "Job"] = field(default_factory=dict)
+    """The provider jobs and chat answers of the LLM, by id."""
+    cache: dict[str, str] = field(default_factory=dict)
+    """What the result cache holds in the end."""
+    expected_cache: dict[str, str] = field(default_factory=dict)
+    """{run id: the entry that it should hold}"""
+    inputs_left: set[str] = field(default_factory=set)
+    """Runs whose large input is still stored in the end."""
+    connected_at: dict[str, float] = field(default_factory=dict)
+    """When each listener of a channel connected for the first time, by client."""
+    final: dict[str, Run] = field(default_factory=dict)
+    """The runs as the store has them in the end."""
+    foreign_runs: set[str] = field(default_factory=set)
+    """Runs that another release wrote."""
+    log: list[str] = field(default_factory=list)
+    """One line for each event, for people; only when a replay asks for it."""

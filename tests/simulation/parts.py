@@ -1,0 +1,105 @@
+"""The small ports of one instance: directory, result cache, dead letters, and who calls."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from shared.adapters.storage.document_directory import DocumentDirectory
+from shared.domain.dead_letter import DeadLetter
+from shared.errors import CacheUnavailable, StoreUnavailable
+from shared.ports import Identity
+from tests.simulation.calls import Calls
+from tests.simulation.instance import EPOCH
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+ORGANIZATIONS = {
+    "acme": {"name": "Acme", "deployment": "europe", "source_lang": "en", "target_lang": "de"},
+    "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
+    "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
+}
+USERS = {
+    "ann": {"organization_id": "acme", "groups": ["users", "admins"]},
+    "bob": {"organization_id": "acme", "groups": ["users"]},
+    "eve": {"organization_id": "globex", "groups": ["users"]},
+}
+_MODEL = {"provider": "simulated", "upstream_model": "m", "deployment": "default", "prices": {"input": 1, "output": 2}}
+MODELS = {
+    "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
+    "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
+}
+DOCUMENTS: Mapping[str, Mapping[str, Any]] = {"organizations": ORGANIZATIONS, "users": USERS, "models": MODELS}
+
+
+class SimulatedDirectory(DocumentDirectory):
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
+        raise NotImplementedError("the directory of a simulation does not change")
+
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        return DOCUMENTS[collection]
+
+    async def _delete(self, collection: str, document_id: str) -> None:
+        raise NotImplementedError("the directory of a simulation does not change")
+
+    async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
+        def find() -> dict[str, Any] | None:
+            return DOCUMENTS[collection].get(document_id)
+
+        return await self._calls.call("directory.get", find, error=StoreUnavailable)
+
+
+class SimulatedResultCache:
+    """Shared by all instances, as Redis is."""
+
+    def __init__(self, world: "World", calls: Calls) -> None:
+        self._world = world
+        self._calls = calls
+
+    async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
+        until = EPOCH + timedelta(seconds=self._world.now) + keep_for
+        await self._call("put", key, lambda: self._world.cache.__setitem__(key, (until, text)))
+
+    async def get(self, key: str) -> str | None:
+        def find() -> str | None:
+            entry: tuple[datetime, str] | None = self._world.cache.get(key)
+            return entry[1] if entry else None
+
+        text: str | None = await self._call("get", key, find)
+        return text
+
+    async def delete(self, key: str) -> None:
+        await self._call("delete", key, lambda: self._world.cache.pop(key, None))
+
+    async def _call(self, name: str, key: str, effect: Any) -> Any:
+        return await self._calls.call(f"cache.{name}", effect, error=CacheUnavailable, about=key.partition(":")[2])
+
+
+class SimulatedDeadLetters:
+    def __init__(self, world: "World", calls: Calls) -> None:
+        self._world = world
+        self._calls = calls
+
+    async def keep(
+        self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
+    ) -> None:
+        letter = (source, reason, data)
+        await self._calls.call(
+            "letters.keep", lambda: self._world.dead_letters.setdefault(message_id, letter), error=StoreUnavailable
+        )
+
+    async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
+        raise NotImplementedError("no operator replays dead letters in the simulation")
+
+    async def remove(self, letter: DeadLetter) -> None:
+        raise NotImplementedError("no operator replays dead letters in the simulation")
+
+
+class NoTokens:
+    """Clients of the simulation are known by their profile; nobody shows a token."""
+
+    async def verify(self, token: str) -> Identity:
+        raise NotImplementedError
