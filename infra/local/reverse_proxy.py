@@ -29,7 +29,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostingLimits:
-    """What Firebase Hosting does to a request that it rewrites to a function.
+    """Changes a request as Firebase Hosting does when it rewrites it to a function.
 
     It passes on the cookie `__session` alone, calls the function by its own host name, sends a response when it is
     whole, and answers 504 when it is not whole in time.
