@@ -53,8 +53,8 @@ token: $(VENV)/run  ## prints a bearer token for this machine: make token USER=d
 	@test "$(origin USER)" = "command line" || { echo "whose? make token USER=demo" >&2; exit 1; }
 	@$(BIN)/python -m infra.local.token "$(USER)"
 
-simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (SEEDS=1000; SEED=17 replays one; SECONDS=120 runs as many as fit)
-	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS))
+simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (SEEDS=1000 START=1; SEED=17 replays one; SECONDS=120 runs as many as fit)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(START),--start $(START)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))

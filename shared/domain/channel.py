@@ -45,7 +45,10 @@ def channel_for(caller: Profile, name: str) -> Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDelivered:
-    """The newest event of a run that a stream has delivered."""
+    """What a stream has delivered of a run: the `sequence` of its last event, and the latest time of its events.
+
+    The latest event in the order of sequences may have an earlier time, since workers' clocks differ.
+    """
 
     sequence: int
     at: datetime
@@ -77,7 +80,8 @@ class ChannelCursor:
         watermark = max(self.watermark, event.at - OVERLAP) if is_live else self.watermark
         key = run_key(run.id)
         others = [(other, last) for other, last in self.last_delivered.items() if other != key and last.at > watermark]
-        delivered = LastDelivered(sequence=event.sequence, at=event.at)
+        before = self.last_delivered.get(key)
+        delivered = LastDelivered(sequence=event.sequence, at=max(event.at, before.at) if before else event.at)
         return ChannelCursor(
             watermark=watermark, last_delivered=dict([*others[-MAX_TRACKED_RUNS + 1 :], (key, delivered)])
         )

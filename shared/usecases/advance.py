@@ -234,8 +234,13 @@ class AdvanceRun:
         log.info(f"run {run.status}", run_id=run.id, attempt=run.attempt, code=run.error.code if run.error else None)
 
     async def _drop_observation(self, current: Run, mine: Run, observed: Observation) -> None:
-        """Handles an observation of an old claim: meanwhile the run has ended or was claimed again."""
+        """Handles an observation of an old claim: meanwhile the run has ended or was claimed again.
+
+        A lost save has taken its cache entry away, perhaps between the cache and the store of the writer that won.
+        """
         log.info("write of an old claim dropped", run_id=mine.id, status=current.status, fence=mine.fence)
+        if current.is_terminal:
+            await self.save_final.reconcile_cache(current.id)
         if current.is_terminal and not isinstance(observed, Finished):
             await cancel_provider_job(self.provider, _with_observed_job(mine, observed))
         elif current.status is Status.CANCELLED:

@@ -33,5 +33,6 @@ class CancelRun:
     async def _cancel(self, caller: Profile, run_id: str) -> tuple[Run, bool]:
         run = await self.reader.get(caller, run_id)
         if run.is_terminal:
+            await self.save_final.reconcile_cache(run.id)  # an earlier try may have written its entry and no more
             return run, False
         return await self.save_final(run.cancelled(self.clock.now())), True

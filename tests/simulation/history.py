@@ -187,7 +187,7 @@ class History:
     inputs_left: set[str] = field(default_factory=set)
     """Runs whose large input is still stored in the end."""
     connected_at: dict[str, float] = field(default_factory=dict)
-    """When each listener of a channel connected for the first time, by client."""
+    """From when on a listener of a channel must get every event, by client."""
     final: dict[str, Run] = field(default_factory=dict)
     """The runs as the store has them in the end."""
     foreign_runs: set[str] = field(default_factory=set)

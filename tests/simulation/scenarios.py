@@ -5,7 +5,7 @@ from random import Random
 
 from tests.simulation.faults import AtCall, AtDelivery, CallFaultKind, DeliveryFaultKind, Outage, OutageMode
 from tests.simulation.plan import Plan, PlanSettings, Submit
-from tests.simulation.script import JobEnd, LlmScript
+from tests.simulation.script import JobEnd, LlmFault, LlmScript
 
 USERS = ("ann", "bob", "eve")
 
@@ -78,6 +78,16 @@ def jobs_fail_again_and_again(seed: int, random: Random) -> Plan:
     return Plan(seed=seed, settings=settings, clients=(submit,))
 
 
+def a_paid_submit_is_never_answered(seed: int, random: Random) -> Plan:
+    """The LLM accepts a job, its answer is lost, and no repetition of the call tells more until the deadline."""
+    settings = PlanSettings(sweep=15.0, deadline=60.0, firestore=random.random() < 0.65)
+    lost = random.choice((LlmFault.ACCEPTED_LOST, LlmFault.ACCEPTED_SILENT))
+    later = random.choice(((LlmFault.CREDENTIALS,), (LlmFault.UNAVAILABLE,) * 40, (LlmFault.RATE_LIMITED,) * 40))
+    script = LlmScript(takes=random.uniform(0.5, 30), submits=(lost, *later))
+    submit = Submit(name="c0", at=0.0, user=random.choice(USERS), family=random.choice(("job", "user")), llm=script)
+    return Plan(seed=seed, settings=settings, clients=(submit,))
+
+
 def _chat(random: Random, number: int, *, takes: float, family: str = "chat") -> Submit:
     return Submit(
         name=f"c{number}",
@@ -99,4 +109,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     everything_comes_twice,
     two_deliveries_go_on_together,
     jobs_fail_again_and_again,
+    a_paid_submit_is_never_answered,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.responses import Response, StreamingResponse
 
-from shared.domain.channel import channel_for
+from shared.domain.channel import OVERLAP, channel_for
 from shared.domain.directory import Profile
 from shared.errors import ServiceError
 from shared.services import Services
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 AFTER_TROUBLE = 2.0
 LONGEST = 300.0
 """Seconds after which the platform ends a stream."""
+LOOKS_BACK = OVERLAP.total_seconds() - 5.0
+"""How long before its opening a stream without a cursor begins at the latest."""
 ENDING = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
@@ -138,9 +140,14 @@ class ChannelStream(Stream):
         self._channel = channel_for(client.caller, channel)
 
     async def _open(self, services: Services) -> Response:
-        client = self._client
-        client.world.history.connected_at.setdefault(client.name, client.world.now)
         after = None
-        if self._last_id is not None:
+        if self._last_id is None:
+            self._begin_anew()
+        else:
             after = decode_channel_cursor(self._last_id, self._channel, now=services.read.clock.now())
         return sse.stream_channel(services, self._channel, self._authenticate, after=after)
+
+    def _begin_anew(self) -> None:
+        """Records from when on every event must come: as long as nothing came, a new stream begins shortly before."""
+        connected_at, now = self._client.world.history.connected_at, self._client.world.now
+        connected_at[self._client.name] = max(connected_at.get(self._client.name, now), now - LOOKS_BACK)

@@ -97,6 +97,19 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
     assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
 
 
+def test_an_event_with_an_earlier_time_than_the_one_before_is_delivered_and_its_id_resumes() -> None:
+    watermark = NOW - OVERLAP
+    times = [watermark + timedelta(seconds=8), watermark - timedelta(seconds=2)]
+    events = tuple(Event(sequence=number, type="run.progress", at=at) for number, at in enumerate(times, 1))
+    run = a_run(events=events)
+    cursor, told = heard(ChannelCursor(watermark=watermark), run, NOW)
+    assert told == [(run.id, 1), (run.id, 2)]
+    resumed = decode_channel_cursor(encode_channel_cursor(cursor, DESK), DESK, now=NOW)
+    other = a_run(events=(Event(sequence=1, type="run.queued", at=NOW),))
+    resumed, _ = heard(resumed, other, NOW)
+    assert heard(resumed, run, NOW)[1] == [], "no event comes twice"
+
+
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=60).map(lambda raw: raw.hex())))
 def test_any_text_as_an_id_is_refused_in_a_sentence(text: str) -> None:
     with pytest.raises(InvalidRequest):

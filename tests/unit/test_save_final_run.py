@@ -15,8 +15,8 @@ from shared.domain.directory import ModelRef
 from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
-from shared.domain.status import Status
-from shared.errors import LlmRefused, StaleRun
+from shared.domain.status import Status, Wait
+from shared.errors import LlmRefused, StaleRun, StoreUnavailable
 from shared.settings import Settings
 from shared.usecases import save_final_run
 from tests.unit.world import DEMO, FOREVER, World
@@ -182,6 +182,25 @@ async def test_a_loser_that_cannot_correct_the_cache_leaves_it_to_the_sweeper(wo
     assert (await world.get(run)).due_at is None
 
 
+async def test_a_cancel_that_lost_and_could_not_correct_the_cache_corrects_it_when_it_is_repeated(world: World) -> None:
+    run = await world.submit()
+    await world.deliver()
+    world.clock.forward(30)
+
+    async def ended_by_a_worker() -> None:
+        world.cache.during_put = None
+        await world.services.advance(run.id)
+        world.store.fail_reads(1)
+
+    world.cache.during_put = ended_by_a_worker
+    with pytest.raises(StoreUnavailable):
+        await world.services.cancel(DEMO, run.id)
+    assert (await cached(world, run))["status"] == "cancelled", "or there is nothing to correct"
+    ended, cancelled = await world.services.cancel(DEMO, run.id)
+    assert (ended.status, cancelled) == (Status.COMPLETED, False)
+    assert await cached(world, run) == await stored(world, run)
+
+
 async def test_a_run_that_changes_while_it_is_shown_is_shown_again(world: World) -> None:
     run = await world.submit()
     await world.run_for(10)
@@ -204,6 +223,27 @@ async def test_an_end_that_lost_against_a_run_that_goes_on_is_not_shown(world: W
     with pytest.raises(StaleRun):
         await world.save_final(mine)
     assert await cached(world, run) is None
+
+
+async def test_an_end_is_shown_although_a_loser_takes_its_entry_away_before_the_store_has_it(world: World) -> None:
+    run = await world.submit()
+    await world.deliver()
+    world.clock.forward(30)
+
+    async def noted_by_the_sweeper() -> None:
+        world.cache.during_put = None
+        await world.store.save((await world.get(run)).waiting(Wait.WORKER, due_at=world.clock.now()))
+
+    async def entry_taken_away() -> None:
+        world.store.after_get = ended_by_another
+
+    async def ended_by_another() -> None:
+        await world.store.save((await world.get(run)).cancelled(world.clock.now()).postponed(None))
+
+    world.cache.during_put, world.cache.after_delete = noted_by_the_sweeper, entry_taken_away
+    await world.services.advance(run.id)
+    assert (await world.get(run)).status is Status.CANCELLED, "or nobody came between"
+    assert await cached(world, run) == await stored(world, run)
 
 
 async def test_the_cache_shows_the_stored_end_when_many_end_a_run_at_once() -> None:

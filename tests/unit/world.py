@@ -112,6 +112,8 @@ class CountingStore:
         """Whether the store refuses to save now."""
         self.clock_offset = timedelta(0)
         """How far the store's clock is ahead of the sweeper's."""
+        self.after_get: Callable[[], Awaitable[None]] | None = None
+        """Happens once, when a run has been read and before its reader has it."""
 
     def fail_reads(self, times: int) -> None:
         self._failures = times
@@ -121,6 +123,9 @@ class CountingStore:
             self._failures -= 1
             raise StoreUnavailable
         found: Run = await self._store.get(run_id, **more)
+        if (after_get := self.after_get) is not None:
+            self.after_get = None
+            await after_get()
         return found
 
     async def due_runs(self, shard: int, **more: Any) -> RunPage:

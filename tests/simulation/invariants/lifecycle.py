@@ -76,7 +76,8 @@ def a_finished_job_is_found(case: Case) -> Iterator[str]:
             yield f"run {short(run_id)} failed at its deadline; its job was ready at {ends[0]:.0f} s"
         if not ends or run.status is not Status.COMPLETED:
             continue
-        quiet = max(ends[0], case.history.faults_ended_at)
+        known_at = seconds(run.sent_at) if run.sent_at else 0.0  # later than the job's start when its answer was lost
+        quiet = max(ends[0], known_at, case.history.faults_ended_at)
         latest = quiet + (SHARDS + 1) * settings.sweep + MAX_GAP_SECONDS + MAX_FINAL_BACKOFF + 2 * case.max_skew
         if commit.at > latest:
             yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
@@ -244,13 +245,13 @@ def nothing_is_overdue_in_the_end(case: Case) -> Iterator[str]:
 
 def the_cache_agrees_with_the_store(case: Case) -> Iterator[str]:
     """Two faults at once may leave an entry until it expires: a worker dies between the two and its message is lost,
-    or a cancel is too late and the store is away when it corrects the entry.
+    or a cancel is too late, the store is away when it corrects the entry, and its client never learns what came of it.
     """
     sweep = case.plan.settings.sweep
     for run_id, run in case.history.final.items():
         entry = case.history.cache.get(f"llm_job:{run_id}")
         wanted = case.history.expected_cache.get(run_id)
-        if case.faults(run_id, FaultKind.LOSS) or _was_cancelled_without_store(case, run_id):
+        if case.faults(run_id, FaultKind.LOSS) or _was_cancelled_without_answer(case, run_id):
             continue
         is_left_to_sweeper = run.due_at is not None and seconds(run.due_at) > case.history.ended_at - 2 * sweep
         if run.is_terminal and entry != wanted and not is_left_to_sweeper:
@@ -258,10 +259,12 @@ def the_cache_agrees_with_the_store(case: Case) -> Iterator[str]:
             yield f"the result cache shows {shown} of run {short(run_id)}, which is {run.status}"
 
 
-def _was_cancelled_without_store(case: Case, run_id: str) -> bool:
+def _was_cancelled_without_answer(case: Case, run_id: str) -> bool:
     entries = case.submits[case.history.script_ids[run_id]]
+    answered = {seen.client for seen in case.history.seen if seen.how == "cancel" and seen.run.id == run_id}
+    is_unanswered = any(entry.cancel_after is not None and entry.name not in answered for entry in entries)
     store_faults = [one for one in case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE) if one.part == "store"]
-    return any(entry.cancel_after is not None for entry in entries) and bool(store_faults)
+    return is_unanswered and bool(store_faults)
 
 
 LIFECYCLE = (

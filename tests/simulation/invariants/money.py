@@ -104,7 +104,9 @@ def _may_be_left(case: Case, run_id: str, job_id: str) -> bool:
         commit.before is not None and commit.before.provider_job_id == job_id and commit.after.provider_job_id is None
         for commit in case.commits[run_id]
     )
-    return gave_up or bool(case.lost_workers(run_id) or case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE))
+    is_without_address = any(fault.part == "directory" for fault in case.history.faults.get(None, ()))
+    is_hindered = case.lost_workers(run_id) or case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE)
+    return gave_up or is_without_address or bool(is_hindered)
 
 
 def limits_hold(case: Case) -> Iterator[str]:

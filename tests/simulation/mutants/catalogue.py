@@ -130,8 +130,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "claim before call",
         (
             ADVANCE,
-            "run = await self.store.save(run.claimed(self._now(run), lease=self.budgets.lease(run.lane)))",
-            "run = run.claimed(self._now(run), lease=self.budgets.lease(run.lane))",
+            "return await self.store.save(run.claimed(self._now(run), lease=self.budgets.lease(run.lane)))",
+            "return run.claimed(self._now(run), lease=self.budgets.lease(run.lane))",
         ),
     ),
     _mutant(
@@ -234,7 +234,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "ended run cancelled again",
         "terminal states absorb",
-        (CANCEL, "        if run.is_terminal:\n            return run, False\n", ""),
+        (CANCEL, "        if run.is_terminal:\n", "        if False:\n"),
     ),
     _mutant(
         "cancel tells the LLM nothing",
@@ -389,6 +389,12 @@ MUTANTS: tuple[Mutant, ...] = (
             "await self.save_final.reconcile_cache(run.id)  # a worker may have died between cache and store",
             "pass",
         ),
+        (ADVANCE, "            await self.save_final.reconcile_cache(current.id)\n", "            pass\n"),
+    ),
+    _mutant(
+        "loser leaves the cache when the run has ended",
+        "the cache agrees with the store",
+        (ADVANCE, "            await self.save_final.reconcile_cache(current.id)\n", "            pass\n"),
     ),
     _mutant(
         "cache entry deleted before the content",
