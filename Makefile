@@ -23,7 +23,7 @@ SCHEMA := .data/check-infra
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock package \
-	check-infra deploy clean
+	check-infra deploy smoke capacity clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,11 +79,19 @@ package:  ## makes the functions' source from the last commit and prints its pat
 check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
-deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing)
+deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing; TOKEN=… as for smoke)
 	@test -n "$(PROJECT)" -a -n "$(REGION)" || { echo "where? make deploy PROJECT=my-project REGION=europe-west1" >&2; exit 1; }
 	@test -f infra/terraform/terraform.tfvars || { echo "first: cp infra/terraform/terraform.tfvars.example infra/terraform/terraform.tfvars" >&2; exit 1; }
 	@package=$$($(PYTHON) -m infra.package) && cd infra/terraform && terraform init -input=false && \
 		terraform apply -input=false $(APPLY) -var project="$(PROJECT)" -var region="$(REGION)" -var package="$$package"
+	@$(MAKE) --no-print-directory smoke
+
+smoke: $(VENV)/run  ## tries the deployed system: a run of each family, a stream, a cancel, a listener (TOKEN=… of a user, MODEL=…)
+	@outputs=$$(cd infra/terraform && terraform output -json) && \
+		printf %s "$$outputs" | $(BIN)/python -m infra.smoke_deployed "$(TOKEN)" "$(MODEL)"
+
+capacity: $(VENV)/run  ## prints which limit a growing load meets first (RUNS=60 a minute, SECONDS=60 of the LLM)
+	@$(BIN)/python -m infra.capacity $(or $(RUNS),60) $(or $(SECONDS),60)
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data

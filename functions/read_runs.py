@@ -92,6 +92,12 @@ async def stream_channel(request: Request, services: Services, channel: str) -> 
     return sse.stream_channel(services, wanted, auth.reauthenticate(request, services), after=after)
 
 
+async def list_models(request: Request, services: Services) -> Response:
+    """Answers with the models that jobs may name, and with those that are switched off for now."""
+    await auth.caller(request, services)
+    return render.model_list(await services.catalogue.models())
+
+
 async def list_overdue(request: Request, services: Services) -> Response:
     """Answers members of the group `admins` with the runs that the sweeper has not handled in time."""
     await auth.caller(request, services, group="admins")
@@ -123,6 +129,7 @@ ROUTES = Routes(
     Route("GET", "/api/llm/jobs/{job_id}/result", get_job_result),
     Route("GET", "/api/llm/jobs/{run_uuid}/stream", stream_run),
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
+    Route("GET", "/api/llm/models", list_models),
     Route("GET", "/channels/{channel}/stream", stream_channel),
     Route("GET", "/api/admin/overdue", list_overdue),
     Route("POST", "/api/auth/session", sessions.start),

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.channel import Channel
+from shared.domain.dead_letter import DeadLetter
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
@@ -225,6 +226,11 @@ class Directory(Protocol):
     async def model(self, model_id: str) -> Model | None: ...
 
 
+class ModelCatalogue(Protocol):
+    async def models(self) -> Sequence[Model]:
+        """Returns all models, also disabled ones, ordered by id. There are few, so there are no pages."""
+
+
 class UserRecords(Protocol):
     async def forget_profile(self, user_id: str) -> bool:
         """Deletes the record of the user, and returns whether there was one. A Directory may show it a minute more."""
@@ -285,3 +291,9 @@ class DeadLetters(Protocol):
         self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
     ) -> None:
         """Stores a message that could not be handled, for operators. The same message id is stored once."""
+
+    async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
+        """Returns the kept messages in an order of their own, from behind `after` on."""
+
+    async def remove(self, letter: DeadLetter) -> None:
+        """Deletes the message. Nothing happens if it is gone."""

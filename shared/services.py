@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from shared.ports import DeadLetters, Directory, TokenVerifier
+from shared.ports import DeadLetters, Directory, ModelCatalogue, TokenVerifier
 from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
@@ -10,6 +10,7 @@ from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
@@ -25,6 +26,7 @@ class Services:
     invoker: TokenVerifier | None
     """Verifies the callers of the internal functions; None on one machine, where every caller is accepted."""
     directory: Directory
+    catalogue: ModelCatalogue
     dead_letters: DeadLetters
     allowed_origins: frozenset[str]
     """Origins of other sites whose pages may call the API, such as https://app.example.com."""
@@ -43,3 +45,4 @@ class Services:
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryMessage
+    replay: ReplayDeadLetters

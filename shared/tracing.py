@@ -24,7 +24,7 @@ SAMPLED = 0x01
 
 
 class SpanKind(StrEnum):
-    """What a span is in a conversation between programs."""
+    """Says which part a span has in a conversation between programs."""
 
     SERVER = "server"
     """A client's request is answered."""

@@ -82,7 +82,7 @@ class PushWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchRate:
-    """How many tasks a queue dispatches in a second, and how many at once.
+    """Limits how many tasks a queue dispatches in a second, and how many at once.
 
     429 and 503 halve the rate, and any other failure lowers it a little. Successes raise it again up to the queue's own
     limit. Unused dispatches are saved up to `max_burst`.

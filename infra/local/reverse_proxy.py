@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from infra.local.routing import function_for
 
 MAX_HEAD_BYTES = 64 * 1024
+MAX_BODY_WITH_HEAD_BYTES = 64 * 1024
 BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 GATEWAY_TIMEOUT = b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -21,12 +22,14 @@ SESSION_COOKIE = b"__session"
 _CONNECTION = re.compile(rb"\r\n(connection|keep-alive):[^\r\n]*", re.IGNORECASE)
 _COOKIE = re.compile(rb"\r\ncookie:([^\r\n]*)", re.IGNORECASE)
 _HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostingLimits:
-    """What Firebase Hosting does to a request that it rewrites to a function.
+    """Changes a request as Firebase Hosting does when it rewrites it to a function.
 
     It passes on the cookie `__session` alone, calls the function by its own host name, sends a response when it is
     whole, and answers 504 when it is not whole in time.
@@ -58,13 +61,14 @@ class ReverseProxy:
             head = await reader.readuntil(b"\r\n\r\n")
             try:
                 port = self._port_for(head)
+                body = await _small_body(head, reader)
                 upstream = await asyncio.open_connection("127.0.0.1", port)
             except OSError:
                 writer.write(BAD_GATEWAY)
             except (ValueError, IndexError):
                 writer.write(BAD_REQUEST)
             else:
-                await self._forward(head, (reader, writer), upstream, port)
+                await self._forward((head, body), (reader, writer), upstream, port)
         with suppress(OSError):
             writer.close()
 
@@ -72,19 +76,34 @@ class ReverseProxy:
         target = head.split(b" ", 2)[1].decode("ascii", errors="replace")
         return self._ports[function_for(target.partition("?")[0])]
 
-    async def _forward(self, head: bytes, client: Connection, upstream: Connection, port: int) -> None:
-        """Sends the request on, and the response back until it ends or the client has closed the connection."""
+    async def _forward(self, request: tuple[bytes, bytes], client: Connection, upstream: Connection, port: int) -> None:
+        """Sends the request on, and the response back until it ends or the client has closed the connection.
+
+        `request` is its head and what has been read of its body.
+        """
+        head, body = request
         try:
             if self._hosting is None:
-                upstream[1].write(_closing(head))
+                upstream[1].write(_closing(head) + body)
                 await _pass_both_ways(client, upstream)
             else:
-                upstream[1].write(_closing(_as_from_hosting(head, port)))
+                upstream[1].write(_closing(_as_from_hosting(head, port)) + body)
                 client[1].write(await _whole_answer(client[0], upstream, self._hosting.answer_seconds))
                 await client[1].drain()
         finally:
             with suppress(OSError):
                 upstream[1].close()
+
+
+async def _small_body(head: bytes, reader: asyncio.StreamReader) -> bytes:
+    """Returns the body of a request if it is small, and otherwise nothing, so that the body follows as it arrives.
+
+    A function may answer and close the connection before it has read the body. A body that is sent after that resets
+    the connection, and the answer may be lost. So a small one is sent at once with the head.
+    """
+    found = _LENGTH.search(head)
+    length = int(found[1]) if found and not _EXPECT.search(head) else 0
+    return await reader.readexactly(length) if length <= MAX_BODY_WITH_HEAD_BYTES else b""
 
 
 async def _pass_both_ways(client: Connection, upstream: Connection) -> None:

@@ -3,6 +3,16 @@ output "url" {
   value       = var.front == "domain" ? "https://${var.domain}" : var.front == "hosting" ? "https://${local.site}.web.app" : local.urls["read_runs"]
 }
 
+output "submit_url" {
+  description = "Where clients submit runs: the same as url, but with front = \"plain\" the function submit_run."
+  value       = var.front == "domain" ? "https://${var.domain}" : var.front == "hosting" ? "https://${local.site}.web.app" : local.urls["submit_run"]
+}
+
+output "project" {
+  description = "The Google Cloud project."
+  value       = var.project
+}
+
 output "functions" {
   description = "{function: its own URL}. With front = \"plain\", infra/routes.json says which paths go to which."
   value       = local.urls

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.domain.attempt import Attempt
+from shared.domain.directory import Model
 from shared.domain.event import Event, EventType
 from shared.domain.progress import until_next_check
 from shared.domain.run import Failure, Run
@@ -125,6 +126,18 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
         "detail": dict(event.detail),
     }
     return shown if content is None else {**shown, "run": run_object(run, content)}
+
+
+def model_object(model: Model) -> dict[str, Any]:
+    """Returns what clients see of a model: neither its address nor the name of its key."""
+    return {
+        "id": model.id,
+        "name": model.name,
+        "provider": model.provider,
+        "api": model.api,
+        "prices": dict(model.prices) if model.prices else None,
+        "enabled": model.enabled,
+    }
 
 
 def overdue_object(run: Run) -> dict[str, Any]:

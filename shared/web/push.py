@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared import log, tracing
+from shared.domain.dead_letter import named_run
 from shared.domain.fields import read_uuid
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
@@ -47,12 +48,7 @@ class Push:
 
         Raises MalformedMessage.
         """
-        try:
-            body = json.loads(self.data)
-        except (ValueError, RecursionError):
-            body = self.data.strip()
-        named = body.get("run_id") if isinstance(body, dict) else body
-        return _uuid(named if isinstance(named, str) and named else self.attributes.get("run_id"))
+        return _uuid(named_run(self.data, self.attributes))
 
     @property
     def run_id_or_none(self) -> str | None:

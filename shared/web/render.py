@@ -1,6 +1,6 @@
 """Builds HTTP responses from the results of the use cases. domain/views.py builds the JSON objects in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from shared.domain import views
+from shared.domain.directory import Model
 from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.usecases.read import Overdue, Page
@@ -54,6 +55,10 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
     next_cursor = encode_list_cursor(page.next_cursor, query.wanted) if page.next_cursor else None
     counts = {"total": page.total, "limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
     return JSONResponse({"success": True, **shown, **counts})
+
+
+def model_list(models: Sequence[Model]) -> Response:
+    return JSONResponse({"success": True, "models": [views.model_object(model) for model in models]})
 
 
 def overdue_list(overdue: Overdue) -> Response:

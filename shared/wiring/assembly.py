@@ -10,6 +10,7 @@ from shared.ports import (
     DeadLetters,
     Directory,
     LlmProvider,
+    ModelCatalogue,
     RecheckScheduler,
     ResultCache,
     RunQueue,
@@ -27,6 +28,7 @@ from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
@@ -47,6 +49,7 @@ class Backend:
     scheduler: RecheckScheduler
     watcher: RunWatcher
     directory: Directory
+    catalogue: ModelCatalogue
     users: UserRecords
     dead_letters: DeadLetters
     cache: ResultCache
@@ -67,6 +70,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         sessions=backend.sessions,
         invoker=backend.invoker,
         directory=backend.directory,
+        catalogue=backend.catalogue,
         dead_letters=backend.dead_letters,
         allowed_origins=settings.allowed_origins,
         streams_url=settings.streams_url,
@@ -98,6 +102,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             interval=settings.sweep_interval,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
+        replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
     )
 
 

@@ -86,6 +86,7 @@ class Container:
             scheduler=adapters.scheduler,
             watcher=adapters.watcher,
             directory=CachedDirectory(adapters.directory, clock),
+            catalogue=adapters.directory,
             users=adapters.directory,
             dead_letters=adapters.dead_letters,
             cache=self._result_cache(clock),

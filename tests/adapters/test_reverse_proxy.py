@@ -103,6 +103,18 @@ async def test_behind_hosting_only_the_session_cookie_reaches_the_function(sent:
     assert ("X-Other: kept\r\n" in head) == ("X-Other: kept" in sent)
 
 
+@pytest.mark.parametrize("hosting", [None, HOSTING])
+async def test_an_answer_arrives_that_a_function_gives_without_reading_the_body(hosting: HostingLimits | None) -> None:
+    function = Function()
+    async with front_of(function, hosting=hosting) as port:
+        reader, writer = await asked(port, "Content-Length: 4")
+        await asyncio.sleep(0.05)
+        assert function.heads == [], "the head waits for a small body"
+        writer.write(b"body")
+        assert await reader.read() == OK
+        writer.close()
+
+
 async def test_behind_hosting_a_function_sees_its_own_host_name() -> None:
     function = Function()
     async with front_of(function, hosting=HOSTING) as port:

@@ -14,6 +14,7 @@ DOCUMENTS = [
     "shared/README.md",
     "shared/decisions.md",
     "infra/README.md",
+    "infra/OPERATIONS.md",
 ]
 
 
@@ -56,3 +57,10 @@ def test_the_deployed_packages_contain_neither_tests_nor_tools() -> None:
 def test_a_deployment_without_a_project_says_what_is_missing_and_changes_nothing() -> None:
     done = subprocess.run(["make", "deploy", "REGION=europe-west1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "make deploy PROJECT=" in done.stderr
+
+
+def test_a_deployment_ends_with_a_try_of_the_deployed_system() -> None:
+    words = ["make", "-n", "deploy", "PROJECT=my-project", "REGION=europe-west1", "TOKEN=a-token"]
+    lines = subprocess.check_output(words, cwd=ROOT, text=True).splitlines()
+    applied = next(number for number, line in enumerate(lines) if "terraform apply" in line)
+    assert 'infra.smoke_deployed "a-token"' in lines[-1] and applied < len(lines) - 1

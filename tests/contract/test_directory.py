@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.fixtures import put_fixtures
+from infra.local.fixtures import MODELS, put_fixtures
 from shared.adapters.directory_cache import CachedDirectory
 from shared.domain.directory import Profile
 from shared.settings import Settings
@@ -32,6 +32,20 @@ async def test_an_id_that_firestore_does_not_allow_finds_no_record(backend: Any,
 async def test_an_unknown_field_of_a_record_is_ignored(backend: Any) -> None:
     await backend.directory.put("organizations", "new", {"name": "N", "deployment": "d", "added_later": 1})
     assert (await backend.directory.organization("new")).name == "N"
+
+
+async def test_all_models_are_listed_by_id_disabled_ones_too(backend: Any) -> None:
+    await put_fixtures(backend.directory, Settings())
+    await backend.directory.put("models", "a-retired-model", {**MODELS["demo-model"], "enabled": False})
+    models = await backend.directory.models()
+    assert [model.id for model in models] == sorted(["a-retired-model", *MODELS])
+    assert [model.id for model in models if not model.enabled] == ["a-retired-model"]
+
+
+async def test_a_profile_is_forgotten_once(backend: Any) -> None:
+    await put_fixtures(backend.directory, Settings())
+    assert [await backend.directory.forget_profile("demo") for _ in range(2)] == [True, False]
+    assert await backend.directory.profile("demo") is None and await backend.directory.profile("admin") is not None
 
 
 async def test_the_settings_of_an_openai_compatible_server_become_my_model(backend: Any) -> None:

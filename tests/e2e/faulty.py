@@ -61,7 +61,7 @@ class FaultySystem:
         self.set_up()
         self.functions = self._start(self.ports)
         for port in self.ports.values():
-            until(partial(_answers, url_of(port)))
+            until(partial(answers, url_of(port)))
         self._sweeping = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
@@ -82,7 +82,7 @@ class FaultySystem:
     def start(self, function: str) -> None:
         """Starts a function that was killed, on the same port."""
         self.functions.update(self._start({function: self.ports[function]}))
-        until(lambda: _answers(url_of(self.ports[function])))
+        until(lambda: answers(url_of(self.ports[function])))
 
     def restart_pubsub_empty(self) -> None:
         self.pubsub_emulator.kill()
@@ -152,7 +152,7 @@ def faulty_system(folder: Path, firestore_emulator: str) -> Iterator[FaultySyste
         yield FaultySystem(stack, folder, firestore_emulator)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx.head(f"{url}/health", trust_env=False).status_code > 0
     except httpx.TransportError:

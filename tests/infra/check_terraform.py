@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from infra.local.routing import function_for
+from infra.smoke_deployed import smoke_of
 from shared.settings import from_environment
 from tests.infra.provider import PROJECT_NUMBER, Provider, serving
 from tests.infra.provider_schema import Block, ProviderSchema
@@ -220,6 +221,18 @@ def test_everything_that_calls_an_internal_function_shows_a_token_that_it_accept
         if name in ("process_run", "bury_run", "sweep_runs")
     }
     assert urls == set(names.values())
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_the_outputs_have_the_addresses_at_which_a_deployment_is_tried(applied: dict[str, Applied], front: str) -> None:
+    outputs = applied[front].outputs
+    smoke = smoke_of({name: {"value": value} for name, value in outputs.items()}, "token", "model")
+    own, site, domain = outputs["functions"], "https://demo-deploy.web.app", "https://runs.example.com"
+    wanted = {"plain": (own["submit_run"], own["read_runs"]), "domain": (domain, domain), "hosting": (site, site)}[
+        front
+    ]
+    assert (smoke.url, smoke.reads) == (f"{wanted[0]}/", f"{wanted[1]}/")
+    assert smoke.project == "demo-deploy"
 
 
 def test_secrets_are_mounted_where_they_are_read_and_only_with_a_version(applied: dict[str, Applied]) -> None:

@@ -1,10 +1,11 @@
 """The small ports of one instance: directory, result cache, dead letters, and who calls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
+from shared.domain.dead_letter import DeadLetter
 from shared.errors import CacheUnavailable, StoreUnavailable
 from shared.ports import Identity
 from tests.simulation.calls import Calls
@@ -37,6 +38,9 @@ class SimulatedDirectory(DocumentDirectory):
 
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
+
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        return DOCUMENTS[collection]
 
     async def _delete(self, collection: str, document_id: str) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
@@ -86,6 +90,12 @@ class SimulatedDeadLetters:
         await self._calls.call(
             "letters.keep", lambda: self._world.dead_letters.setdefault(message_id, letter), error=StoreUnavailable
         )
+
+    async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
+        raise NotImplementedError("no operator replays dead letters in the simulation")
+
+    async def remove(self, letter: DeadLetter) -> None:
+        raise NotImplementedError("no operator replays dead letters in the simulation")
 
 
 class NoTokens:

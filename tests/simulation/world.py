@@ -180,6 +180,7 @@ class World:
             scheduler=SimulatedRecheckScheduler(self.task_queues, calls),
             watcher=SimulatedRunWatcher(self, instance, store, firestore=is_firestore),
             directory=directory,
+            catalogue=records,
             users=records,
             dead_letters=SimulatedDeadLetters(self, calls),
             cache=SimulatedResultCache(self, calls),

@@ -207,6 +207,7 @@ class World:
             "scheduler": lite.scheduler,
             "watcher": lite.watcher,
             "directory": lite.directory,
+            "catalogue": lite.directory,
             "users": lite.directory,
             "dead_letters": lite.dead_letters,
             "cache": self.cache,

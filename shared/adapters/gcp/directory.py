@@ -22,6 +22,11 @@ class FirestoreDirectory(DocumentDirectory):
                 self._clients().firestore.collection(collection).document(document_id).set(dict(document), **bounded())
             )
 
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        async with google_errors_as(StoreUnavailable):
+            found = self._clients().firestore.collection(collection).stream(**bounded())
+            return {snapshot.id: snapshot.to_dict() or {} async for snapshot in found}
+
     async def _delete(self, collection: str, document_id: str) -> None:
         async with google_errors_as(StoreUnavailable):
             await self._clients().firestore.collection(collection).document(document_id).delete(**bounded())

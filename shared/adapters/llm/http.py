@@ -158,7 +158,7 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: An
         request.prepare_headers({**HEADERS, **headers})
         request.prepare_body(None if body is None else json.dumps(body), None)
     except (requests.RequestException, ValueError) as error:
-        raise LlmRefused("The address of the LLM is not one.", code="model_unavailable") from error
+        raise LlmRefused("The address of the LLM is not one.", code=ErrorCode.MODEL_UNAVAILABLE) from error
     return request
 
 
@@ -247,12 +247,12 @@ def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
     quota_exhausted = response.status == 402 or error_code(response.body) in _QUOTA_CODES
     match response.status:
         case 402 | 429 if quota_exhausted:
-            raise LlmRefused("The LLM account has no quota left.", code="llm_quota_exhausted")
+            raise LlmRefused("The LLM account has no quota left.", code=ErrorCode.LLM_QUOTA_EXHAUSTED)
         case 429:
             message = "The LLM is asked for too much at the moment."
-            raise LlmUnavailable(message, code="llm_rate_limited", retry_after=response.retry_after)
+            raise LlmUnavailable(message, code=ErrorCode.LLM_RATE_LIMITED, retry_after=response.retry_after)
         case 404 if is_check:
-            raise LlmUnavailable("The LLM does not know this job.", code="llm_job_unknown")
+            raise LlmUnavailable("The LLM does not know this job.", code=ErrorCode.LLM_JOB_UNKNOWN)
         case 408 | 504:  # the request had been sent when time was up
             raise LlmUnavailable(retry_after=response.retry_after, may_be_billed=True)
         case 409 | 425:
@@ -260,7 +260,7 @@ def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
         case status if status >= 500 or (status >= 400 and is_check):
             raise LlmUnavailable(retry_after=response.retry_after)
         case 401 | 403:
-            raise LlmRefused("The LLM does not accept our credentials.", code="llm_credentials")
+            raise LlmRefused("The LLM does not accept our credentials.", code=ErrorCode.LLM_CREDENTIALS)
         case status if status >= 400:
             raise LlmRefused("The LLM refused this input.")
         case status if status >= 300 or not isinstance(response.body, dict):

@@ -11,6 +11,7 @@ from shared.adapters.llm.protocol import LlmCall
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
 from shared.domain.status import Kind
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 10.0
@@ -50,7 +51,7 @@ class JobsProtocol:
             case "failed":
                 raise _read_failure(response.body)
             case "cancelled":
-                raise LlmRefused("The LLM cancelled the job.", code="llm_job_cancelled")
+                raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
         raise unreadable()
 
     async def cancel(self, call: LlmCall) -> None:
@@ -105,7 +106,7 @@ def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
     """Returns the error of a failed job, without the LLM's own message, which may quote the user's text."""
     code = error_code(body)
     if code in _RETRYABLE_FAILURES:
-        return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")
+        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
     if code in ("refused", "content_filter"):
         return LlmRefused()
-    return LlmRefused("The LLM failed to process this input.", code="llm_failed")
+    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from shared.domain.directory import Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
 
 Secrets = Callable[[str], str | None]
@@ -39,7 +40,7 @@ class LlmCall:
             return None
         key = secrets(self.model.secret)
         if not key:
-            raise LlmRefused("The key of this model is not set.", code="llm_credentials")
+            raise LlmRefused("The key of this model is not set.", code=ErrorCode.LLM_CREDENTIALS)
         return key
 
     def bearer(self, secrets: Secrets) -> dict[str, str]:

@@ -10,6 +10,7 @@ from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, Synchron
 from shared.domain.directory import LlmApi, Model
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
 from shared.ports import Directory
 
@@ -57,7 +58,7 @@ class DirectoryLlmProvider:
         """Returns the protocol that the run's model had when the run was submitted. Raises LlmRefused."""
         protocol = self._protocols.get(run.api)
         if protocol is None:
-            raise LlmRefused("The protocol of this model is not known here.", code="model_unavailable")
+            raise LlmRefused("The protocol of this model is not known here.", code=ErrorCode.MODEL_UNAVAILABLE)
         return protocol
 
     async def _call(self, run: Run) -> LlmCall:
@@ -69,7 +70,7 @@ class DirectoryLlmProvider:
             return LlmCall(run=run, base_url=self._base_url(run, None))
         model = await self._directory.model(run.model.id)
         if model is None:
-            raise LlmRefused("The model of this run is no longer there.", code="model_unavailable")
+            raise LlmRefused("The model of this run is no longer there.", code=ErrorCode.MODEL_UNAVAILABLE)
         return LlmCall(run=run, base_url=self._base_url(run, model), model=model)
 
     def _base_url(self, run: Run, model: Model | None) -> str:
@@ -78,6 +79,6 @@ class DirectoryLlmProvider:
             return model.base_url.rstrip("/")
         base_url = self._deployments.get(run.deployment or "")
         if base_url is None:
-            raise LlmRefused("The deployment of this run is not set up.", code="model_unavailable")
+            raise LlmRefused("The deployment of this run is not set up.", code=ErrorCode.MODEL_UNAVAILABLE)
         suffix = "" if run.api == LlmApi.LLM_JOBS else "/v1"
         return base_url.rstrip("/") + suffix

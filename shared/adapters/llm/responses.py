@@ -12,6 +12,7 @@ from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result, read_usage
+from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
 SUBMIT_SECONDS = 20.0
@@ -56,7 +57,7 @@ class ResponsesProtocol:
             case "failed":
                 raise _read_failure(response.body)
             case "cancelled":
-                raise LlmRefused("The LLM cancelled the job.", code="llm_job_cancelled")
+                raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
         raise unreadable()
 
     async def cancel(self, call: LlmCall) -> None:
@@ -101,14 +102,14 @@ def _read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None)
 def _read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
     if _get(body.get("incomplete_details"), "reason") == "content_filter":
         return LlmRefused(may_be_billed=True)
-    return LlmRefused("The answer was longer than the model may write.", code="llm_failed", may_be_billed=True)
+    return LlmRefused("The answer was longer than the model may write.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
 
 
 def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
     """Returns the error of a failed response, without the LLM's own message, which may quote the user's text."""
     if error_code(body) in _RETRYABLE_FAILURES:
-        return LlmUnavailable("The LLM could not finish the job.", code="llm_job_failed")
-    return LlmRefused("The LLM failed to process this input.", code="llm_failed", may_be_billed=True)
+        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
+    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
 
 
 def _list(value: Any) -> list[Any]:

@@ -18,6 +18,14 @@ class SqliteDirectory(DocumentDirectory):
             lambda connection: connection.execute("INSERT OR REPLACE INTO directory VALUES (?, ?, ?)", row)
         )
 
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                "SELECT id, document FROM directory WHERE collection = ?", (collection,)
+            ).fetchall()
+        )
+        return {document_id: json.loads(document) for document_id, document in rows}
+
     async def _delete(self, collection: str, document_id: str) -> None:
         row = (collection, document_id)
         await self._database.write(

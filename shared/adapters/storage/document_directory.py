@@ -4,7 +4,7 @@ The collections are `users`, `organizations` and `models`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.domain.directory import Model, Organization, Profile, read_profile, read_record
@@ -28,6 +28,14 @@ class DocumentDirectory(ABC):
     async def model(self, model_id: str) -> Model | None:
         document = await self._document("models", model_id)
         return None if document is None else read_record(Model, model_id, document)
+
+    async def models(self) -> Sequence[Model]:
+        documents = await self._collection("models")
+        return [read_record(Model, model_id, document) for model_id, document in sorted(documents.items())]
+
+    @abstractmethod
+    async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
+        """Returns {id: document} of a small collection."""
 
     @abstractmethod
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:

@@ -1,0 +1,93 @@
+"""Computes what a million runs cost at list prices, for three lengths of the LLM's work: python -m infra.cost
+
+The counts of reads and writes are the most that tests allow on the emulators; the seconds for which a request keeps an
+instance to itself are assumptions. Free quotas, network, logs and the LLM itself are left out.
+"""
+
+from dataclasses import dataclass
+from itertools import takewhile
+
+from shared.domain.recheck_plan import offsets
+
+MILLION = 1_000_000
+READ, WRITE, DELETE = 0.03 / 100_000, 0.09 / 100_000, 0.01 / 100_000
+MESSAGE_BYTE = 40 / 2**40
+TASK_OPERATION = 0.40 / MILLION
+REQUEST = 0.40 / MILLION
+INSTANCE_SECOND = 0.000024 + 0.0000025
+"""One vCPU and one GiB. All prices are list prices of US regions in USD."""
+
+SUBMIT_SECONDS, START_SECONDS, CHECK_SECONDS = 0.1, 0.3, 0.2
+"""How long submit_run, process_run and recheck_run take for one request."""
+STREAMS_PER_INSTANCE = 100
+"""How many streams or waiting clients share one instance of read_runs."""
+LISTENER_READS = 5
+"""Reads of a client that follows its run: the run at the beginning, and each of its four changes."""
+PATROL_SECONDS = 8 * 60
+"""The sweeper reads each open run once in eight passes."""
+MESSAGE_BYTES = 2 * 1000
+"""At least 1 kB is billed when a message is published, and again when it is delivered."""
+LENGTHS = {"2 s": 2, "60 s": 60, "1 h": 3600}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What one run uses, whose LLM works for so many seconds, with both limits (of submits, and of open runs) set."""
+
+    checks: int
+    writes: int
+    reads: int
+    deletes: int
+    task_operations: int
+    requests: int
+    instance_seconds: float
+
+    def prices(self) -> dict[str, float]:
+        """Returns {item: USD for one run}."""
+        return {
+            "Firestore writes": self.writes * WRITE,
+            "Firestore reads": self.reads * READ,
+            "Firestore deletes": self.deletes * DELETE,
+            "Pub/Sub": MESSAGE_BYTES * MESSAGE_BYTE,
+            "Cloud Tasks": self.task_operations * TASK_OPERATION,
+            "requests of functions": self.requests * REQUEST,
+            "instances": self.instance_seconds * INSTANCE_SECOND,
+        }
+
+
+def checks_of(seconds: int) -> int:
+    """Returns how often the LLM is asked about a job that takes so long: the last check finds the result."""
+    return sum(1 for _ in takewhile(lambda offset: offset < seconds, offsets())) + 1
+
+
+def counts_of(seconds: int) -> Counts:
+    checks, patrols = checks_of(seconds), seconds // PATROL_SECONDS
+    return Counts(
+        checks=checks,
+        writes=4 + 2,  # the run; a permit of each limit
+        reads=3 + checks + patrols + LISTENER_READS,
+        deletes=2 + 1,  # the permits; the run itself, by TTL
+        task_operations=2 * checks + patrols,  # each task is created and dispatched
+        requests=2 + checks + 1,  # submit_run, process_run; recheck_run; a stream
+        instance_seconds=(SUBMIT_SECONDS + START_SECONDS + checks * CHECK_SECONDS + seconds / STREAMS_PER_INSTANCE),
+    )
+
+
+def table() -> str:
+    """Returns a table of Markdown: counts of one run, then USD for a million."""
+    counts = {name: counts_of(seconds) for name, seconds in LENGTHS.items()}
+    fields = ("checks", "writes", "reads", "deletes", "task_operations", "requests")
+    rows = [
+        [f"{field.replace('_', ' ')} of one run", *(str(getattr(of, field)) for of in counts.values())]
+        for field in fields
+    ]
+    rows.append(["instance seconds of one run", *(f"{of.instance_seconds:.2f}" for of in counts.values())])
+    prices = [of.prices() for of in counts.values()]
+    rows += [[f"{item}, USD", *(f"{MILLION * price[item]:.2f}" for price in prices)] for item in prices[0]]
+    rows.append(["**a million runs, USD**", *(f"**{MILLION * sum(price.values()):.2f}**" for price in prices)])
+    lines = [["the LLM works for", *LENGTHS], ["---"] * (len(LENGTHS) + 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    print(table())
