@@ -60,7 +60,15 @@ def test_a_deployment_without_a_project_says_what_is_missing_and_changes_nothing
 
 
 def test_a_deployment_ends_with_a_try_of_the_deployed_system() -> None:
-    words = ["make", "-n", "deploy", "PROJECT=my-project", "REGION=europe-west1", "TOKEN=a-token"]
+    words = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "deploy",
+        "PROJECT=my-project",
+        "REGION=europe-west1",
+        "TOKEN=a-token",
+    ]
     lines = subprocess.check_output(words, cwd=ROOT, text=True).splitlines()
     applied = next(number for number, line in enumerate(lines) if "terraform apply" in line)
     assert 'infra.smoke_deployed "a-token"' in lines[-1] and applied < len(lines) - 1
