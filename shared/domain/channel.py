@@ -45,7 +45,7 @@ def channel_for(caller: Profile, name: str) -> Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDelivered:
-    """What a stream has delivered of a run: the `sequence` of its last event, and the latest time of its events.
+    """Holds what a stream has delivered of a run: the `sequence` of its last event, and the latest time of its events.
 
     The latest event in the order of sequences may have an earlier time, since workers' clocks differ.
     """
