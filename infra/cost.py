@@ -32,7 +32,7 @@ LENGTHS = {"2 s": 2, "60 s": 60, "1 h": 3600}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Holds what one run uses, whose LLM works for so many seconds, with both limits (of submits, and of open runs) set."""
+    """Holds what one run uses whose LLM works for so many seconds, with both limits (submits and open runs) set."""
 
     checks: int
     writes: int
