@@ -17,6 +17,7 @@ import pytest
 
 from infra.cloud import ALARMS, CLOUD, INDEXES
 from tests.infra.google_apis import PROJECT, PROJECT_NUMBER, GoogleApis, serving
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 REGION = "europe-west1"
@@ -111,8 +112,8 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
-    if shutil.which("gcloud") is None:
-        pytest.skip("gcloud is missing; install the Google Cloud CLI: cloud.google.com/sdk")
+    missing = shutil.which("gcloud") is None
+    need("gcloud is missing; install the Google Cloud CLI: cloud.google.com/sdk" if missing else None)
     return Walk(tmp_path_factory.mktemp("gcloud"))
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from infra.local.routing import FUNCTIONS
 from infra.package import source_files
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.13")
@@ -32,12 +33,13 @@ CLOUD = {
 
 
 def python(version: str) -> str:
-    """Returns the interpreter of this version, from PATH or from pyenv. Skips the test when there is none."""
+    """Returns the interpreter of this version, from PATH or from pyenv. Ends the test when there is none."""
     pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
     for candidate in (shutil.which(f"python{version}"), *map(str, pyenv)):
         if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
             return candidate
-    pytest.skip(f"Python {version} is missing; install it with pyenv, or from python.org")
+    need(f"Python {version} is missing; install it with pyenv, or from python.org")
+    raise AssertionError("need() ends the test")
 
 
 @pytest.fixture(scope="module", params=PYTHONS)

@@ -18,6 +18,7 @@ from shared.settings import from_environment
 from tests.infra.provider import PROJECT_NUMBER, Provider, serving
 from tests.infra.provider_schema import Block, ProviderSchema
 from tests.infra.terraform import configuration
+from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 META = {"count", "depends_on", "for_each", "lifecycle", "provider", "provisioner", "connection"}
@@ -116,10 +117,14 @@ class Applied:
         return [values for address, values in self.resources.items() if re.match(rf"(data\.)?{kind}\.", address)]
 
 
+def need_terraform() -> None:
+    missing = shutil.which("terraform") is None
+    need("terraform is missing; install it: developer.hashicorp.com/terraform/install" if missing else None)
+
+
 @pytest.fixture(scope="module")
 def provider(schema: ProviderSchema) -> Iterator[dict[str, str]]:
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is missing; install it: developer.hashicorp.com/terraform/install")
+    need_terraform()
     kinds = ({kind for kind, _ in configuration().resources}, {kind for kind, _ in configuration().data})
     with serving(Provider(schema, resources=kinds[0], data_sources=kinds[1])) as environment:
         yield environment
@@ -160,8 +165,7 @@ def applied(terraform: Callable[[], Terraform]) -> dict[str, Applied]:
 
 
 def test_the_files_are_formatted() -> None:
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is missing; install it: developer.hashicorp.com/terraform/install")
+    need_terraform()
     done = subprocess.run(
         ["terraform", "fmt", "-check", "-recursive", "infra/terraform"], cwd=ROOT, capture_output=True
     )
