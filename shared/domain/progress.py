@@ -7,9 +7,10 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain.failure import Failure
 from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.domain.status import Status, Wait
 from shared.error_codes import ErrorCode
 from shared.errors import DeadlineExceeded, LlmRefused, LlmUnavailable

@@ -8,21 +8,13 @@ from typing import Any
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
+from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
 SHARDS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Tells why a run failed: an ErrorCode and one sentence that a front end may show."""
-
-    code: str
-    message: str
-    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import Any
 from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
 from shared.domain.event import Event, EventType
+from shared.domain.failure import Failure
 from shared.domain.progress import until_next_check
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Kind, Status
 
 MAX_RETRY_AFTER = 120

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import log, tracing
+from shared.domain.failure import Failure
 from shared.domain.progress import (
     BROKEN,
     DEADLINE_EXCEEDED,
@@ -26,7 +27,7 @@ from shared.domain.progress import (
     until_next_check,
 )
 from shared.domain.recheck_plan import next_offset
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore

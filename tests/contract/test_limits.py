@@ -13,9 +13,10 @@ import pytest
 
 from shared.adapters.gcp.run_store import MAX_CREATE_TRIES
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.failure import Failure
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.errors import IdempotencyKeyBusy, StoreUnavailable, TooManyRuns
 from shared.ports import IdempotencyRecord
 from tests.contract.runs import NOW, a_run, rows

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from shared.adapters.storage.run_document import from_document, to_document
+from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from tests.contract.runs import NOW, a_run
 from tests.e2e.rolling import RELEASE_0_2_0, unpacked
 

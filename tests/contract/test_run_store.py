@@ -14,9 +14,10 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
 from shared.domain.directory import ModelRef
+from shared.domain.failure import Failure
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import IdempotencyRecord, RunFilter, RunPosition

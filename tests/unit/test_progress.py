@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.event import MAX_EVENTS
+from shared.domain.failure import Failure
 from shared.domain.progress import (
     Check,
     CheckLater,
@@ -25,7 +26,7 @@ from shared.domain.progress import (
 )
 from shared.domain.recheck_plan import next_offset, offsets
 from shared.domain.result import Result
-from shared.domain.run import Failure, Run
+from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmRefused, LlmUnavailable
 from tests.contract.runs import NOW, a_run

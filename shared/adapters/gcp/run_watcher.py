@@ -89,6 +89,8 @@ class _Stream:
         """{target id: target}"""
         self._client = clients().firestore
         self._max_silence_seconds = max_silence_seconds
+        self._loses_changes = bool(self._client._emulator_host)
+        """The emulator loses what is written while it sends the documents of a new target. Firestore does not."""
         self._requests: asyncio.Queue[ListenRequest | None] = asyncio.Queue()
         self._last_target_id = 0
         self._task = asyncio.create_task(self._serve())
@@ -126,7 +128,7 @@ class _Stream:
                 backoff_seconds = MIN_BACKOFF_SECONDS
             await asyncio.sleep(backoff_seconds)
             backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
-            await self._refresh_targets()
+            await self._refresh(list(self.targets.values()))
             self._requests = asyncio.Queue()
             for target in self.targets.values():
                 self._request_target(target)
@@ -136,7 +138,10 @@ class _Stream:
         has_succeeded = False
         try:
             async for response in self._responses():
-                has_succeeded = self._handle(response) or has_succeeded
+                if self._handle(response):
+                    has_succeeded = True
+                    if self._loses_changes:
+                        await self._refresh(self._targets_of(response.target_change.target_ids))
         except (GoogleAPIError, TimeoutError) as error:
             log.warning("listen stream ended; it is opened again", exception=type(error).__name__)
             if isinstance(error, InvalidArgument):
@@ -211,9 +216,9 @@ class _Stream:
         values: Any = _helpers.decode_dict(document.fields, self._client)
         return from_firestore(values, revision=document.update_time)
 
-    async def _refresh_targets(self) -> None:
-        """Stops at the first failure, which the other targets would share. The new stream sends the changes anyway."""
-        for target in list(self.targets.values()):
+    async def _refresh(self, targets: list[ListenTarget]) -> None:
+        """Stops at the first failure, which the other targets would share. The stream sends the changes anyway."""
+        for target in targets:
             try:
                 await target.refresh()
             except StoreUnavailable:
