@@ -124,7 +124,7 @@ async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(bac
         seen = [(await feed.next(timeout=5)).id for _ in runs]
         assert sorted(seen) == sorted(run.id for run in runs)
         await backend.store.create(late := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
-        assert await feed.next(timeout=5) == late
+        assert await feed.next(timeout=60) == late
         assert await feed.next(timeout=0.2) is None
 
 
@@ -265,3 +265,23 @@ async def test_a_target_that_firestore_removes_is_requested_again_with_pauses(go
             assert await feed.next(timeout=5) == run, "the run is read from the store"
             await asyncio.sleep(1)
         assert proxy.calls["Listen"] < 8
+
+
+async def test_a_stream_that_stops_before_a_target_is_current_is_opened_again(google_emulators: Any) -> None:
+    """A proxy drops what the first stream sends after its acknowledgement of the target."""
+
+    def stops_once(method: str, requests: Requests, forward: Forward) -> Iterable[bytes]:
+        is_stopped = method == "Listen" and not stopped
+        if is_stopped:
+            stopped.append(method)
+        for answer in forward():
+            if not is_stopped or "ADD" in str(ListenResponse.deserialize(answer)):
+                yield answer
+
+    stopped: list[str] = []
+    async with behind_a_proxy(google_emulators) as (proxy, store, _):
+        watcher = FirestoreRunWatcher(store._clients, store, max_silence_before_current_seconds=1.0)
+        await store.create(run := a_run())
+        proxy.hook = stops_once
+        async with watcher.watch(run.id) as feed:
+            assert await feed.next(timeout=60) == run

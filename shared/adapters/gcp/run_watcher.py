@@ -28,18 +28,26 @@ from shared.errors import StoreUnavailable
 MAX_TARGETS = 100
 MAX_SILENCE_SECONDS = 130.0
 """A healthy stream is not silent for longer, because Firestore sends its read time from time to time."""
+MAX_SILENCE_BEFORE_CURRENT_SECONDS = 10.0
+"""Firestore sends the documents of a new target at once; the emulator sometimes stops amid them."""
 MIN_BACKOFF_SECONDS = 0.2
 MAX_BACKOFF_SECONDS = 10.0
 
 
 class FirestoreRunWatcher:
     def __init__(
-        self, clients: ClientsByLoop, store: FirestoreRunStore, *, max_silence_seconds: float = MAX_SILENCE_SECONDS
+        self,
+        clients: ClientsByLoop,
+        store: FirestoreRunStore,
+        *,
+        max_silence_seconds: float = MAX_SILENCE_SECONDS,
+        max_silence_before_current_seconds: float = MAX_SILENCE_BEFORE_CURRENT_SECONDS,
     ) -> None:
-        """A stream that sends nothing for `max_silence_seconds` is opened again."""
+        """A stream that sends nothing for so long is opened again; the second bound holds while a target is new."""
         self._clients = clients
         self._store = store
         self._max_silence_seconds = max_silence_seconds
+        self._max_silence_before_current_seconds = min(max_silence_seconds, max_silence_before_current_seconds)
         self._streams: list[_Stream] = []
 
     @asynccontextmanager
@@ -75,7 +83,7 @@ class FirestoreRunWatcher:
         for stream in self._streams:
             if len(stream.targets) < MAX_TARGETS and stream.loop is loop and not stream.closed:
                 return stream
-        stream = _Stream(self._clients, self._max_silence_seconds)
+        stream = _Stream(self._clients, self._max_silence_seconds, self._max_silence_before_current_seconds)
         self._streams.append(stream)
         return stream
 
@@ -83,12 +91,15 @@ class FirestoreRunWatcher:
 class _Stream:
     """Keeps one `listen` call open as long as it has targets, and hands its responses to them."""
 
-    def __init__(self, clients: ClientsByLoop, max_silence_seconds: float) -> None:
+    def __init__(
+        self, clients: ClientsByLoop, max_silence_seconds: float, max_silence_before_current_seconds: float
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.targets: dict[int, ListenTarget] = {}
         """{target id: target}"""
         self._client = clients().firestore
         self._max_silence_seconds = max_silence_seconds
+        self._max_silence_before_current_seconds = max_silence_before_current_seconds
         self._loses_changes = bool(self._client._emulator_host)
         """The emulator loses what is written while it sends the documents of a new target. Firestore does not."""
         self._requests: asyncio.Queue[ListenRequest | None] = asyncio.Queue()
@@ -166,7 +177,7 @@ class _Stream:
         responses = aiter(call)
         try:
             while True:
-                async with asyncio.timeout(self._max_silence_seconds):
+                async with asyncio.timeout(self._bound_of_silence()):
                     response = await anext(responses, None)
                 if response is None:
                     return
@@ -174,6 +185,12 @@ class _Stream:
         finally:
             requests.put_nowait(None)
             call.cancel()
+
+    def _bound_of_silence(self) -> float:
+        """Returns for how many seconds the stream may send nothing from now on."""
+        if all(target.is_current for target in self.targets.values()):
+            return self._max_silence_seconds
+        return self._max_silence_before_current_seconds
 
     def _handle(self, response: Any) -> bool:
         """Passes a response to its targets; returns True when it brought a target up to date."""
@@ -228,6 +245,7 @@ class _Stream:
         """Asks Firestore to send the target's changes, from its resume token on if it has one."""
         proto = target.to_proto(self._client)
         proto.target_id = target.target_id
+        target.is_current = False
         if target.resume_token:
             proto.resume_token = target.resume_token
         self._send(add_target=proto)
