@@ -8,6 +8,7 @@ from shared import log, tracing
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
+from shared.domain.parameters import require_parameters
 from shared.domain.run import Run
 from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import (
@@ -101,6 +102,7 @@ class SubmitRun:
         model = await self.directory.model(submission.model_id)
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
+        require_parameters(submission.input, model)
         return model
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:

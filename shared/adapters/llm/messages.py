@@ -8,14 +8,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.parameters import messages_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.errors import LlmRefused
 
 VERSION = "2023-06-01"
-DEFAULT_MAX_TOKENS = 8192
-"""The API wants a number; each model that is offered today writes at least so much."""
 
 
 class MessagesProtocol:
@@ -29,23 +28,23 @@ class MessagesProtocol:
         return self._pools.of(base_url).slot()
 
     async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
-        key = call.api_key(self._secrets)
+        key = None if call.access_token else call.api_key(self._secrets)
+        credentials = {"x-api-key": key} if key else call.bearer(self._secrets)
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/messages",
             seconds=min(self._seconds, seconds),
-            headers={"anthropic-version": VERSION, **({"x-api-key": key} if key else {})},
+            headers={"anthropic-version": VERSION, **credentials},
             body=_build_body(call, content),
         )
         return _read_message(response.body, call.prices)
 
 
 def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
-    max_tokens = (call.model.max_output_tokens if call.model else None) or DEFAULT_MAX_TOKENS
     system = content.get("system_message")
     return {
         "model": call.upstream_model,
-        "max_tokens": max_tokens,
+        **messages_parameters(call, content),
         "messages": [{"role": "user", "content": content.get("full_input")}],
         **({"system": system} if system else {}),
     }

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
+from shared.adapters.llm.parameters import responses_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result, read_usage
@@ -69,7 +70,6 @@ class ResponsesProtocol:
 def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     """Names the run in the metadata, so that people find it in the vendor's log."""
     system = content.get("system_message")
-    max_tokens = call.model.max_output_tokens if call.model else None
     return {
         "model": call.upstream_model,
         "input": content.get("full_input"),
@@ -77,7 +77,7 @@ def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
         "store": True,
         "metadata": {"run_id": call.run.id, "attempt": str(call.run.attempt)},
         **({"instructions": system} if system else {}),
-        **({"max_output_tokens": max_tokens} if max_tokens else {}),
+        **responses_parameters(call, content),
     }
 
 
