@@ -25,7 +25,7 @@ from shared.settings import Settings, of_project
 
 CATALOGUE: dict[str, Any] = json.loads((Path(__file__).parent / "models.json").read_text())
 VENDORS: dict[str, dict[str, Any]] = CATALOGUE["vendors"]
-OF_THE_VENDOR = ("secret", "api", "token_limit_field", "parameters", "unsupported_parameters")
+OF_THE_VENDOR = ("secret", "api", "batch_api", "token_limit_field", "parameters", "unsupported_parameters")
 """Fields that all models of a vendor have in common, as far as the vendor has them."""
 
 
@@ -51,7 +51,8 @@ def _record(vendor: str, model_id: str, settings: Settings, today: date) -> dict
         "max_output_tokens": model.get("max_output_tokens"),
         **{name: given[name] for name in OF_THE_VENDOR if name in given},
     }
-    return record | ({"api": settings.openai_api} if vendor == "openai" else {})
+    is_without_responses = vendor == "openai" and settings.openai_api == LlmApi.OPENAI_CHAT
+    return record | ({"api": LlmApi.OPENAI_CHAT, "batch_api": None} if is_without_responses else {})
 
 
 def _prices(model: Mapping[str, Any], today: date) -> Mapping[str, float]:

@@ -28,19 +28,25 @@ class MessagesProtocol:
         return self._pools.of(base_url).slot()
 
     async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
-        key = None if call.access_token else call.api_key(self._secrets)
-        credentials = {"x-api-key": key} if key else call.bearer(self._secrets)
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/messages",
             seconds=min(self._seconds, seconds),
-            headers={"anthropic-version": VERSION, **credentials},
-            body=_build_body(call, content),
+            headers=build_headers(call, self._secrets),
+            body=build_body(call, content),
         )
-        return _read_message(response.body, call.prices)
+        return read_message(response.body, call.prices)
 
 
-def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+def build_headers(call: LlmCall, secrets: Secrets) -> dict[str, str]:
+    """Returns the version of the API, and the key or the access token. Raises LlmRefused when the key is not set."""
+    key = None if call.access_token else call.api_key(secrets)
+    credentials = {"x-api-key": key} if key else call.bearer(secrets)
+    return {"anthropic-version": VERSION, **credentials}
+
+
+def build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Builds the body of POST /messages."""
     system = content.get("system_message")
     return {
         "model": call.upstream_model,
@@ -50,7 +56,7 @@ def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
     """Reads {content: [{type: "text", text}], stop_reason, usage: {input_tokens, output_tokens}}.
 
     Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
