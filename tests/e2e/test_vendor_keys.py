@@ -1,7 +1,6 @@
 """A vendor's key alone makes its models ready to use, and the key is found nowhere but in the environment."""
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,10 @@ import httpx
 import pytest
 
 from infra.models import VENDORS
-from tests.e2e.system import System, until
+from tests.e2e.system import System, free_port, until
 
 CANARY = "sk-canary9b1e"
 URLS = {"openai": "/v1", "anthropic": "", "gemini": "/v1"}
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
 
 
 def settings(*vendors: str) -> dict[str, str]:
