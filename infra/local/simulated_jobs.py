@@ -65,6 +65,11 @@ class Jobs:
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
 
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+
     def _apply(
         self,
         *,

@@ -53,8 +53,10 @@ async def test_a_call_whose_caller_has_gone_and_whose_process_is_killed_is_charg
         while not await charges(simulator):
             await asyncio.sleep(0.001)
         calling.cancel()
+    simulator.jobs.close()
     again = Simulator(path=tmp_path / "simulator.jsonl")
     [charge] = await charges(again)
+    again.jobs.close()
     assert charge["protocol"] == "anthropic_messages" and charge["cost_usd"] > 0
 
 
