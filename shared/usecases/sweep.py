@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from shared import log, tracing
-from shared.domain.progress import until_next_check
-from shared.domain.recheck_plan import checks_planned_until
+from shared.domain.progress import plan_of, until_next_check
+from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
-from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
+from shared.ports import Clock, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
 from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
@@ -205,7 +205,7 @@ class SweepRuns:
         if run.sent_at is None or run.provider_job_id is None or now >= run.deadline_at:
             return False
         at = now + until_next_check(run, now)
-        recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
+        recheck = recheck_of(run, at, checks=plan_of(run).checks_until(now - run.sent_at))
         await self.scheduler.schedule(recheck, at=at, lane=run.lane)
         return True
 

@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from shared import log, tracing
 from shared.domain.dead_letter import named_run
 from shared.domain.fields import read_uuid
+from shared.domain.recheck_plan import Recheck
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
-from shared.ports import Recheck
 from shared.services import Services
 from shared.tracing import SpanKind, TraceContext
 from shared.web import health
