@@ -34,6 +34,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "api": LlmApi.LLM_JOBS,
         "upstream_model": "simulator",
         "deployment": "default",
+        "prices": {"input": 0.15, "output": 0.6},
     },
     "demo-chat-model": {
         "name": "Demo chat model",
