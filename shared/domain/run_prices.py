@@ -6,6 +6,7 @@ from shared.domain.bill import Bill, estimate_usd, new_bill
 from shared.domain.directory import Model, Organization
 from shared.domain.money import price_list_at, with_text
 from shared.domain.run import Run
+from shared.domain.status import Service
 
 
 def prices_of(run: Run, organization: Organization | None, model: Model | None) -> Mapping[str, float] | None:
@@ -14,8 +15,9 @@ def prices_of(run: Run, organization: Organization | None, model: Model | None) 
     Raises ConfigurationError when the record's prices cannot be read.
     """
     prices = model.prices if model else organization.prices if organization else None
+    in_force = price_list_at(prices, run.created_at, is_batch=run.service is Service.BATCH)
     text = run.input.get("text")
-    return with_text(price_list_at(prices, run.created_at), len(text) if isinstance(text, str) else 0)
+    return with_text(in_force, len(text) if isinstance(text, str) else 0)
 
 
 def bill_of(run: Run, organization: Organization, model: Model | None, *, has_budget: bool) -> Bill:

@@ -13,7 +13,7 @@ from shared.domain.failure import Failure
 from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
-from shared.domain.status import TERMINAL, Kind, Status
+from shared.domain.status import TERMINAL, Kind, Service, Status
 from shared.errors import ConfigurationError
 
 MAX_RETRY_AFTER = 120
@@ -84,6 +84,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "model": asdict(run.model) if run.model else None,
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
+        **({"service": run.service} if run.service is Service.BATCH else {}),
         **_waiting(run),
     }
     if not run.is_terminal:
