@@ -64,7 +64,7 @@ def counts_of(seconds: int) -> Counts:
     checks, patrols = checks_of(seconds), seconds // PATROL_SECONDS
     return Counts(
         checks=checks,
-        writes=4 + 2,  # the run; a permit of each limit
+        writes=4 + 2 + 1,  # the run; a permit of each limit; the sums of usage
         reads=3 + checks + patrols + LISTENER_READS,
         deletes=2 + 1,  # the permits; the run itself, by TTL
         task_operations=2 * checks + patrols,  # each task is created and dispatched

@@ -16,6 +16,8 @@ from shared.errors import ConfigurationError
 NANO_PER_USD = 10**9
 NANO_PER_MILLIONTH = NANO_PER_USD // 10**6
 """One token at one USD per million tokens costs so many nano-USD."""
+MAX_COST = 2**52
+"""Of one answer, in nano-USD. More can only be an absurd count of tokens, and stores take 64 bits for a sum."""
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 PRICE_NAMES = ("input", "output", "cached_input", "cache_write", "job", "character", "batch")
 WRONG_PRICES = "The prices of this model or organization are wrong; ask your administrator."
@@ -89,7 +91,7 @@ def cost_nano(tokens: TokenCounts, prices: Mapping[str, float]) -> int:
     )
     cost = per_token * NANO_PER_MILLIONTH * Decimal(repr(prices.get("rate", 1.0)))
     cost += Decimal(repr(prices.get("job", 0.0))) * NANO_PER_USD
-    return int(cost.to_integral_value(ROUND_HALF_UP))
+    return min(int(cost.to_integral_value(ROUND_HALF_UP)), MAX_COST)
 
 
 def has_token_prices(prices: Mapping[str, float]) -> bool:
