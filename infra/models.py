@@ -13,7 +13,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Collection, Mapping
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,29 +24,31 @@ from shared.settings import Settings, of_project
 
 CATALOGUE: dict[str, Any] = json.loads((Path(__file__).parent / "models.json").read_text())
 VENDORS: dict[str, dict[str, Any]] = CATALOGUE["vendors"]
+BATCH_RATE = 0.5
+"""OpenAI's and Anthropic's batches cost half."""
 OF_THE_VENDOR = ("secret", "api", "batch_api", "token_limit_field", "parameters", "unsupported_parameters")
 """Fields that all models of a vendor have in common, as far as the vendor has them."""
 
 
-def records(settings: Settings, *, today: date, vendors: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+def records(settings: Settings, *, vendors: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
     """Returns {id: document} of the models of `vendors`, or else of all vendors whose key is set."""
     chosen = settings.vendors_with_models if vendors is None else vendors
     return {
-        model_id: _record(vendor, model_id, settings, today)
+        model_id: _record(vendor, model_id, settings)
         for vendor in VENDORS
         if vendor in chosen
         for model_id in VENDORS[vendor]["models"]
     }
 
 
-def _record(vendor: str, model_id: str, settings: Settings, today: date) -> dict[str, Any]:
+def _record(vendor: str, model_id: str, settings: Settings) -> dict[str, Any]:
     given, model = VENDORS[vendor], VENDORS[vendor]["models"][model_id]
     record = {
         "name": model["name"],
         "provider": vendor,
         "upstream_model": model_id,
         "base_url": _base_url(vendor, settings.vendor_base_urls.get(vendor)),
-        "prices": _prices(model, today),
+        "prices": _prices(vendor, model),
         "max_output_tokens": model.get("max_output_tokens"),
         **{name: given[name] for name in OF_THE_VENDOR if name in given},
     }
@@ -55,11 +56,10 @@ def _record(vendor: str, model_id: str, settings: Settings, today: date) -> dict
     return record | ({"api": LlmApi.OPENAI_CHAT, "batch_api": None} if is_without_responses else {})
 
 
-def _prices(model: Mapping[str, Any], today: date) -> Mapping[str, float]:
-    """Returns the prices of that day, {input, output} in USD per million tokens."""
-    changes = [change for change in model.get("price_changes", ()) if date.fromisoformat(change["from"]) <= today]
-    latest = changes[-1] if changes else model["prices"]
-    return {name: price for name, price in latest.items() if name != "from"}
+def _prices(vendor: str, model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the price lists of the model (see Model.prices); a change that has been announced begins on its day."""
+    lists = [model["prices"], *model.get("price_changes", ())]
+    return [{**prices, "batch": BATCH_RATE} if "batch_api" in VENDORS[vendor] else dict(prices) for prices in lists]
 
 
 def _base_url(vendor: str, chosen: str | None) -> str:
@@ -96,7 +96,7 @@ def main() -> int:
     try:
         if options.project:
             wiring.use(of_project(options.project))
-        documents = records(wiring.settings(), today=datetime.now(UTC).date(), vendors=options.vendors or None)
+        documents = records(wiring.settings(), vendors=options.vendors or None)
         if options.write:
             asyncio.run(write(documents))
     except ServiceError as error:

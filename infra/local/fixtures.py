@@ -1,7 +1,6 @@
 """Defines the organizations, users and models of a new local system, and writes them to its directory."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from infra.models import VENDORS, records
@@ -36,6 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "api": LlmApi.LLM_JOBS,
         "upstream_model": "simulator",
         "deployment": "default",
+        "prices": {"input": 0.15, "output": 0.6},
     },
     "demo-chat-model": {
         "name": "Demo chat model",
@@ -52,7 +52,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "batch_api": LlmApi.OPENAI_BATCH,
         "upstream_model": "simulator",
         "deployment": "default",
-        "prices": {"input": 0.15, "output": 0.6},
+        "prices": {"input": 0.15, "output": 0.6, "cached_input": 0.075, "batch": 0.5},
     },
     "demo-messages-model": {
         "name": "Demo messages model",
@@ -61,15 +61,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "batch_api": LlmApi.ANTHROPIC_BATCH,
         "upstream_model": "simulator",
         "deployment": "default",
-        "prices": {"input": 0.8, "output": 4.0},
+        "prices": {"input": 0.8, "output": 4.0, "cached_input": 0.08, "cache_write": 1.0, "batch": 0.5},
     },
 }
 
 
 async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
     """Creates or replaces the fixtures; other records stay as they are."""
-    today = datetime.now(UTC).date()
-    offered = records(settings, today=today)
+    offered = records(settings)
     fixtures = {
         "organizations": ORGANIZATIONS,
         "users": USERS,
@@ -78,7 +77,7 @@ async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None
     for collection, documents in fixtures.items():
         for document_id, document in documents.items():
             await directory.put(collection, document_id, document)
-    withdrawn = records(settings, today=today, vendors=set(VENDORS) - settings.vendors_with_models)
+    withdrawn = records(settings, vendors=set(VENDORS) - settings.vendors_with_models)
     await _disable(directory, withdrawn)
 
 

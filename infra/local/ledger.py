@@ -15,11 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from infra.local.fixtures import MODELS
 from infra.local.simulated_jobs import Job, Jobs
 from infra.local.simulated_vendors import completion, message_object
-from infra.models import VENDORS
+from infra.models import BATCH_RATE, VENDORS
 from shared.domain.directory import LlmApi
 
 State = Callable[[Job], dict[str, Any]]
-BATCH_RATE = 0.5
 CALLS = {"/v1/chat/completions": LlmApi.OPENAI_CHAT, "/v1/messages": LlmApi.ANTHROPIC_MESSAGES}
 """{end of a path: protocol} of the calls that last as long as the LLM works."""
 BATCHES = {"openai": LlmApi.OPENAI_BATCH, "anthropic": LlmApi.ANTHROPIC_BATCH}

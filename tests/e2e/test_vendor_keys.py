@@ -14,7 +14,7 @@ CANARY = "sk-canary9b1e"
 URLS = {"openai": "/v1", "anthropic": "", "gemini": "/v1"}
 
 
-def settings(*vendors: str) -> dict[str, str]:
+def settings(*vendors: str) -> dict[str, Any]:
     """Returns settings under which these vendors are the simulator."""
     port = free_port()
     keys = {f"{vendor.upper()}_API_KEY": CANARY for vendor in vendors}

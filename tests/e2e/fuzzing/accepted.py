@@ -19,6 +19,8 @@ BEYOND_SCHEMAS = {
     ("invalid_request", "top_p"): "a model may not take it",
     ("invalid_request", "max_output_tokens"): "a model may not take it, or write less",
     ("invalid_request", "response_schema"): "a model may not take it",
+    ("invalid_request", "from"): "the range begins in 2000 at the earliest, and not behind its end",
+    ("invalid_request", "to"): "the range ends in 2000 at the earliest",
     ("run_open", None): "an open run is not deleted",
     ("run_not_finished", None): "an open run has no result",
     ("run_cancelled", None): "a cancelled run has no result",
