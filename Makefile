@@ -20,10 +20,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 	--custom-compile-command "make lock" $(LOCK)
 
 SCHEMA := .data/check-infra
+LITELLM := .data/check-llm
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock package \
-	check-infra screenshots deploy smoke capacity clean
+	check-infra check-llm screenshots deploy smoke capacity clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +83,9 @@ package:  ## makes the functions' source from the last commit and prints its pat
 check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
+check-llm: $(VENV)/dev $(LITELLM)/done  ## tests the LLM protocols against LiteLLM's proxy, in a virtual environment of its own
+	@LITELLM=$(LITELLM)/bin/litellm $(BIN)/python -m pytest -n 1 tests/llm/check_*.py $(PYTEST)
+
 deploy:  ## applies infra/terraform: make deploy PROJECT=my-project REGION=europe-west1 (APPLY=-auto-approve asks nothing; TOKEN=… as for smoke)
 	@test -n "$(PROJECT)" -a -n "$(REGION)" || { echo "where? make deploy PROJECT=my-project REGION=europe-west1" >&2; exit 1; }
 	@test -f infra/terraform/terraform.tfvars || { echo "first: cp infra/terraform/terraform.tfvars.example infra/terraform/terraform.tfvars" >&2; exit 1; }
@@ -118,6 +122,12 @@ $(SCHEMA)/done: tests/infra/requirements.txt
 	@echo "getting the schema of Terraform's Google provider, once …" >&2
 	@rm -rf $(SCHEMA) && $(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes \
 		-r tests/infra/requirements.txt -d $(SCHEMA) >&2
+	@touch $@
+
+$(LITELLM)/done: tests/llm/requirements.txt
+	@echo "installing LiteLLM's proxy, once …" >&2
+	@$(PYTHON) -m venv $(LITELLM) >&2
+	@$(LITELLM)/bin/python -m pip install -qq --disable-pip-version-check -r tests/llm/requirements.txt >&2
 	@touch $@
 
 $(VENV)/lock: Makefile $(VENV)/created

@@ -19,7 +19,8 @@ from shared.errors import LlmRefused, LlmUnavailable
 SUBMIT_SECONDS = 20.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
-MAX_ID_LENGTH = 255
+MAX_ID_LENGTH = 2048
+"""LiteLLM's proxy puts what it knows of a response into its id, which then has some 600 characters."""
 _RETRYABLE_FAILURES = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
 
 
@@ -31,7 +32,8 @@ class ResponsesProtocol:
     def slot(self, base_url: str) -> AbstractAsyncContextManager[bool]:
         return self._pools.of(base_url).slot()
 
-    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> JobCreated:
+    async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> JobCreated | Finished:
+        """Returns the answer of a server that has no background mode and answers at once."""
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/responses",
@@ -39,6 +41,8 @@ class ResponsesProtocol:
             headers=call.bearer(self._secrets),
             body={**build_body(call, content), "background": True, "store": True},
         )
+        if response.body.get("status") == "completed":
+            return read_completed(response.body, call.prices)
         response_id = response.body.get("id")
         if not isinstance(response_id, str) or not 0 < len(response_id) <= MAX_ID_LENGTH:
             raise unreadable()
