@@ -10,6 +10,7 @@ from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.domain.submission import RunPolicy, Submission, new_run
+from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
     ConfigurationError,
     Forbidden,
@@ -53,12 +54,14 @@ class SubmitRun:
         now = self.clock.now()
         organization = await self._organization(caller, submission)
         _require_own_resources(submission, organization)
+        model = await self._model(submission)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
-            model=await self._model(submission),
+            model=model,
+            fallbacks=await self._fallbacks(submission, model, organization),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
@@ -102,6 +105,19 @@ class SubmitRun:
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
         return model
+
+    async def _fallbacks(
+        self, submission: Submission, model: Model | None, organization: Organization
+    ) -> tuple[Target, ...]:
+        """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
+        if model is None:
+            plan = plan_for_organization(organization)
+        else:
+            others = [await self.directory.model(name) for name in wanted_names(model.fallback)]
+            plan = plan_for_model(model, {other.id: other for other in others if other is not None}, submission.service)
+        for problem in plan.problems:
+            log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
+        return plan.targets
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
         """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""

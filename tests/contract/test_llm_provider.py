@@ -482,8 +482,10 @@ async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(server: Scr
     log.configure()
     assert len(server.requests) == MAX_FAILURES
     assert '"circuit breaker open", "server": "127.0.0.1"' in written.getvalue()
-    async with http.slot() as has_room:
-        assert not has_room
+    with pytest.raises(LlmUnavailable) as trouble:
+        async with http.slot():
+            pass
+    assert trouble.value.code == "llm_overloaded" and trouble.value.retry_after is not None
     http.close()
 
 

@@ -18,7 +18,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from shared import log, tracing
 from shared.adapters.llm.breaker import CircuitBreaker
-from shared.adapters.llm.vendor_errors import error_of
+from shared.adapters.llm.vendor_errors import SENTENCES, error_of
 from shared.adapters.llm.vendor_waits import read_wait
 from shared.domain.fields import is_nested_too_deeply
 from shared.error_codes import ErrorCode
@@ -83,12 +83,11 @@ class LlmHttp:
     async def slot(self) -> AsyncIterator[bool]:
         """Yields True when a place for one more call that starts a run is free within SLOT_WAIT_SECONDS, else False.
 
-        There are as many places as threads, and none while the server keeps failing. The caller holds its place until
-        it leaves the context.
+        There are as many places as threads. The caller holds its place until it leaves the context. Raises
+        LlmUnavailable while the server keeps failing.
         """
         if self._breaker.remaining_seconds > 0:
-            yield False
-            return
+            raise self._left_alone()
         try:
             async with asyncio.timeout(SLOT_WAIT_SECONDS):
                 await self._slots.acquire()
@@ -110,7 +109,7 @@ class LlmHttp:
         server keeps failing (see CircuitBreaker).
         """
         if not self._breaker.allows_call():
-            raise LlmUnavailable(retry_after=timedelta(seconds=self._breaker.remaining_seconds))
+            raise self._left_alone()
         try:
             response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
         except LlmUnavailable as error:
@@ -139,6 +138,11 @@ class LlmHttp:
                 raise _timeout(may_be_billed=True) from error
             raise_for_status(response, is_check=method == "GET")
             return response
+
+    def _left_alone(self) -> LlmUnavailable:
+        """Returns the error of a call that is not made, because the server has failed too often."""
+        pause = timedelta(seconds=self._breaker.remaining_seconds)
+        return LlmUnavailable(SENTENCES[ErrorCode.LLM_OVERLOADED], code=ErrorCode.LLM_OVERLOADED, retry_after=pause)
 
     def close(self) -> None:
         """Closes pool and connections at once. Calls that are under way end in their threads, without a reader."""
