@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from shared.domain.directory import LlmApi
 from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.ports import IdempotencyRecord
@@ -43,6 +44,8 @@ class PaidCall:
     job_id: str | None
     fault: str
     is_idempotent: bool
+    api: str = LlmApi.LLM_JOBS
+    """The protocol of the call."""
 
 
 class FaultKind(StrEnum):

@@ -28,6 +28,8 @@ _MODEL = {"provider": "simulated", "upstream_model": "m", "deployment": "default
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
+    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 DOCUMENTS: Mapping[str, Mapping[str, Any]] = {"organizations": ORGANIZATIONS, "users": USERS, "models": MODELS}
 
