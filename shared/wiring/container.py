@@ -90,6 +90,7 @@ class Container:
             users=adapters.directory,
             usage=adapters.usage,
             dead_letters=adapters.dead_letters,
+            durations=adapters.durations,
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
             sessions=authentication.sessions,

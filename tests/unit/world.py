@@ -211,6 +211,7 @@ class World:
             "users": lite.directory,
             "usage": lite.usage,
             "dead_letters": lite.dead_letters,
+            "durations": lite.durations,
             "cache": self.cache,
             "tokens": None,
             "sessions": None,
