@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
@@ -90,6 +91,7 @@ class Run:
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
+    bill: Bill = NO_BILL
     error: Failure | None = None
     events: tuple[Event, ...] = ()
     traceparent: str | None = None
@@ -220,8 +222,8 @@ class Run:
 
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
         attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
-        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
-        return replace(ended, result=result, usage=usage, checks=checks, progress=None)
+        ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
+        return replace(ended, result=result, checks=checks, progress=None)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
@@ -277,6 +279,7 @@ class Run:
         return replace(
             self,
             attempts=attempts,
+            usage=charged(self.usage, attempts, self.bill),
             status=status,
             completed_at=now,
             updated_at=now,

@@ -66,7 +66,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
-    async def wait_for(self, count: int, *, seconds: float = 8.0) -> None:
+    async def wait_for(self, count: int, *, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while len(self.requests) < count:
             assert time.monotonic() < deadline, f"{len(self.requests)} deliveries"

@@ -209,6 +209,7 @@ class World:
             "directory": lite.directory,
             "catalogue": lite.directory,
             "users": lite.directory,
+            "usage": lite.usage,
             "dead_letters": lite.dead_letters,
             "durations": lite.durations,
             "cache": self.cache,
