@@ -14,6 +14,10 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
         "phrase_client_id": "pc-acme",
         "phrase_client_ids": ["pc-acme", "pc-acme-legal"],
         "reference_files": ["file-1", "file-2"],
+        "term_pairs": [
+            {"source": "invoice", "target": "Rechnung", "source_lang": "en", "target_lang": "de"},
+            {"source": "customer", "target": "Kunde", "source_lang": "en", "target_lang": "de"},
+        ],
         "style_guide": "acme-default",
         "source_lang": "en",
         "target_lang": "de",

@@ -56,6 +56,11 @@ class Organization:
     """The phrase clients that a submission may name, beside `phrase_client_id`."""
     reference_files: Sequence[str] = ()
     """The ids of the reference files that a submission may name."""
+    term_pairs: Sequence[Mapping[str, str]] = ()
+    """[{source, target, source_lang?, target_lang?}]: translations that are required wherever the source term stands.
+
+    A pair with languages counts in runs of these languages alone; `de` includes `de-AT`.
+    """
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None

@@ -7,6 +7,7 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
 from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
 from shared.domain.result import Result, Usage
@@ -144,7 +145,7 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
         return Nothing()
     match observed:
         case Finished(result=result, usage=usage):
-            return Complete(result=result, usage=usage)
+            return Complete(result=with_checks(run, result), usage=usage)
         case LlmRefused():
             error = Failure(code=observed.code, message=observed.message)
             return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)

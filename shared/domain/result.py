@@ -36,6 +36,8 @@ class Result:
     memory_flags: tuple[Mapping[str, Any], ...] = ()
     term_pairs: tuple[Mapping[str, Any], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[Mapping[str, Any], ...] = ()
+    """What the checks of a translation found, [{check, ok, detail, source?, target?}]; empty of other runs."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:

@@ -56,6 +56,8 @@ class Run:
     style_guide: str | None = None
     phrase_client_id: str | None = None
     reference_file_ids: tuple[str, ...] = ()
+    terms: tuple[Mapping[str, str], ...] = ()
+    """[{source, target}]: the organization's required terms that the text of a translation has."""
     started_at: datetime | None = None
     sent_at: datetime | None = None
     """When the LLM created the provider job; re-checks are planned from this time."""
@@ -244,6 +246,7 @@ class Run:
             input_parts=0,
             style_guide=None,
             reference_file_ids=(),
+            terms=(),
             result=None,
             result_parts=0,
             deleted_at=now,

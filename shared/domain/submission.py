@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
+from shared.domain.checked_translation import required_terms
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization, Profile
 from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
@@ -179,6 +180,8 @@ def new_run(
     does not name come from the prior run, then from the organization.
     """
     deadline_at = now + policy.deadline(submission)
+    source_lang = submission.source_lang or _default_language("source_lang", prior, organization, model)
+    target_lang = submission.target_lang or _default_language("target_lang", prior, organization, model)
     return Run(
         id=run_id,
         kind=submission.kind,
@@ -203,11 +206,14 @@ def new_run(
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
-        source_lang=submission.source_lang or _default_language("source_lang", prior, organization, model),
-        target_lang=submission.target_lang or _default_language("target_lang", prior, organization, model),
+        source_lang=source_lang,
+        target_lang=target_lang,
         style_guide=submission.style_guide or (None if model else organization.style_guide),
         phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
+        terms=()
+        if model
+        else required_terms(submission.input, organization, source_lang=source_lang, target_lang=target_lang),
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
 

@@ -66,6 +66,7 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
+        **_checks(run),
         **_waiting(run),
         **_deletion(run),
     }
@@ -210,6 +211,11 @@ def _result(run: Run) -> dict[str, Any] | None:
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
     return {"text": run.result.text, **lists, **raw}
+
+
+def _checks(run: Run) -> dict[str, Any]:
+    """Returns what the checks of a finished translation found."""
+    return {"checks": list(run.result.checks)} if run.result is not None and run.result.checks else {}
 
 
 def _elsewhere(url: str) -> dict[str, Any]:

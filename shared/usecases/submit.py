@@ -137,6 +137,7 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
         phrase_client_ids=client.phrase_client_ids or parent.phrase_client_ids,
         reference_files=client.reference_files or parent.reference_files,
+        term_pairs=client.term_pairs or parent.term_pairs,
         style_guide=client.style_guide or parent.style_guide,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,

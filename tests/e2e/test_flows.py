@@ -43,6 +43,10 @@ def test_a_streams_its_updates_without_being_asked(system: System) -> None:
     assert all(kept in result["text"] for kept in ("4711", "{amount}", "2026-12-01", "Rechnung"))
     assert {"source": "invoice", "target": "Rechnung"} in result["term_pairs"]
     assert set(result["memory_flags"][0]) == {"segment", "match", "used"}
+    checks = last["run"]["checks"]
+    required = [check for check in checks if check.get("source") == "invoice"]
+    assert [(check["check"], check["ok"], check["target"]) for check in required] == [("terms", True, "Rechnung")]
+    assert all(check["ok"] for check in checks)
 
 
 def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
@@ -73,6 +77,7 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
         "metrics",
         "attempts",
         "error",
+        "checks",
     }
     assert run["kind"] == "user_run" and run["deployment"] == "europe" and run["channel"] == "user:demo"
     assert set(run["metrics"]) == {
