@@ -10,7 +10,7 @@ from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
-from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
+from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -50,6 +50,7 @@ class Run:
     job_type: str | None = None
     question_id: str | None = None
     model: ModelRef | None = None
+    service: Service = Service.STANDARD
     deployment: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
