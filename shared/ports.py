@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
-from shared.domain.directory import Model, Organization, Profile
+from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
@@ -224,6 +224,10 @@ class Directory(Protocol):
     async def organization(self, organization_id: str) -> Organization | None: ...
 
     async def model(self, model_id: str) -> Model | None: ...
+
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None: ...
+
+    async def reference_file(self, file_id: str) -> ReferenceFile | None: ...
 
 
 class ModelCatalogue(Protocol):

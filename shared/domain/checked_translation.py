@@ -11,6 +11,7 @@ from shared.domain.directory import Organization
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.domain.status import Kind
+from shared.domain.translation_prompt import is_instructed, read_translation
 
 
 def required_terms(
@@ -25,12 +26,17 @@ def required_terms(
 
 
 def with_checks(run: Run, result: Result) -> Result:
-    """Returns the result of a translation with what the checks find in it; the result of a job stays as it is."""
+    """Returns the result of a translation with what the checks find in it; the result of a job stays as it is.
+
+    The answer of a chat model is read first (see read_translation).
+    """
     text = run.input.get("text")
     if run.kind is Kind.JOB or not isinstance(text, str):
         return result
     from shared.domain.checks.translation import check_translation  # noqa: PLC0415
 
+    if is_instructed(run):
+        result = read_translation(result)
     checks = check_translation(
         text,
         result.text,

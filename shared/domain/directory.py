@@ -68,6 +68,27 @@ class Organization:
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
+    translation_model: str | None = None
+    """The id of the model that translates for the organization; None for its deployment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleGuide:
+    """What a style guide that a run names says, as the document `style_guides/{id}` has it."""
+
+    id: str
+    organization_id: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFile:
+    """The text of a reference file that a run names, as the document `reference_files/{id}` has it."""
+
+    id: str
+    organization_id: str
+    name: str | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +125,6 @@ def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:
 
 
 def read_record(kind: type[Record], record_id: str, document: Mapping[str, Any]) -> Record:
-    """Returns the document as an Organization or Model (`kind`); ignores fields that the class does not have."""
+    """Returns the document as a record of the class `kind`; ignores fields that the class does not have."""
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{**{name: value for name, value in document.items() if name in names}, "id": record_id})

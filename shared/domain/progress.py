@@ -7,9 +7,19 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain.attempt import Attempt, Outcome, with_last
 from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
 from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
+from shared.domain.repair import (
+    better_answer,
+    ended_repair,
+    has_answer_in_hand,
+    has_tried_repair,
+    total_usage,
+    wants_repair,
+    with_answer_in_hand,
+)
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.status import Status, Wait
@@ -90,10 +100,13 @@ class CheckLater:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """Save the result."""
+    """Save the result. `attempts` replaces the run's attempts; None for the end of the last one with this usage."""
 
     result: Result
     usage: Usage
+    attempts: tuple[Attempt, ...] | None = None
+    leaves_job: bool = False
+    """Whether a provider job may still be at work, whose result nobody awaits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +125,7 @@ class Fail:
     may_be_billed: bool | None = None
 
 
-NextStep = Nothing | Start | Check | CheckLater | Fail
+NextStep = Nothing | Start | Check | CheckLater | Complete | Fail
 Consequence = Nothing | CheckLater | Complete | Retry | Fail
 
 
@@ -123,9 +136,11 @@ def next_step(run: Run, now: datetime) -> NextStep:
     if run.provider_job_id is not None:
         return Check()
     if now >= run.deadline_at:
-        return Fail(error=DEADLINE_EXCEEDED)
+        return first_answer(run, now) if has_answer_in_hand(run) else Fail(error=DEADLINE_EXCEEDED)
     if run.due_at is not None and now < run.due_at - CLOCK_SKEW and not _is_free(run):
         return CheckLater(delay=run.due_at - now)
+    if has_answer_in_hand(run) and has_tried_repair(run):
+        return first_answer(run, now, LlmUnavailable(code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=True))
     if run.billed_attempts >= run.max_attempts and not run.resumes_attempt:
         return Fail(error=WORKERS_LOST)
     return Start()
@@ -136,16 +151,44 @@ def _is_free(run: Run) -> bool:
     return run.status is Status.PENDING or run.waiting_for in (Wait.ROOM, Wait.WORKER)
 
 
+def first_answer(run: Run, now: datetime, observed: Observation | None = None, *, leaves_job: bool = False) -> Complete:
+    """Completes the run with the answer in hand, after a repair that brought none."""
+    assert run.result is not None
+    attempts = ended_repair(run, now, observed)
+    return Complete(result=run.result, usage=run.usage, attempts=attempts, leaves_job=leaves_job)
+
+
 def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
     """Returns what follows from the observation.
 
-    A result is taken even past the deadline; without one the deadline ends every open run.
+    A result is taken even past the deadline; without one the deadline ends every open run. With an answer in hand no
+    error fails the run.
     """
+    step = _consequence(run, observed, now)
+    if has_answer_in_hand(run) and isinstance(step, Fail | Retry):
+        is_too_late = isinstance(step, Fail) and step.error == DEADLINE_EXCEEDED
+        return first_answer(run, now, observed, leaves_job=is_too_late)
+    return step
+
+
+def _after_answer(run: Run, answer: Finished, now: datetime) -> Complete | Retry:
+    """Checks the answer. The first one may be sent back to be repaired; of two answers the better one is taken."""
+    checked = with_checks(run, answer.result)
+    if run.result is not None:
+        attempts = with_last(run.attempts, now, outcome=Outcome.COMPLETED, cost_usd=answer.usage.cost_usd)
+        usage = total_usage(run.usage, answer.usage)
+        return Complete(result=better_answer(run.result, answer.result, checked), usage=usage, attempts=attempts)
+    if wants_repair(run, answer.result, checked, now):
+        return Retry(delay=timedelta(0), changed=with_answer_in_hand(run, now, result=checked, usage=answer.usage))
+    return Complete(result=checked, usage=answer.usage)
+
+
+def _consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
     if run.is_terminal:
         return Nothing()
     match observed:
-        case Finished(result=result, usage=usage):
-            return Complete(result=with_checks(run, result), usage=usage)
+        case Finished():
+            return _after_answer(run, observed, now)
         case LlmRefused():
             error = Failure(code=observed.code, message=observed.message)
             return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)

@@ -38,6 +38,8 @@ class Result:
     raw: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Mapping[str, Any], ...] = ()
     """What the checks of a translation found, [{check, ok, detail, source?, target?}]; empty of other runs."""
+    repaired: bool = False
+    """Whether this is the answer to a second call, with what the checks found in the first answer."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:

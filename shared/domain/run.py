@@ -68,6 +68,8 @@ class Run:
     attempt: int = 0
     """Part of the idempotency key; rises when a provider job has failed and a new one is wanted."""
     attempts: tuple[Attempt, ...] = ()
+    repairs: int = 0
+    """How often a chat model may still be asked to repair its translation."""
     max_attempts: int = 3
     """How many attempts may be billed before the run fails."""
     worker_errors: int = 0
@@ -87,6 +89,7 @@ class Run:
     checks: int = 0
     """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
+    """Of an open run: the first answer, while a second one that repairs it is awaited."""
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
@@ -217,8 +220,11 @@ class Run:
         due_at = self.due_at if self.provider_job_id else now + delay
         return replace(self, worker_errors=self.worker_errors + 1, due_at=due_at)
 
-    def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
-        attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
+    def completed(
+        self, now: datetime, *, result: Result, usage: Usage, checks: int, attempts: tuple[Attempt, ...] | None = None
+    ) -> "Run":
+        """Completes the run. `attempts` replaces its attempts; by default the last one has cost what `usage` says."""
+        attempts = attempts or with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
         ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
         return replace(ended, result=result, usage=usage, checks=checks, progress=None)
 
@@ -233,7 +239,7 @@ class Run:
 
     def cancelled(self, now: datetime) -> "Run":
         attempts = with_last_ended(self.attempts, now, Outcome.CANCELLED)
-        return self._ended(Status.CANCELLED, now, EventType.CANCELLED, attempts)
+        return replace(self._ended(Status.CANCELLED, now, EventType.CANCELLED, attempts), result=None)
 
     def with_late_result(self, now: datetime) -> "Run":
         """Records in the history that the LLM delivered after the cancel; status and result stay."""

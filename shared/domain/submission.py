@@ -14,7 +14,7 @@ from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
-from shared.errors import InputTooLarge, InvalidRequest
+from shared.errors import ConfigurationError, InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
 MAX_NAME_LENGTH = 255
@@ -56,6 +56,8 @@ class RunPolicy:
     """How long a run can be read after its deadline."""
     pending_grace: timedelta
     """How long a new run may wait for its message before the sweeper publishes it again."""
+    repairs: int = 1
+    """How often a chat model may be asked to repair a translation in which checks failed."""
     max_attempts: int = 3
     """How many attempts may be billed, unless the model's record says otherwise."""
 
@@ -180,12 +182,16 @@ def new_run(
 ) -> Run:
     """Returns the run to store: pending, with its first event.
 
-    `prior` is the run that this one repeats; `model` is None for runs that are no jobs. Languages that the submission
-    does not name come from the prior run, then from the organization.
+    `prior` is the run that this one repeats; `model` is None for translations by the organization's deployment.
+    Languages that a translation's submission does not name come from the prior run, then from the organization. Raises
+    ConfigurationError when a model is to translate into a language that nobody names.
     """
     deadline_at = now + policy.deadline(submission)
-    source_lang = submission.source_lang or _default_language("source_lang", prior, organization, model)
-    target_lang = submission.target_lang or _default_language("target_lang", prior, organization, model)
+    source_lang = submission.source_lang or _default_language("source_lang", prior, organization, submission)
+    target_lang = submission.target_lang or _default_language("target_lang", prior, organization, submission)
+    is_job = submission.kind is Kind.JOB
+    if model is not None and not is_job and target_lang is None:
+        raise ConfigurationError("Your organization has no target language; ask your administrator.")
     return Run(
         id=run_id,
         kind=submission.kind,
@@ -210,14 +216,15 @@ def new_run(
         question_id=submission.question_id,
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
+        repairs=0 if is_job or model is None else policy.repairs,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
         source_lang=source_lang,
         target_lang=target_lang,
-        style_guide=submission.style_guide or (None if model else organization.style_guide),
-        phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
+        style_guide=submission.style_guide or (None if is_job else organization.style_guide),
+        phrase_client_id=submission.phrase_client_id or (None if is_job else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
         terms=()
-        if model
+        if is_job
         else required_terms(submission.input, organization, source_lang=source_lang, target_lang=target_lang),
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
@@ -234,9 +241,9 @@ def _api(model: Model | None, service: Service) -> str:
     return model.batch_api
 
 
-def _default_language(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:
+def _default_language(name: str, prior: Run | None, organization: Organization, submission: Submission) -> str | None:
     """Returns the `source_lang` or `target_lang` of the prior run, else of the organization; a job has no languages."""
-    if model is not None:
+    if submission.kind is Kind.JOB:
         return None
     language: str | None = getattr(prior, name, None) or getattr(organization, name)
     return language

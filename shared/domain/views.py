@@ -205,6 +205,9 @@ def _processing_time(run: Run) -> float | None:
 
 
 def _result(run: Run) -> dict[str, Any] | None:
+    """Returns the result of a completed run; an open one may have a first answer, which is not final."""
+    if run.status is not Status.COMPLETED:
+        return None
     if run.lacks_result:
         return {"text": None, "memory_flags": [], "term_pairs": [], **_elsewhere(urls(run)["self"])}
     if run.result is None:
@@ -215,8 +218,10 @@ def _result(run: Run) -> dict[str, Any] | None:
 
 
 def _checks(run: Run) -> dict[str, Any]:
-    """Returns what the checks of a finished translation found."""
-    return {"checks": list(run.result.checks)} if run.result is not None and run.result.checks else {}
+    """Returns what the checks of a finished translation found, and whether it is the answer to a second call."""
+    if run.status is not Status.COMPLETED or run.result is None or not run.result.checks:
+        return {}
+    return {"checks": list(run.result.checks), "repaired": run.result.repaired}
 
 
 def _elsewhere(url: str) -> dict[str, Any]:

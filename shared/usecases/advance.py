@@ -23,10 +23,12 @@ from shared.domain.progress import (
     Running,
     Start,
     consequence,
+    first_answer,
     next_step,
     until_next_check,
 )
 from shared.domain.recheck_plan import next_offset
+from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
 from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
@@ -105,7 +107,8 @@ class AdvanceRun:
         if counted.worker_errors < MAX_WORKER_ERRORS:
             await self.store.save(counted)
         else:
-            await self._save_final(counted.failed(now, error=BROKEN))
+            step = first_answer(counted, now) if has_answer_in_hand(counted) else Fail(error=BROKEN)
+            await self._carry_out(counted, step, now, checks=counted.checks)
 
     def _now(self, run: Run) -> datetime:
         """Returns the time on the store's clock, so that a worker whose clock is wrong takes no other worker's run."""
@@ -192,7 +195,7 @@ class AdvanceRun:
             except StaleRun:
                 current = await self.store.get(run.id)
                 if _has_saved(current, run, observed):  # the answer to our own commit was lost
-                    later = CheckLater(delay=until_next_check(current, now))
+                    later = CheckLater(delay=until_next_check(current, now) if current.sent_at else timedelta(0))
                     return await self._carry_out(current, later, now, checks=checks)
                 if not _is_same_claim(current, run):
                     return await self._drop_observation(current, run, observed)
@@ -213,8 +216,11 @@ class AdvanceRun:
                 saved = run if changed is None else await self.store.save(changed)
                 recheck = recheck_of(saved, now + delay, checks=checks)
                 await self.scheduler.schedule(recheck, at=now + delay, lane=run.lane)
-            case Complete(result=result, usage=usage):
-                await self._complete(run.completed(now, result=result, usage=usage, checks=checks), before=run)
+            case Complete(result=result, usage=usage, attempts=attempts, leaves_job=leaves_job):
+                if leaves_job:
+                    await cancel_provider_job(self.provider, _with_observed_job(run, observed))
+                completed = run.completed(now, result=result, usage=usage, attempts=attempts, checks=checks)
+                await self._complete(completed, before=run)
             case Fail(error=error, may_be_billed=may_be_billed):
                 if error == DEADLINE_EXCEEDED:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))
@@ -262,14 +268,17 @@ async def cancel_provider_job(provider: LlmProvider, run: Run) -> None:
 
 
 def _is_same_claim(current: Run, mine: Run) -> bool:
-    same_claim = (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
-    return same_claim and not current.is_terminal
+    names = ("fence", "attempt", "provider_job_id")
+    return all(getattr(current, name) == getattr(mine, name) for name in names) and not current.is_terminal
 
 
 def _has_saved(current: Run, mine: Run, observed: Observation) -> bool:
-    if current.is_terminal or current.fence != mine.fence or not isinstance(observed, JobCreated):
+    """Returns whether the store has what follows from the observation: its job, or the answer that is in hand."""
+    if current.is_terminal or current.fence != mine.fence:
         return False
-    return current.provider_job_id == observed.provider_job_id
+    if isinstance(observed, JobCreated):
+        return current.provider_job_id == observed.provider_job_id
+    return isinstance(observed, Finished) and mine.result is None and has_answer_in_hand(current)
 
 
 def _with_observed_job(mine: Run, observed: Observation | None) -> Run:

@@ -9,6 +9,7 @@ from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import Limits
 from shared.domain.run import Run
+from shared.domain.status import Kind
 from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import (
     ConfigurationError,
@@ -58,7 +59,7 @@ class SubmitRun:
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
-            model=await self._model(submission),
+            model=await self._model(submission, organization),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
@@ -95,12 +96,22 @@ class SubmitRun:
             raise Forbidden("end_client_id is not your organization or one of its end clients.", field="end_client_id")
         return _with_defaults_of(own, client)
 
-    async def _model(self, submission: Submission) -> Model | None:
-        if submission.model_id is None:
-            return None
+    async def _model(self, submission: Submission, organization: Organization) -> Model | None:
+        """Returns the model that a job names, or that translates for the organization; None for its deployment."""
+        if submission.kind is not Kind.JOB:
+            return await self._translation_model(organization)
+        assert submission.model_id is not None
         model = await self.directory.model(submission.model_id)
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
+        return model
+
+    async def _translation_model(self, organization: Organization) -> Model | None:
+        if organization.translation_model is None:
+            return None
+        model = await self.directory.model(organization.translation_model)
+        if model is None or not model.enabled:
+            raise ConfigurationError("The model that translates for your organization is not set up.")
         return model
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
@@ -139,6 +150,7 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         reference_files=client.reference_files or parent.reference_files,
         term_pairs=client.term_pairs or parent.term_pairs,
         style_guide=client.style_guide or parent.style_guide,
+        translation_model=client.translation_model or parent.translation_model,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
     )

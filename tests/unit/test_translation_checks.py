@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.checks.finding import CheckName
+from shared.domain.checks.finding import CheckName, failed_checks
 from shared.domain.checks.terms import MAX_TERMS, terms_in
-from shared.domain.checks.translation import MAX_CHECKED_CHARACTERS, check_translation, failed_checks
+from shared.domain.checks.translation import MAX_CHECKED_CHARACTERS, check_translation
 from tests.unit.translations import CLEAN, FAULTY, OTHER_CLEAN, OTHER_FAULTY, Translation
 
 LANGUAGES = st.sampled_from(["en", "de", "ja", "zh-Hant", "th", "ar", "hi", "vi", "tlh", None])

@@ -1,6 +1,6 @@
 """Defines what one check of a translation says, and builds such findings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -50,3 +50,8 @@ def missing_and_added(missing: Iterable[str], added: Iterable[str]) -> str | Non
     sentences = [f"The translation lacks {lost}."] if lost else []
     sentences += [f"Only the translation has {extra}."] if extra else []
     return " ".join(sentences) or None
+
+
+def failed_checks(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Returns the findings that something is wrong."""
+    return [check for check in checks if not check["ok"]]

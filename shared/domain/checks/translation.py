@@ -47,8 +47,3 @@ def check_translation(
         check_language(plain_source, plain_target, source_tag=source_lang, target_tag=target_lang),
         check_untranslated(plain_source, plain_target, **languages),
     )
-
-
-def failed_checks(checks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Returns the findings that something is wrong."""
-    return [check for check in checks if not check["ok"]]
