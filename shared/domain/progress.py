@@ -135,8 +135,10 @@ def next_step(run: Run, now: datetime) -> NextStep:
         return Nothing()
     if run.provider_job_id is not None:
         return Check()
+    if has_answer_in_hand(run) and now >= run.deadline_at:
+        return first_answer(run, now)
     if now >= run.deadline_at:
-        return first_answer(run, now) if has_answer_in_hand(run) else Fail(error=DEADLINE_EXCEEDED)
+        return Fail(error=DEADLINE_EXCEEDED)
     if run.due_at is not None and now < run.due_at - CLOCK_SKEW and not _is_free(run):
         return CheckLater(delay=run.due_at - now)
     if has_answer_in_hand(run) and has_tried_repair(run):

@@ -97,7 +97,9 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
 def test_a_chat_model_translates_for_an_organization_and_repairs_what_the_checks_find(system: System) -> None:
     text = "[[bad-translation]] Dear {name}, the invoice of 120 euros is due on 2026-12-01."
     run_id = submit(system, "/llm_user_runs", {"input_text": text}, user="translator")
-    run = finished(system, run_id, user="translator")
+    finished(system, run_id, user="translator")
+    with system.client("translator") as client:
+        run = client.get(f"/llm_user_runs/{run_id}").json()
     assert run["repaired"] is True and all(check["ok"] for check in run["checks"])
     assert [attempt["outcome"] for attempt in run["attempts"]] == ["completed", "completed"]
     assert {"source": "invoice", "target": "Rechnung"} in run["result"]["term_pairs"]

@@ -18,18 +18,31 @@ ORGANIZATIONS = {
     "acme": {"name": "Acme", "deployment": "europe", "source_lang": "en", "target_lang": "de"},
     "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
     "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
+    "initech": {
+        "name": "Initech",
+        "deployment": "europe",
+        "target_lang": "de",
+        "translation_model": "chat-model",
+        "style_guide": "brief",
+    },
 }
 USERS = {
     "ann": {"organization_id": "acme", "groups": ["users", "admins"]},
     "bob": {"organization_id": "acme", "groups": ["users"]},
     "eve": {"organization_id": "globex", "groups": ["users"]},
+    "kim": {"organization_id": "initech", "groups": ["users"]},
 }
 _MODEL = {"provider": "simulated", "upstream_model": "m", "deployment": "default", "prices": {"input": 1, "output": 2}}
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
 }
-DOCUMENTS: Mapping[str, Mapping[str, Any]] = {"organizations": ORGANIZATIONS, "users": USERS, "models": MODELS}
+DOCUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "organizations": ORGANIZATIONS,
+    "users": USERS,
+    "models": MODELS,
+    "style_guides": {"brief": {"organization_id": "initech", "text": "Be brief."}},
+}
 
 
 class SimulatedDirectory(DocumentDirectory):
