@@ -97,10 +97,11 @@ def a_translation_is_repaired(seed: int, random: Random) -> Plan:
     kind = random.choice(
         (*CRASHES, *CRASHES, CallFaultKind.FREEZE_BEFORE, CallFaultKind.FAIL, CallFaultKind.LOSE_ANSWER)
     )
-    call = random.choice(("llm.start", "llm.start", "store.save", "store.load_input", "timers.schedule"))
+    call = random.choice(("llm.start", "llm.start", "llm.start", "store.save", "timers.schedule"))
+    nth = 2 if call == "llm.start" else random.randint(1, 5)
     times = 1 if kind is CallFaultKind.FREEZE_BEFORE else random.choice((1, 1, 3))
     seconds = random.uniform(10, 120)
-    fault = AtCall(call=call, nth=random.randint(1, 4), kind=kind, seconds=seconds, times=times)
+    fault = AtCall(call=call, nth=nth, kind=kind, seconds=seconds, times=times)
     second = random.choice((LlmFault.NONE, LlmFault.NONE, *PASSING, *ACCEPTED, *FINAL))
     script = LlmScript(takes=random.uniform(0.5, 15), submits=(LlmFault.NONE, second), is_bad_at_first=True)
     submit = Submit(

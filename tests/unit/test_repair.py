@@ -161,7 +161,7 @@ async def test_a_lost_answer_to_the_save_of_the_first_answer_makes_one_repair(wo
             raise StoreUnavailable
         return saved
 
-    world.store.save = lose_answer  # type: ignore[method-assign]
+    setattr(world.store, "save", lose_answer)  # noqa: B010 - a fake of our own
     await world.run_for(60)
     done = await world.get(run)
     assert texts(done) == ("Bitte zahlen Sie 120 Euro bis morgen.", True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 ADVANCE = "shared.usecases.advance"
 CANCEL = "shared.usecases.cancel"
+CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 PROGRESS = "shared.domain.progress"
@@ -137,7 +138,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "fence not checked",
         "a write of an old claim is refused",
-        (ADVANCE, "getattr(current, name) == getattr(mine, name)", "name"),
+        (CLAIM, "getattr(current, name) == getattr(mine, name)", "name"),
     ),
     _mutant("fence not raised", "fences rise", (RUN, "fence=self.fence + 1", "fence=self.fence")),
     _mutant(
