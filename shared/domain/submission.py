@@ -187,10 +187,9 @@ def new_run(
     ConfigurationError when a model is to translate into a language that nobody names.
     """
     deadline_at = now + policy.deadline(submission)
-    source_lang = submission.source_lang or _default_language("source_lang", prior, organization, submission)
-    target_lang = submission.target_lang or _default_language("target_lang", prior, organization, submission)
     is_job = submission.kind is Kind.JOB
-    if model is not None and not is_job and target_lang is None:
+    translation = {} if is_job else _translation(submission, organization, prior)
+    if model is not None and not is_job and translation["target_lang"] is None:
         raise ConfigurationError("Your organization has no target language; ask your administrator.")
     return Run(
         id=run_id,
@@ -218,14 +217,8 @@ def new_run(
         deployment=model.deployment if model else organization.deployment,
         repairs=0 if is_job or model is None else policy.repairs,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
-        source_lang=source_lang,
-        target_lang=target_lang,
-        style_guide=submission.style_guide or (None if is_job else organization.style_guide),
-        phrase_client_id=submission.phrase_client_id or (None if is_job else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
-        terms=()
-        if is_job
-        else required_terms(submission.input, organization, source_lang=source_lang, target_lang=target_lang),
+        **translation,
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
 
@@ -241,9 +234,18 @@ def _api(model: Model | None, service: Service) -> str:
     return model.batch_api
 
 
-def _default_language(name: str, prior: Run | None, organization: Organization, submission: Submission) -> str | None:
-    """Returns the `source_lang` or `target_lang` of the prior run, else of the organization; a job has no languages."""
-    if submission.kind is Kind.JOB:
-        return None
-    language: str | None = getattr(prior, name, None) or getattr(organization, name)
-    return language
+def _translation(submission: Submission, organization: Organization, prior: Run | None) -> dict[str, Any]:
+    """Returns the fields of a run that translates; the submission's own values come first.
+
+    Further languages come from the prior run, then from the organization, and all else from the organization.
+    """
+    languages = {
+        "source_lang": submission.source_lang or (prior and prior.source_lang) or organization.source_lang,
+        "target_lang": submission.target_lang or (prior and prior.target_lang) or organization.target_lang,
+    }
+    return {
+        **languages,
+        "style_guide": submission.style_guide or organization.style_guide,
+        "phrase_client_id": submission.phrase_client_id or organization.phrase_client_id,
+        "terms": required_terms(submission.input, organization, **languages),
+    }
