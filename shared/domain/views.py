@@ -62,12 +62,14 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "prior_run_uuid": run.prior_run_id,
         "root_run_uuid": run.root_run_id,
         "organization_id": run.organization_id,
-        "deployment": run.deployment,
+        "deployment": (run.requested or run).deployment,
         "channel": run.channel,
         "result": _result(run),
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
+        **_model_used(run),
+        **_checks(run),
         **_waiting(run),
         **_deletion(run),
     }
@@ -81,7 +83,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "status": run.status,
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
-        "model": asdict(run.model) if run.model else None,
+        "model": _requested_model(run),
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         **({"service": run.service} if run.service is Service.BATCH else {}),
@@ -95,6 +97,7 @@ def job_object(run: Run) -> dict[str, Any]:
         completed_at=timestamp(run.completed_at),
         processing_time=_processing_time(run),
     )
+    body.update(_model_used(run))
     if run.result is not None:
         body["result_data"] = _result_data(run)
     elif run.lacks_result:
@@ -108,7 +111,8 @@ def job_result_object(run: Run) -> dict[str, Any]:
     """Returns the answer to a request for the result of a completed run."""
     names = ("job_id", "job_type", "status", "result_data", "processing_time", "model")
     shown = job_object(run)
-    return {"success": True, **{name: shown[name] for name in names}, "question_id": run.question_id}
+    answer = {name: shown[name] for name in names}
+    return {"success": True, **answer, **_model_used(run), "question_id": run.question_id}
 
 
 def status_text(run: Run) -> str:
@@ -172,6 +176,18 @@ def retry_after(run: Run, now: datetime) -> int:
     return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
 
 
+def _requested_model(run: Run) -> dict[str, Any] | None:
+    model = (run.requested or run).model
+    return asdict(model) if model else None
+
+
+def _model_used(run: Run) -> dict[str, str | None]:
+    """Returns which model or deployment answered when it is not the requested one."""
+    if run.requested is None or run.status is not Status.COMPLETED:
+        return {}
+    return {"model_used": run.model.id if run.model else run.deployment}
+
+
 def _waiting(run: Run) -> dict[str, Any]:
     """Returns why an open run waits, and when it is looked at next."""
     if run.is_terminal:
@@ -216,6 +232,9 @@ def _processing_time(run: Run) -> float | None:
 
 
 def _result(run: Run) -> dict[str, Any] | None:
+    """Returns the result of a completed run; an open one may have a first answer, which is not final."""
+    if run.status is not Status.COMPLETED:
+        return None
     if run.lacks_result:
         return {"text": None, "memory_flags": [], "term_pairs": [], **_elsewhere(urls(run)["self"])}
     if run.result is None:
@@ -223,6 +242,13 @@ def _result(run: Run) -> dict[str, Any] | None:
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
     return {"text": run.result.text, **lists, **raw}
+
+
+def _checks(run: Run) -> dict[str, Any]:
+    """Returns what the checks of a finished translation found, and whether it is the answer to a second call."""
+    if run.status is not Status.COMPLETED or run.result is None or not run.result.checks:
+        return {}
+    return {"checks": list(run.result.checks), "repaired": run.result.repaired}
 
 
 def _elsewhere(url: str) -> dict[str, Any]:

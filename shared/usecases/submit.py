@@ -1,6 +1,6 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,7 +13,9 @@ from shared.domain.limits import Limits
 from shared.domain.parameters import require_parameters
 from shared.domain.run import Run
 from shared.domain.run_prices import bill_of
+from shared.domain.status import Kind
 from shared.domain.submission import RunPolicy, Submission, new_run
+from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
     BudgetExhausted,
     ConfigurationError,
@@ -56,20 +58,23 @@ class SubmitRun:
         if submission.channel is not None:
             channel_for(caller, submission.channel)
         now = self.clock.now()
-        organization, model = await self._organization(caller, submission), await self._model(submission)
+        organization = await self._organization(caller, submission)
         _require_own_resources(submission, organization)
+        model = await self._model(submission, organization)
+        others = await self._other_models(model)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
             model=model,
+            fallbacks=_fallbacks(submission, organization, model, others),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
         )
         budget = read_budget(organization.budget)
-        bill = bill_of(run, organization, model, has_budget=budget is not None)
+        bill = bill_of(run, organization, [model, *others.values()], has_budget=budget is not None)
         run = replace(run, traceparent=tracing.current(), bill=bill)
         earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
@@ -111,14 +116,30 @@ class SubmitRun:
             raise Forbidden("end_client_id is not your organization or one of its end clients.", field="end_client_id")
         return _with_defaults_of(own, client)
 
-    async def _model(self, submission: Submission) -> Model | None:
-        if submission.model_id is None:
-            return None
+    async def _model(self, submission: Submission, organization: Organization) -> Model | None:
+        """Returns the model that a job names, or that translates for the organization; None for its deployment."""
+        if submission.kind is not Kind.JOB:
+            return await self._translation_model(organization)
+        assert submission.model_id is not None
         model = await self.directory.model(submission.model_id)
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
         require_parameters(submission.input, model)
         return model
+
+    async def _translation_model(self, organization: Organization) -> Model | None:
+        if organization.translation_model is None:
+            return None
+        model = await self.directory.model(organization.translation_model)
+        if model is None or not model.enabled:
+            raise ConfigurationError("The model that translates for your organization is not set up.")
+        return model
+
+    async def _other_models(self, model: Model | None) -> Mapping[str, Model]:
+        """Returns {id: model} of those that the model's record names as fallbacks, as far as they exist."""
+        names = wanted_names(model.fallback) if model else []
+        found = [await self.directory.model(name) for name in names]
+        return {other.id: other for other in found if other is not None}
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
         """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
@@ -139,6 +160,16 @@ def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     )
 
 
+def _fallbacks(
+    submission: Submission, organization: Organization, model: Model | None, others: Mapping[str, Model]
+) -> tuple[Target, ...]:
+    """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
+    plan = plan_for_model(model, others, submission.service) if model else plan_for_organization(organization)
+    for problem in plan.problems:
+        log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
+    return plan.targets
+
+
 def _require_own_resources(submission: Submission, organization: Organization) -> None:
     """Raises Forbidden for a phrase client or a reference file that is not the organization's."""
     phrase_clients = {None, organization.phrase_client_id, *organization.phrase_client_ids}
@@ -155,7 +186,9 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
         phrase_client_ids=client.phrase_client_ids or parent.phrase_client_ids,
         reference_files=client.reference_files or parent.reference_files,
+        term_pairs=client.term_pairs or parent.term_pairs,
         style_guide=client.style_guide or parent.style_guide,
+        translation_model=client.translation_model or parent.translation_model,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
         prices=client.prices or parent.prices,

@@ -28,11 +28,19 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
     },
     "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
     "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
+    "initech": {
+        "name": "Initech",
+        "deployment": "europe",
+        "target_lang": "de",
+        "translation_model": "chat-model",
+        "style_guide": "brief",
+    },
 }
 USERS = {
     "ann": {"organization_id": "acme", "groups": ["users", "admins"]},
     "bob": {"organization_id": "acme", "groups": ["users"]},
     "eve": {"organization_id": "globex", "groups": ["users"]},
+    "kim": {"organization_id": "initech", "groups": ["users"]},
 }
 _MODEL: dict[str, Any] = {
     "provider": "simulated",
@@ -44,9 +52,16 @@ _MODEL: dict[str, Any] = {
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
+    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 Documents = Mapping[str, Mapping[str, Any]]
-DOCUMENTS: Mapping[str, Documents] = {"organizations": ORGANIZATIONS, "users": USERS, "models": MODELS}
+DOCUMENTS: Mapping[str, Documents] = {
+    "organizations": ORGANIZATIONS,
+    "users": USERS,
+    "models": MODELS,
+    "style_guides": {"brief": {"organization_id": "initech", "text": "Be brief."}},
+}
 
 
 class SimulatedDirectory(DocumentDirectory):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 ADVANCE = "shared.usecases.advance"
 BILL = "shared.domain.bill"
 CANCEL = "shared.usecases.cancel"
+CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 ENDING = "shared.adapters.storage.ending"
+FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
 PUSH = "shared.web.push"
 READ = "shared.usecases.read"
@@ -21,6 +23,7 @@ SUBMIT = "shared.usecases.submit"
 SWEEP = "shared.usecases.sweep"
 TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
+TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
 
 
@@ -125,8 +128,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "publish after commit",
         (
             SUBMIT,
-            "        earlier = await self.store.create(",
-            "        await self._publish(run)\n        earlier = await self.store.create(",
+            "        earlier = await self._create(",
+            "        await self._publish(run)\n        earlier = await self._create(",
         ),
         (SUBMIT, "        await self._publish(run)\n        return run, False", "        return run, False"),
     ),
@@ -159,7 +162,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "fence not checked",
         "a write of an old claim is refused",
-        (ADVANCE, "return same_claim and not current.is_terminal", "return not current.is_terminal"),
+        (CLAIM, "getattr(current, name) == getattr(mine, name)", "name"),
     ),
     _mutant("fence not raised", "fences rise", (RUN, "fence=self.fence + 1", "fence=self.fence")),
     _mutant(
@@ -175,7 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lease ends before the answer is saved",
         "an answer is bought once",
-        (ADVANCE, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
+        (TIME_BUDGETS, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
     ),
     _mutant(
         "answer dropped when the store fails",
@@ -272,6 +275,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "job left at the deadline",
         "an ended run stops its provider job",
         (ADVANCE, "if error == DEADLINE_EXCEEDED:", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped by an error",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and isinstance(step, Fail | Retry):", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped at the deadline",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and now >= run.deadline_at:", "if False:"),
+    ),
+    _mutant(
+        "lost repair made again",
+        "a translation is repaired once",
+        (PROGRESS, "if has_answer_in_hand(run) and has_tried_repair(run):", "if False:"),
     ),
     # --- queue and timers ---
     _mutant(
@@ -422,6 +440,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "fallback leaves a job that a lost worker knew",
+        "a fallback leaves no job",
+        (FALLBACK, "delay > PATIENCE and not run.has_resumed_attempt", "delay > PATIENCE"),
+    ),
+    _mutant(
+        "fallback keeps the idempotency key",
+        "a key belongs to one model",
+        (FALLBACK, "attempt=run.attempt + 1,", "attempt=run.attempt,"),
+    ),
+    _mutant(
+        "fallback not taken",
+        "a run goes to its next model when its own is gone",
+        (FALLBACK, "if fault.code in GONE or (", "if ("),
     ),
     _mutant(
         "check writes what it knew",
