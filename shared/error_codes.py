@@ -85,6 +85,8 @@ class ErrorCode(StrEnum):
     """The LLM refused this input."""
     LLM_FAILED = "llm_failed"
     """The LLM failed to process this input."""
+    LLM_CUT_OFF = "llm_cut_off"
+    """The LLM was still writing when the time of a call was over."""
     LLM_QUOTA_EXHAUSTED = "llm_quota_exhausted"
     """The account at the LLM vendor has no quota left."""
     LLM_CREDENTIALS = "llm_credentials"

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
+from shared.domain.delta import OnText
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
@@ -201,12 +202,14 @@ class RecheckScheduler(Protocol):
 
 
 class LlmProvider(Protocol):
-    """Calls LLMs. Every call ends within a bounded time and raises LlmUnavailable or LlmRefused."""
+    """Calls LLMs. Each call ends within a bounded time, or when cancelled, and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits."""
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""
 
     async def check(self, run: Run) -> Running | Finished:
@@ -220,9 +223,7 @@ class Directory(Protocol):
     """Reads records, which may be up to a minute old. Each method returns None when there is no such record."""
 
     async def profile(self, user_id: str) -> Profile | None: ...
-
     async def organization(self, organization_id: str) -> Organization | None: ...
-
     async def model(self, model_id: str) -> Model | None: ...
 
 

@@ -22,6 +22,8 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float | None = None
+    first_token_seconds: float | None = None
+    """The time from the call to the first text of the answer; None when the LLM did not stream it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

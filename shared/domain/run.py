@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.delta import with_text, without_deltas
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
@@ -131,7 +132,8 @@ class Run:
     @property
     def has_resumed_attempt(self) -> bool:
         """Returns whether the claim continued the attempt of an earlier one, whose call the LLM may have accepted."""
-        return self.open_attempt is not None and self.open_attempt.started_at < self.updated_at
+        attempt = self.open_attempt
+        return self.resumes_attempt and attempt is not None and attempt.started_at < self.updated_at
 
     @property
     def lane(self) -> Lane:
@@ -182,6 +184,11 @@ class Run:
         events = self._with_event(EventType.PROGRESS, now, progress=progress)
         return replace(fresh, progress=progress, events=events)
 
+    def wrote(self, now: datetime, *, text: str) -> "Run":
+        """Records `text`, the beginning of the answer that the LLM writes in this attempt."""
+        events = with_text(self.events, now, attempt=self.attempts[-1].number, text=text)
+        return replace(self, updated_at=now, events=events)
+
     def with_fault(self, now: datetime, *, reason: str, delay: timedelta, may_be_billed: bool) -> "Run":
         """Records a failed call to the LLM. A run without a provider job waits `delay` before the next attempt."""
         return replace(
@@ -218,7 +225,8 @@ class Run:
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
         attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
         ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
-        return replace(ended, result=result, usage=usage, checks=checks, progress=None)
+        events = without_deltas(ended.events)
+        return replace(ended, result=result, usage=usage, checks=checks, progress=None, events=events)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
@@ -247,6 +255,7 @@ class Run:
             reference_file_ids=(),
             result=None,
             result_parts=0,
+            events=without_deltas(self.events),
             deleted_at=now,
             updated_at=now,
             due_at=None,

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
-from shared.domain.event import Event, EventType
+from shared.domain.event import DELTA, Event, EventType
 from shared.domain.failure import Failure
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
@@ -80,6 +80,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
         "model": asdict(run.model) if run.model else None,
+        "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         **({"service": run.service} if run.service is Service.BATCH else {}),
         **_waiting(run),
@@ -125,7 +126,8 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
         "at": timestamp(event.at),
         "run_uuid": run.id,
         "status": _STATUS_AT.get(event.type, Status.PROCESSING),
-        "detail": dict(event.detail),
+        **{name: event.detail[name] for name in (DELTA, "progress") if name in event.detail},
+        "detail": {name: value for name, value in event.detail.items() if name != DELTA},
     }
     return shown if content is None else {**shown, "run": run_object(run, content)}
 
@@ -225,6 +227,7 @@ def _result_data(run: Run) -> dict[str, Any]:
 
 
 def _metrics(run: Run) -> dict[str, Any]:
+    first_token = run.usage.first_token_seconds
     return {
         "checks": run.checks,
         "queue_seconds": _seconds(run.created_at, run.started_at),
@@ -232,6 +235,7 @@ def _metrics(run: Run) -> dict[str, Any]:
         "input_tokens": run.usage.input_tokens,
         "output_tokens": run.usage.output_tokens,
         "cost_usd": run.usage.cost_usd,
+        **({"first_token_seconds": first_token} if first_token is not None else {}),
     }
 
 

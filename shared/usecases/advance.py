@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from shared import log, tracing
 from shared.domain.failure import Failure
@@ -33,6 +34,7 @@ from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, 
 from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
 from shared.usecases.save_final_run import SaveFinalRun
+from shared.usecases.save_text import is_same_claim, start_and_save_text
 
 FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
 MAX_SAVE_PAUSE = timedelta(seconds=5)
@@ -119,8 +121,8 @@ class AdvanceRun:
             claimed = await self._claim(run)
             if claimed is None:
                 return None
-            observed = await self._submit(claimed)
-        return await self._settle(claimed, observed, checks=0)
+            claimed, observed = await self._submit(claimed)
+        return None if observed is None else await self._settle(claimed, observed, checks=0)
 
     async def _claim(self, run: Run) -> Run | None:
         """Returns the claimed run, or None when another worker is first.
@@ -155,12 +157,19 @@ class AdvanceRun:
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence)
         await self.scheduler.schedule(recheck, at=run.updated_at + timedelta(seconds=offset), lane=run.lane)
 
-    async def _submit(self, run: Run) -> Observation:
+    async def _submit(self, run: Run) -> tuple[Run, Observation | None]:
+        """Returns (the run, what came of the call); None when nobody wants its answer any more."""
         within = min(run.deadline_at - self._now(run), self.budgets.call(run.lane))
+        content = await self.store.load_input(run)
+        start = partial(self.provider.start, run, content, within=within)
+        if run.lane is Lane.LONG:
+            return await start_and_save_text(
+                run, lambda on_text: start(on_text=on_text), store=self.store, clock=self.clock
+            )
         try:
-            return await self.provider.start(run, await self.store.load_input(run), within=within)
+            return run, await start()
         except (LlmUnavailable, LlmRefused) as error:
-            return error
+            return run, error
 
     async def _check(self, run: Run) -> Observation:
         try:
@@ -194,7 +203,7 @@ class AdvanceRun:
                 if _has_saved(current, run, observed):  # the answer to our own commit was lost
                     later = CheckLater(delay=until_next_check(current, now))
                     return await self._carry_out(current, later, now, checks=checks)
-                if not _is_same_claim(current, run):
+                if not is_same_claim(current, run):
                     return await self._drop_observation(current, run, observed)
                 run = current
         raise StaleRun
@@ -259,11 +268,6 @@ async def cancel_provider_job(provider: LlmProvider, run: Run) -> None:
         await provider.cancel(run)
     except (TransientError, LlmRefused) as error:
         log.warning("provider job not cancelled", run_id=run.id, code=error.code)
-
-
-def _is_same_claim(current: Run, mine: Run) -> bool:
-    same_claim = (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
-    return same_claim and not current.is_terminal
 
 
 def _has_saved(current: Run, mine: Run, observed: Observation) -> bool:

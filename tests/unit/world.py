@@ -19,6 +19,7 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.domain import submission
+from shared.domain.delta import OnText
 from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result
@@ -73,7 +74,9 @@ class FakeLlm:
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
         return nullcontext(self.clock.now() >= self.busy_until)
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         self.submits[run.idempotency_key] += 1
         self.within = within
         if self.during_start is not None:

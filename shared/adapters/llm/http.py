@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,8 +17,9 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, Ne
 from urllib3.util import Retry
 
 from shared import log, tracing
+from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
-from shared.domain.fields import is_nested_too_deeply
+from shared.adapters.llm.json_body import parse_json
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 from shared.tracing import SpanKind
@@ -85,10 +85,18 @@ class LlmHttp:
             self._slots.release()
 
     async def call(
-        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        stream: AnswerStream | None = None,
     ) -> LlmResponse:
         """Sends `body` as JSON and returns a response with a status below 300 and a JSON object.
 
+        A streamed response is put together by `stream`, which also stops the call when this coroutine is cancelled.
         `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
         other response (see `raise_for_status`), for a timeout, for a lost connection, and without a call while the
         server keeps failing (see CircuitBreaker).
@@ -96,7 +104,7 @@ class LlmHttp:
         if not self._breaker.allows_call():
             raise LlmUnavailable(retry_after=timedelta(seconds=self._breaker.remaining_seconds))
         try:
-            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
+            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body, stream=stream)
         except LlmUnavailable as error:
             if error.code in _SERVER_FAULTS and self._breaker.record_failure():
                 log.warning("circuit breaker open", server=urlsplit(url).hostname, code=error.code)
@@ -105,7 +113,14 @@ class LlmHttp:
         return response
 
     async def _exchange(
-        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None, body: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] | None,
+        body: Any,
+        stream: AnswerStream | None,
     ) -> LlmResponse:
         deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
@@ -113,14 +128,12 @@ class LlmHttp:
             self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
         with tracing.span(f"LLM {method}", SpanKind.CLIENT):
             request = _prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
+            if stream is not None:
+                stream.begin()
             exchange = asyncio.get_running_loop().run_in_executor(
-                self._pool, _send_request, self._transport, request, deadline
+                self._pool, _send_request, self._transport, request, deadline, stream
             )
-            try:
-                async with asyncio.timeout(seconds + GRACE_SECONDS):
-                    response = await exchange
-            except TimeoutError as error:
-                raise _timeout(may_be_billed=True) from error
+            response = await _await_response(exchange, deadline, stream)
             raise_for_status(response, is_check=method == "GET")
             return response
 
@@ -162,13 +175,40 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: An
     return request
 
 
-def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float) -> LlmResponse:
+async def _await_response(
+    exchange: "asyncio.Future[LlmResponse]", deadline: float, stream: AnswerStream | None
+) -> LlmResponse:
+    """Returns what the thread returns. The run goes on without the thread when it is late, or nobody waits any more."""
+    try:
+        async with asyncio.timeout(deadline - time.monotonic() + GRACE_SECONDS):
+            if stream is not None:
+                await stream.watch(exchange, deadline)
+            response = await exchange
+    except TimeoutError as error:
+        if stream is not None:
+            stream.raise_if_cut_off()
+        raise _timeout(may_be_billed=True) from error
+    finally:
+        exchange.cancel()
+        if stream is not None:
+            stream.stop()
+    if stream is not None:
+        stream.raise_if_refused(response.status, response.body)
+    return response
+
+
+def _send_request(
+    transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float, stream: AnswerStream | None
+) -> LlmResponse:
     """Sends one request and reads its response in a thread of the pool; `deadline` is a time.monotonic() value."""
     remaining = deadline - time.monotonic()
     try:
         if remaining <= 0:
             raise requests.Timeout
         with transport.send(request, timeout=(min(CONNECT_SECONDS, remaining), remaining), stream=True) as response:
+            if stream is not None and stream.reads(response):
+                body = stream.read(response, deadline)
+                return LlmResponse(status=response.status_code, body=body, retry_after=None)
             content = _read_body(response, deadline)
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
         raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
@@ -177,7 +217,7 @@ def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, dea
             "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
         ) from error
     retry_after = _parse_retry_after(response.headers.get("Retry-After"))
-    return LlmResponse(status=response.status_code, body=_parse_json(content), retry_after=retry_after)
+    return LlmResponse(status=response.status_code, body=parse_json(content), retry_after=retry_after)
 
 
 def _timeout(*, may_be_billed: bool) -> LlmUnavailable:
@@ -205,26 +245,6 @@ def _read_body(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise requests.Timeout
     return bytes(content)
-
-
-def _parse_json(content: bytes) -> Any:
-    """Returns the JSON value, or None when the content is not JSON or is nested too deeply.
-
-    NaN and infinite numbers become None. An unpaired surrogate becomes a question mark: JSON can escape one, and no
-    UTF-8 store can keep it.
-    """
-    try:
-        value = json.loads(content, parse_float=_parse_finite_float, parse_constant=lambda name: None)
-        if b"\\ud" in content or b"\\uD" in content:
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return None if is_nested_too_deeply(value) else value
-
-
-def _parse_finite_float(digits: str) -> float | None:
-    value = float(digits)
-    return value if isfinite(value) else None
 
 
 def _parse_retry_after(header: str | None) -> timedelta | None:

@@ -1,4 +1,4 @@
-"""The `anthropic_messages` protocol: one synchronous call to Anthropic's Messages API.
+"""The `anthropic_messages` protocol: one synchronous, streamed call to Anthropic's Messages API.
 
 https://docs.claude.com/en/api/messages
 """
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.messages_stream import MessagesAnswer
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
@@ -30,14 +32,16 @@ class MessagesProtocol:
 
     async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
         key = call.api_key(self._secrets)
+        stream = AnswerStream(MessagesAnswer(), call.on_text)
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/messages",
             seconds=min(self._seconds, seconds),
             headers={"anthropic-version": VERSION, **({"x-api-key": key} if key else {})},
             body=_build_body(call, content),
+            stream=stream,
         )
-        return _read_message(response.body, call.prices)
+        return stream.measured(_read_message(response.body, call.prices))
 
 
 def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": call.upstream_model,
         "max_tokens": max_tokens,
+        "stream": True,
         "messages": [{"role": "user", "content": content.get("full_input")}],
         **({"system": system} if system else {}),
     }

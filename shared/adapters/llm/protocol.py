@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shared.domain.delta import OnText
 from shared.domain.directory import Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
@@ -23,6 +24,8 @@ class LlmCall:
     base_url: str
     model: Model | None = None
     organization: Organization | None = None
+    on_text: OnText | None = None
+    """Gets new text while the LLM writes its answer."""
 
     @property
     def prices(self) -> Mapping[str, float] | None:

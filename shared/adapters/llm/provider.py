@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, SynchronousProtocol
+from shared.domain.delta import OnText
 from shared.domain.directory import LlmApi, Model
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
@@ -43,9 +44,11 @@ class DirectoryLlmProvider:
         async with protocol.slot(call.base_url) as has_room:
             yield has_room
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
-        call = replace(await self._call(run), organization=organization)
+        call = replace(await self._call(run), organization=organization, on_text=on_text)
         return await self._protocol(run).start(call, content, seconds=within.total_seconds())
 
     async def check(self, run: Run) -> Running | Finished:

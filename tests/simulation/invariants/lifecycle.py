@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from shared.domain.attempt import Outcome
+from shared.domain.delta import without_deltas
 from shared.domain.event import EventType
 from shared.domain.recheck_plan import CLOCK_SKEW, MAX_GAP_SECONDS
 from shared.domain.run import SHARDS, Run
@@ -113,7 +114,7 @@ def histories_only_grow(case: Case) -> Iterator[str]:
         for commit in commits:
             if commit.before is None:
                 continue
-            known, events = commit.before.events, commit.after.events
+            known, events = without_deltas(commit.before.events), without_deltas(commit.after.events)
             if len(events) < 100 and events[: len(known)] != known:
                 yield f"a write at {commit.at:.1f} s by {commit.by} lost events of run {short(run_id)}"
             if commit.after.billed_attempts < commit.before.billed_attempts and not _is_cleared(commit):
@@ -194,13 +195,18 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
         if not case.is_undisturbed or run is None:
             continue
         mine = [commit for commit in commits if not commit.by.startswith("sweep_runs")]
-        reports = sum(event.type == EventType.PROGRESS for event in run.events)
+        reports = sum(_reports_progress(commit) for commit in mine)
         late = sum(event.type == EventType.LATE_RESULT for event in run.events)
         budget = MAX_COMMITS + MAX_WAITS + reports + late + DELETE_COMMITS * (run.deleted_at is not None)
         if case.plan.settings.llm_threads >= ROOMY_THREADS:
             budget -= MAX_WAITS
         if len(mine) > budget:
             yield f"run {short(run_id)} took {len(mine)} writes; its budget is {budget}"
+
+
+def _reports_progress(commit: Commit) -> bool:
+    known = commit.before.events[-1].sequence if commit.before is not None else 0
+    return any(event.type == EventType.PROGRESS and event.sequence > known for event in commit.after.events)
 
 
 def undisturbed_runs_start_at_once(case: Case) -> Iterator[str]:
