@@ -22,8 +22,9 @@ MESSAGES_ERROR = {"type": "error", "error": {"type": "overloaded_error", "messag
 MAX_PAUSE_SECONDS = 86400.0
 
 
-def stream_completion(completion: Mapping[str, Any], prompt: str, *, seconds: float, with_usage: bool) -> Response:
-    """Streams OpenAI's chat completion; `with_usage` adds a chunk with the usage and no choice."""
+def stream_completion(completion: Mapping[str, Any], prompt: str, *, seconds: float, options: Any) -> Response:
+    """Streams OpenAI's chat completion; `options`, {include_usage: true}, adds a chunk with the usage and no choice."""
+    with_usage = bool((options or {}).get("include_usage"))
     [choice] = completion["choices"]
     common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": completion["model"]}
     deltas = [
@@ -35,7 +36,8 @@ def stream_completion(completion: Mapping[str, Any], prompt: str, *, seconds: fl
     events = [_data({**common, "choices": [one], **({"usage": None} if with_usage else {})}) for one in choices]
     if with_usage:
         events.append(_data({**common, "choices": [], "usage": completion["usage"]}))
-    return _stream([*events, "data: [DONE]\n\n"], prompt, seconds=seconds, error=f"{_data(CHAT_ERROR)}data: [DONE]\n\n")
+    [opening, *others], done = events, "data: [DONE]\n\n"
+    return _stream(opening, [*others, done], prompt, seconds=seconds, error=_data(CHAT_ERROR) + done)
 
 
 def stream_message(message: Mapping[str, Any], prompt: str, *, seconds: float) -> Response:
@@ -53,18 +55,19 @@ def stream_message(message: Mapping[str, Any], prompt: str, *, seconds: float) -
     end = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     bodies.append({"type": "message_delta", "delta": end, "usage": {"output_tokens": usage["output_tokens"]}})
     events = [_event(body) for body in (*bodies, {"type": "message_stop"})]
-    return _stream(events, prompt, seconds=seconds, error=_event(MESSAGES_ERROR))
+    return _stream("".join(events[:3]), events[3:], prompt, seconds=seconds, error=_event(MESSAGES_ERROR))
 
 
-def _stream(events: Sequence[str], prompt: str, *, seconds: float, error: str) -> Response:
-    """Sends the first event at once and the others within `seconds`; `error` is how the vendor reports one midway."""
-    return StreamingResponse(_paced(events, prompt, seconds=seconds, error=error), media_type="text/event-stream")
+def _stream(opening: str, events: Sequence[str], prompt: str, *, seconds: float, error: str) -> Response:
+    """Sends `opening` at once and the events within `seconds`; `error` is how the vendor reports one midway."""
+    body = _paced(opening, events, prompt, seconds=seconds, error=error)
+    return StreamingResponse(body, media_type="text/event-stream")
 
 
-async def _paced(events: Sequence[str], prompt: str, *, seconds: float, error: str) -> AsyncIterator[str]:
+async def _paced(opening: str, events: Sequence[str], prompt: str, *, seconds: float, error: str) -> AsyncIterator[str]:
+    yield opening
     for number, event in enumerate(events):
-        if number > 0:
-            await asyncio.sleep(min(seconds / (len(events) - 1), MAX_PAUSE_SECONDS))
+        await asyncio.sleep(min(seconds / len(events), MAX_PAUSE_SECONDS))
         yield event
         if number != len(events) // 2:
             continue

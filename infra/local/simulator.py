@@ -2,9 +2,8 @@
 
 A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
 `[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
-with a page that is not JSON. Answers in the forms of OpenAI and Anthropic may be streamed, and have more markers then
-(see simulated_streams.py). Jobs survive a killed process: each is a line of a file, and its state follows from the time
-in that line.
+with a page that is not JSON; simulated_streams.py has more. Jobs survive a killed process: each is a line of a file,
+and its state follows from the time in that line.
 
     python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
 """
@@ -28,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.local.simulated_batches import SimulatedBatches
 from infra.local.simulated_streams import stream_completion, stream_message
 from infra.local.simulated_vendors import (
     anthropic_error,
@@ -137,6 +137,7 @@ class Simulator:
             ("/v1/responses", self._create_response, "POST"),
             ("/v1/responses/{job_id}", self._retrieve_response, "GET"),
             ("/v1/responses/{job_id}/cancel", self._cancel_response, "POST"),
+            *SimulatedBatches(self.jobs, self._state).routes(),
         ]
         protocol_routes = [
             Route(prefix + path, handler, methods=[method])
@@ -257,8 +258,7 @@ class Simulator:
             return openai_error(429, "rate_limited", "too many requests", retry_after=1)
         answer, seconds = completion(str(body.get("model")), text), _duration(text, self._seconds)
         if body.get("stream"):
-            with_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            return stream_completion(answer, text, seconds=seconds, with_usage=with_usage)
+            return stream_completion(answer, text, seconds=seconds, options=body.get("stream_options"))
         if "[[garbage]]" in text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
         await asyncio.sleep(min(seconds, 86400))

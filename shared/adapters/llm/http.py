@@ -1,7 +1,6 @@
 """Calls an LLM over HTTP: `requests` in a bounded thread pool of its own, each call bounded in time and size."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from shared import log, tracing
 from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.adapters.llm.json_body import parse_json
+from shared.adapters.llm.request import prepare_request
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 from shared.tracing import SpanKind
@@ -31,7 +31,6 @@ slowly holds the thread beyond the limit; the run goes on without it."""
 MAX_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 SLOT_WAIT_SECONDS = 1.0
-HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
 MAX_RETRY_AFTER = timedelta(hours=1)
 _SERVER_FAULTS = frozenset({ErrorCode.LLM_UNAVAILABLE, ErrorCode.LLM_TIMEOUT, ErrorCode.LLM_CONNECTION_LOST})
 """Errors that count for the circuit breaker."""
@@ -94,7 +93,7 @@ class LlmHttp:
         body: Any = None,
         stream: AnswerStream | None = None,
     ) -> LlmResponse:
-        """Sends `body` as JSON and returns a response with a status below 300 and a JSON object.
+        """Sends `body` as JSON or as Upload and returns a response with a status below 300 and a JSON object.
 
         A streamed response is put together by `stream`, which also stops the call when this coroutine is cancelled.
         `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
@@ -127,7 +126,7 @@ class LlmHttp:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
             self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
         with tracing.span(f"LLM {method}", SpanKind.CLIENT):
-            request = _prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
+            request = prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
             if stream is not None:
                 stream.begin()
             exchange = asyncio.get_running_loop().run_in_executor(
@@ -161,18 +160,6 @@ class LlmHttpPools:
     def close(self) -> None:
         for http in self._by_base_url.values():
             http.close()
-
-
-def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: Any) -> requests.PreparedRequest:
-    request = requests.PreparedRequest()
-    try:
-        request.prepare_method(method)
-        request.prepare_url(url, None)
-        request.prepare_headers({**HEADERS, **headers})
-        request.prepare_body(None if body is None else json.dumps(body), None)
-    except (requests.RequestException, ValueError) as error:
-        raise LlmRefused("The address of the LLM is not one.", code=ErrorCode.MODEL_UNAVAILABLE) from error
-    return request
 
 
 async def _await_response(
