@@ -61,6 +61,8 @@ class Run:
     started_at: datetime | None = None
     sent_at: datetime | None = None
     """When the LLM created the provider job; re-checks are planned from this time."""
+    plan: tuple[int, ...] = ()
+    """The chosen offsets of the re-checks in seconds after `sent_at` (see RecheckPlan)."""
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
     """When the owner deleted the content."""
@@ -165,12 +167,13 @@ class Run:
             events=self._with_event(EventType.STARTED, now) if is_first_claim else self.events,
         )
 
-    def with_provider_job(self, now: datetime, *, provider_job_id: str) -> "Run":
-        """Records the job that the LLM created for this attempt."""
+    def with_provider_job(self, now: datetime, *, provider_job_id: str, plan: tuple[int, ...] = ()) -> "Run":
+        """Records the job that the LLM created for this attempt, and when the LLM is asked about it."""
         fresh = replace(
             self,
             provider_job_id=provider_job_id,
             sent_at=now,
+            plan=plan,
             due_at=self.deadline_at,
             attempts=with_last(self.attempts, outcome=Outcome.ACCEPTED, provider_job_id=provider_job_id),
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import log
-from shared.domain.delta import MAX_TEXT_BYTES, OnText, next_gap
+from shared.domain.delta import MAX_TEXT_BYTES, next_gap
 from shared.domain.progress import Finished, JobCreated, Observation
 from shared.domain.run import Run
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
@@ -23,14 +23,16 @@ LOOK_SECONDS = 10.0
 
 
 async def start_and_save_text(
-    run: Run, start: Callable[[OnText], Coroutine[Any, Any, JobCreated | Finished]], *, store: RunStore, clock: Clock
+    run: Run, start: Callable[..., Coroutine[Any, Any, JobCreated | Finished]], *, store: RunStore, clock: Clock
 ) -> tuple[Run, Observation | None]:
     """Returns (the run as it was last saved, what `start` returned or raised), None when the call was stopped.
+
+    `start` takes the keyword `on_text`, an OnText.
 
     The run has all text that came without a result, unsaved so far: the save of what follows stores it too.
     """
     text = AnswerText(run, store=store, clock=clock)
-    call = asyncio.ensure_future(start(text.add))
+    call = asyncio.ensure_future(start(on_text=text.add))
     saving = asyncio.ensure_future(text.save_until_lost())
     try:
         await asyncio.wait({call, saving}, return_when=asyncio.FIRST_COMPLETED)

@@ -89,6 +89,7 @@ class Container:
             catalogue=adapters.directory,
             users=adapters.directory,
             dead_letters=adapters.dead_letters,
+            durations=adapters.durations,
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
             sessions=authentication.sessions,

@@ -18,7 +18,7 @@ from shared.usecases.save_text import start_and_save_text
 from tests.contract.runs import NOW, a_run
 from tests.simulation import loop as virtual
 
-Write = Callable[[OnText], Coroutine[Any, Any, Finished]]
+Write = Callable[..., Coroutine[Any, Any, Finished]]
 ANSWER = Finished(result=Result(text="the answer"))
 
 
@@ -83,7 +83,7 @@ def follow(store: OneRun, write: Write) -> tuple[Run, Observation | None, float]
 def writing(*, every: float, seconds: float) -> Write:
     """Writes a word each `every` seconds."""
 
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         loop = asyncio.get_running_loop()
         while loop.time() < seconds:
             await asyncio.sleep(every)
@@ -113,7 +113,7 @@ def test_the_saves_of_a_long_call_are_bounded(store: OneRun) -> None:
 
 
 def test_a_call_without_text_saves_nothing(store: OneRun) -> None:
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         await asyncio.sleep(35)
         return ANSWER
 
@@ -132,9 +132,9 @@ def test_an_answer_waits_for_no_save_of_its_text(store: OneRun, takes: float) ->
 def test_a_run_that_ends_amid_the_call_stops_it_within_seconds(store: OneRun) -> None:
     stopped: list[float] = []
 
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         try:
-            return await writing(every=0.1, seconds=300)(on_text)
+            return await writing(every=0.1, seconds=300)(on_text=on_text)
         finally:
             stopped.append(asyncio.get_running_loop().time())
 
@@ -148,7 +148,7 @@ def test_a_run_that_ends_amid_the_call_stops_it_within_seconds(store: OneRun) ->
 
 
 def test_a_silent_call_stops_too_when_its_run_is_cancelled_or_deleted(store: OneRun) -> None:
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         await asyncio.sleep(300)
         return ANSWER
 
@@ -162,9 +162,9 @@ def test_a_silent_call_stops_too_when_its_run_is_cancelled_or_deleted(store: One
 def beside(write: Write, other: Callable[[], Awaitable[None]]) -> Write:
     """Does `other` beside the call."""
 
-    async def both(on_text: OnText) -> Finished:
+    async def both(*, on_text: OnText) -> Finished:
         asyncio.ensure_future(other())
-        return await write(on_text)
+        return await write(on_text=on_text)
 
     return both
 
@@ -195,7 +195,7 @@ def test_a_save_whose_answer_was_lost_repeats_no_text(store: OneRun) -> None:
 
 
 def test_text_that_came_before_an_error_is_left_to_the_save_of_the_error(store: OneRun) -> None:
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         on_text("Once ")
         await asyncio.sleep(0.1)
         on_text("upon")
@@ -217,7 +217,7 @@ def test_an_unexpected_error_of_a_save_does_not_end_the_call(store: OneRun) -> N
 
 
 def test_an_unexpected_error_of_the_call_is_raised(store: OneRun) -> None:
-    async def write(on_text: OnText) -> Finished:
+    async def write(*, on_text: OnText) -> Finished:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
