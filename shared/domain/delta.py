@@ -4,13 +4,10 @@ The deltas of an attempt follow one another without a gap, so a client that join
 dropped when the run has a result, which holds the text.
 """
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from shared.domain.event import DELTA, Event, EventType, with_event
 
-OnText = Callable[[str], None]
-"""Takes the next piece of an answer, when the LLM has written it. It is called in the event loop."""
 OFFSET = "offset"
 """The name in an event's detail of how many characters of the answer come before its delta."""
 MAX_DELTAS = 60

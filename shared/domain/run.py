@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.delta import with_text, without_deltas
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
@@ -91,6 +92,7 @@ class Run:
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
+    bill: Bill = NO_BILL
     error: Failure | None = None
     events: tuple[Event, ...] = ()
     traceparent: str | None = None
@@ -134,8 +136,7 @@ class Run:
     @property
     def has_resumed_attempt(self) -> bool:
         """Returns whether the claim continued the attempt of an earlier one, whose call the LLM may have accepted."""
-        attempt = self.open_attempt
-        return self.resumes_attempt and attempt is not None and attempt.started_at < self.updated_at
+        return self.resumes_attempt and self.attempts[-1].started_at < self.updated_at
 
     @property
     def lane(self) -> Lane:
@@ -227,9 +228,9 @@ class Run:
 
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
         attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
-        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
+        ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
         events = without_deltas(ended.events)
-        return replace(ended, result=result, usage=usage, checks=checks, progress=None, events=events)
+        return replace(ended, result=result, checks=checks, progress=None, events=events)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
@@ -286,6 +287,7 @@ class Run:
         return replace(
             self,
             attempts=attempts,
+            usage=charged(self.usage, attempts, self.bill),
             status=status,
             completed_at=now,
             updated_at=now,

@@ -5,12 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import log, tracing
+from shared.domain.budget import Budget, read_budget
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
+from shared.domain.run_prices import bill_of
 from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import (
+    BudgetExhausted,
     ConfigurationError,
     Forbidden,
     IdempotencyConflict,
@@ -18,7 +22,7 @@ from shared.errors import (
     QueueUnavailable,
     RunNotFound,
 )
-from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
+from shared.ports import Clock, Directory, RunQueue, RunStore
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -51,25 +55,36 @@ class SubmitRun:
         if submission.channel is not None:
             channel_for(caller, submission.channel)
         now = self.clock.now()
-        organization = await self._organization(caller, submission)
+        organization, model = await self._organization(caller, submission), await self._model(submission)
         _require_own_resources(submission, organization)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
-            model=await self._model(submission),
+            model=model,
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
         )
-        run = replace(run, traceparent=tracing.current())
-        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
+        budget = read_budget(organization.budget)
+        bill = bill_of(run, organization, model, has_budget=budget is not None)
+        run = replace(run, traceparent=tracing.current(), bill=bill)
+        earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)
         await self._publish(run)
         return run, False
+
+    async def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, budget: Budget | None
+    ) -> IdempotencyRecord | None:
+        try:
+            return await self.store.create(run, idempotency=idempotency, limits=replace(self.limits, budget=budget))
+        except BudgetExhausted:
+            log.warning("budget exhausted", organization_id=run.tenant_id, user_id=run.user_id)
+            raise
 
     async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
         if key is None or earlier.body_hash != key.body_hash:
@@ -132,6 +147,7 @@ def _require_own_resources(submission: Submission, organization: Organization) -
 
 
 def _with_defaults_of(parent: Organization, client: Organization) -> Organization:
+    """Returns the end client's record with what it lacks, and with the budget of the organization that pays."""
     return replace(
         client,
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
@@ -140,4 +156,6 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         style_guide=client.style_guide or parent.style_guide,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
+        prices=client.prices or parent.prices,
+        budget=parent.budget,
     )

@@ -1,6 +1,7 @@
 """Makes the plan of a seed. Each seed draws which kinds of faults it has, so that rare combinations come up too."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from tests.simulation.faults import (
@@ -71,7 +72,7 @@ def make_plan(seed: int) -> Plan:
     if random.random() < SCENARIO_SHARE:
         return random.choice(SCENARIOS)(seed, random)
     is_without_faults = random.random() < 0.1
-    settings = _settings(random)
+    settings = replace(_settings(random), day_usd=_day_usd(seed))
     clients = _clients(random, without_faults=is_without_faults)
     faults = () if is_without_faults else _faults(random)
     foreign = [fault for fault in faults if isinstance(fault, OtherRelease)]
@@ -97,6 +98,11 @@ def _settings(random: Random) -> PlanSettings:
         ack_deadline=random.choice((20.0, 60.0, 600.0)),
         firestore=random.random() < 0.65,
     )
+
+
+def _day_usd(seed: int) -> float | None:
+    """Returns the budget of acme, drawn from the seed alone; a run reserves 0.03 USD or about 0.014."""
+    return Random(f"{seed} budget").choice((None, None, 0.02, 0.05, 0.1))
 
 
 def _clients(random: Random, *, without_faults: bool) -> tuple[Client, ...]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.domain.delta import OnText
 from shared.domain.directory import LlmApi
-from shared.domain.progress import Finished, Observation
+from shared.domain.progress import Finished, Observation, OnText
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.errors import LlmUnavailable, RunNotFound, StaleRun, StoreUnavailable

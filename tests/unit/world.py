@@ -19,9 +19,8 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.domain import submission
-from shared.domain.delta import OnText
 from shared.domain.directory import LlmApi, Profile
-from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
@@ -212,6 +211,7 @@ class World:
             "directory": lite.directory,
             "catalogue": lite.directory,
             "users": lite.directory,
+            "usage": lite.usage,
             "dead_letters": lite.dead_letters,
             "durations": lite.durations,
             "cache": self.cache,

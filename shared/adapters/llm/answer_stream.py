@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from shared.domain.delta import OnText
-from shared.domain.progress import Finished
+from shared.domain.progress import Finished, OnText
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
 
