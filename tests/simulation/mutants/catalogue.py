@@ -14,6 +14,7 @@ PUSH = "shared.web.push"
 READ = "shared.usecases.read"
 READABLE = "shared.adapters.storage.readable"
 RUN = "shared.domain.run"
+SAVE_TEXT = "shared.usecases.save_text"
 SAVE_FINAL = "shared.usecases.save_final_run"
 SSE = "shared.web.sse"
 STORE = "tests.simulation.store"
@@ -160,7 +161,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "fence not checked",
         "a write of an old claim is refused",
-        (ADVANCE, "return same_claim and not current.is_terminal", "return not current.is_terminal"),
+        (SAVE_TEXT, "return same_claim and not current.is_terminal", "return not current.is_terminal"),
     ),
     _mutant("fence not raised", "fences rise", (RUN, "fence=self.fence + 1", "fence=self.fence")),
     _mutant(
