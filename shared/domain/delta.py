@@ -4,9 +4,11 @@ The deltas of an attempt follow one another without a gap, so a client that join
 dropped when the run has a result, which holds the text.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from shared.domain.event import DELTA, Event, EventType, with_event
+from shared.domain.event import DELTA, Event, EventType, with_event, without_deltas
+from shared.domain.run import Run
 
 OFFSET = "offset"
 """The name in an event's detail of how many characters of the answer come before its delta."""
@@ -22,6 +24,11 @@ https://firebase.google.com/docs/firestore/best-practices
 GAP_SHARE = 0.1
 
 
+def wrote(run: Run, now: datetime, *, text: str) -> Run:
+    """Records `text`, the beginning of the answer that the LLM writes in the run's last attempt."""
+    return replace(run, updated_at=now, events=with_text(run.events, now, attempt=run.attempts[-1].number, text=text))
+
+
 def with_text(events: tuple[Event, ...], now: datetime, *, attempt: int, text: str) -> tuple[Event, ...]:
     """Appends what `text`, the answer so far, has beyond the deltas of this attempt; nothing when they are at a limit.
 
@@ -34,11 +41,6 @@ def with_text(events: tuple[Event, ...], now: datetime, *, attempt: int, text: s
         return events
     longer = with_event(events, EventType.PROGRESS, now, attempt=attempt, **{OFFSET: offset, DELTA: delta})
     return longer if mine else (*without_deltas(longer[:-1]), longer[-1])
-
-
-def without_deltas(events: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Returns the other events with their sequences, so that a stream also resumes behind a dropped delta."""
-    return tuple(event for event in events if DELTA not in event.detail)
 
 
 def next_gap(writing: timedelta) -> timedelta:

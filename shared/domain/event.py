@@ -19,7 +19,7 @@ class EventType(StrEnum):
     PROGRESS = "run.progress"
     """The LLM reported progress; detail: {progress: 0 to 1}. Or it wrote text; detail: {delta, offset, attempt}."""
     RETRYING = "run.retrying"
-    """The LLM could not be asked; detail: {reason: error code, delay_seconds}."""
+    """The LLM could not be asked; detail: {reason: error code, delay_seconds, model? or deployment?: the fallback}."""
     COMPLETED = "run.completed"
     """The run has a result."""
     FAILED = "run.failed"
@@ -59,3 +59,8 @@ def with_event(events: tuple[Event, ...], kind: EventType, now: datetime, **deta
         return longer
     drop = next(i for i, event in enumerate(longer) if event.type in _DROPPABLE and DELTA not in event.detail)
     return longer[:drop] + longer[drop + 1 :]
+
+
+def without_deltas(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Returns the other events with their sequences, so that a stream also resumes behind a dropped delta."""
+    return tuple(event for event in events if DELTA not in event.detail)

@@ -7,12 +7,12 @@ from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.bill import NO_BILL, Bill, charged
-from shared.domain.delta import with_text, without_deltas
 from shared.domain.directory import ModelRef
-from shared.domain.event import Event, EventType, with_event
+from shared.domain.event import Event, EventType, with_event, without_deltas
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
+from shared.domain.target import Target
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -54,6 +54,10 @@ class Run:
     model: ModelRef | None = None
     service: Service = Service.STANDARD
     deployment: str | None = None
+    fallbacks: tuple[Target, ...] = ()
+    """Where the run may go next when its model or deployment cannot take it."""
+    requested: Target | None = None
+    """Where the client sent the run; None while it is still there."""
     source_lang: str | None = None
     target_lang: str | None = None
     style_guide: str | None = None
@@ -187,11 +191,6 @@ class Run:
             return fresh
         events = self._with_event(EventType.PROGRESS, now, progress=progress)
         return replace(fresh, progress=progress, events=events)
-
-    def wrote(self, now: datetime, *, text: str) -> "Run":
-        """Records `text`, the beginning of the answer that the LLM writes in this attempt."""
-        events = with_text(self.events, now, attempt=self.attempts[-1].number, text=text)
-        return replace(self, updated_at=now, events=events)
 
     def with_fault(self, now: datetime, *, reason: str, delay: timedelta, may_be_billed: bool) -> "Run":
         """Records a failed call to the LLM. A run without a provider job waits `delay` before the next attempt."""

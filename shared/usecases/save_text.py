@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import log
-from shared.domain.delta import MAX_TEXT_BYTES, next_gap
+from shared.domain.delta import MAX_TEXT_BYTES, next_gap, wrote
 from shared.domain.progress import Finished, JobCreated, Observation
 from shared.domain.run import Run
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
@@ -85,12 +85,12 @@ class AnswerText:
 
     def with_rest(self) -> Run:
         """Returns the run with the text that no save has stored, which is then still to be saved."""
-        return self.run.wrote(self._now(), text=self._text) if self._text else self.run
+        return wrote(self.run, self._now(), text=self._text) if self._text else self.run
 
     async def _is_ours_after_save(self) -> bool:
         """Saves what is new, or looks at the run when nothing is. A store that is away is tried again later."""
         try:
-            longer = self.run.wrote(self._now(), text=self._text)
+            longer = wrote(self.run, self._now(), text=self._text)
             if longer.events is not self.run.events:
                 self.run = await self.store.save(longer)
                 return True
@@ -118,5 +118,6 @@ class AnswerText:
 
 def is_same_claim(current: Run, mine: Run) -> bool:
     """Returns whether nobody has claimed or ended the run since `mine` was read."""
-    same_claim = (current.fence, current.provider_job_id) == (mine.fence, mine.provider_job_id)
+    stored, claimed = [(run.fence, run.attempt, run.provider_job_id) for run in (current, mine)]
+    same_claim = stored == claimed
     return same_claim and not current.is_terminal

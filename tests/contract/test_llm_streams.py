@@ -189,7 +189,7 @@ async def test_an_input_that_is_refused_changes_no_form_of_later_calls(server: S
         (CHAT, (f"data: {'x' * (MAX_EVENT_BYTES + 1)}",), "llm_unreadable"),
         (CHAT, (), "llm_connection_lost"),
         (CHAT, ('data: {"choices": [{"ind',), "llm_connection_lost"),
-        (MESSAGES, (event("error", error={"type": "overloaded_error", "message": "secret"}),), "llm_unavailable"),
+        (MESSAGES, (event("error", error={"type": "overloaded_error", "message": "secret"}),), "llm_overloaded"),
         (MESSAGES, (event("error", error={"type": "rate_limit_error"}),), "llm_rate_limited"),
         (MESSAGES, (event("error"),), "llm_unreadable"),
         (MESSAGES, (text("an index that never began", 7),), "llm_unreadable"),
@@ -289,7 +289,7 @@ async def test_an_llm_that_falls_silent_amid_the_answer_times_out_before_the_end
     with pytest.raises(LlmUnavailable) as trouble:
         await http.call("POST", server.url, seconds=2, body={}, stream=AnswerStream(ChatAnswer(), limits=limits))
     assert time.monotonic() - began < 0.8
-    assert (trouble.value.code, trouble.value.may_be_billed) == ("llm_timeout", True)
+    assert (trouble.value.code, trouble.value.may_be_billed) == ("llm_answer_timeout", True)
 
 
 async def test_an_answer_beyond_the_limit_of_size_is_unreadable(server: ScriptedServer, http: LlmHttp) -> None:

@@ -89,7 +89,7 @@ def test_an_answer_that_takes_longer_than_a_call_may_is_cut_off_and_bought_once(
     ("model_id", "marker", "code", "outcome"),
     [
         (STREAMED[0], "[[garbage]]", "llm_unreadable", "unavailable"),
-        (STREAMED[1], "[[fail-midway]]", "llm_unavailable", "unavailable"),
+        (STREAMED[1], "[[fail-midway]]", "llm_overloaded", "unavailable"),
         (STREAMED[0], "[[break]]", "llm_connection_lost", "connection_lost"),
     ],
 )

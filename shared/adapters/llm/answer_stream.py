@@ -160,7 +160,10 @@ class AnswerStream:
 
     def _raise_timeout(self) -> None:
         self.raise_if_cut_off()
-        raise requests.Timeout
+        if self._first_text_at is None:
+            raise requests.Timeout
+        message = "The LLM began to answer and fell silent."
+        raise LlmUnavailable(message, code=ErrorCode.LLM_ANSWER_TIMEOUT, may_be_billed=True)
 
     # --- in the event loop ---
 

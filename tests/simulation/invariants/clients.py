@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from shared.domain.delta import OFFSET, without_deltas
-from shared.domain.event import DELTA, Event
+from shared.domain.delta import OFFSET
+from shared.domain.event import DELTA, Event, without_deltas
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 from shared.usecases.watch import public_events

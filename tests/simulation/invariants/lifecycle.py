@@ -5,8 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.domain.attempt import Outcome
-from shared.domain.delta import without_deltas
-from shared.domain.event import EventType
+from shared.domain.event import EventType, without_deltas
 from shared.domain.progress import plan_of
 from shared.domain.recheck_plan import CLOCK_SKEW
 from shared.domain.run import SHARDS, Run
@@ -54,6 +53,8 @@ def only_its_own_faults_fail_a_run(case: Case) -> Iterator[str]:
         lost = len(case.lost_workers(run_id)) + len(case.llm_call_faults(run_id))
         if not said and lost < 1:
             yield f"run {short(run_id)} failed with {error.code} although the LLM did not fail it"
+        if error.code == ErrorCode.LLM_MODEL_GONE and commit.after.fallbacks:
+            yield f"run {short(run_id)} failed although not all of its models are gone"
         if error.code in (ErrorCode.INTERNAL, ErrorCode.UNDELIVERABLE):
             yield f"run {short(run_id)} failed with {error.code}"
 
