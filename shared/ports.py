@@ -205,7 +205,7 @@ class LlmProvider(Protocol):
     """Calls LLMs. Each call ends within a bounded time, or when cancelled, and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Yields whether the run can be sent and claimed now; raises LlmUnavailable while the LLM's server keeps failing."""
+        """Yields whether the run can be claimed and sent now. Raises LlmUnavailable while the server keeps failing."""
 
     async def start(
         self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
