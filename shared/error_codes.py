@@ -51,6 +51,8 @@ class ErrorCode(StrEnum):
     """The user is over the limit of submits in a minute."""
     TOO_MANY_OPEN_RUNS = "too_many_open_runs"
     """The organization is over the limit of open runs."""
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    """What is left of the organization's budget does not cover the run."""
 
     # --- a service did not answer; trying again later can help ---
     STORE_UNAVAILABLE = "store_unavailable"

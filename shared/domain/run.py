@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
@@ -65,6 +66,8 @@ class Run:
     started_at: datetime | None = None
     sent_at: datetime | None = None
     """When the LLM created the provider job; re-checks are planned from this time."""
+    plan: tuple[int, ...] = ()
+    """The chosen offsets of the re-checks in seconds after `sent_at` (see RecheckPlan)."""
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
     """When the owner deleted the content."""
@@ -93,6 +96,7 @@ class Run:
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
+    bill: Bill = NO_BILL
     error: Failure | None = None
     events: tuple[Event, ...] = ()
     traceparent: str | None = None
@@ -168,12 +172,13 @@ class Run:
             events=self._with_event(EventType.STARTED, now) if is_first_claim else self.events,
         )
 
-    def with_provider_job(self, now: datetime, *, provider_job_id: str) -> "Run":
-        """Records the job that the LLM created for this attempt."""
+    def with_provider_job(self, now: datetime, *, provider_job_id: str, plan: tuple[int, ...] = ()) -> "Run":
+        """Records the job that the LLM created for this attempt, and when the LLM is asked about it."""
         fresh = replace(
             self,
             provider_job_id=provider_job_id,
             sent_at=now,
+            plan=plan,
             due_at=self.deadline_at,
             attempts=with_last(self.attempts, outcome=Outcome.ACCEPTED, provider_job_id=provider_job_id),
         )
@@ -222,8 +227,8 @@ class Run:
 
     def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
         attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
-        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
-        return replace(ended, result=result, usage=usage, checks=checks, progress=None)
+        ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
+        return replace(ended, result=result, checks=checks, progress=None)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
@@ -279,6 +284,7 @@ class Run:
         return replace(
             self,
             attempts=attempts,
+            usage=charged(self.usage, attempts, self.bill),
             status=status,
             completed_at=now,
             updated_at=now,

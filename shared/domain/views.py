@@ -10,9 +10,11 @@ from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
 from shared.domain.event import Event, EventType
 from shared.domain.failure import Failure
+from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Kind, Service, Status
+from shared.errors import ConfigurationError
 
 MAX_RETRY_AFTER = 120
 _STATUS_AT: Mapping[str, Status] = {
@@ -81,6 +83,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
         "model": _requested_model(run),
+        "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         **({"service": run.service} if run.service is Service.BATCH else {}),
         **_waiting(run),
@@ -133,16 +136,25 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
     return shown if content is None else {**shown, "run": run_object(run, content)}
 
 
-def model_object(model: Model) -> dict[str, Any]:
-    """Returns what clients see of a model: neither its address nor the name of its key."""
+def model_object(model: Model, now: datetime) -> dict[str, Any]:
+    """Returns what clients see of a model: its prices at this time, but neither its address nor the name of its key."""
     return {
         "id": model.id,
         "name": model.name,
         "provider": model.provider,
         "api": model.api,
-        "prices": dict(model.prices) if model.prices else None,
+        "prices": _prices(model, now),
         "enabled": model.enabled,
     }
+
+
+def _prices(model: Model, now: datetime) -> dict[str, float] | None:
+    """Returns the price list that holds at this time; None also when an operator wrote what cannot be read."""
+    try:
+        prices = price_list_at(model.prices, now)
+    except ConfigurationError:
+        return None
+    return dict(prices) if prices else None
 
 
 def overdue_object(run: Run) -> dict[str, Any]:
@@ -240,12 +252,15 @@ def _result_data(run: Run) -> dict[str, Any]:
 
 
 def _metrics(run: Run) -> dict[str, Any]:
+    """Returns what the run took; token counts that the LLM did not report are left out where the LLM may lack them."""
+    optional = {"cached_tokens": run.usage.cached_tokens, "reasoning_tokens": run.usage.reasoning_tokens}
     return {
         "checks": run.checks,
         "queue_seconds": _seconds(run.created_at, run.started_at),
         "llm_seconds": _seconds(run.sent_at or run.started_at, run.completed_at),
         "input_tokens": run.usage.input_tokens,
         "output_tokens": run.usage.output_tokens,
+        **{name: count for name, count in optional.items() if count is not None},
         "cost_usd": run.usage.cost_usd,
     }
 

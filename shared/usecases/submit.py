@@ -1,17 +1,21 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import log, tracing
+from shared.domain.budget import Budget, read_budget
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
+from shared.domain.run_prices import bill_of
 from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
+    BudgetExhausted,
     ConfigurationError,
     Forbidden,
     IdempotencyConflict,
@@ -19,7 +23,7 @@ from shared.errors import (
     QueueUnavailable,
     RunNotFound,
 )
-from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
+from shared.ports import Clock, Directory, RunQueue, RunStore
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -52,27 +56,41 @@ class SubmitRun:
         if submission.channel is not None:
             channel_for(caller, submission.channel)
         now = self.clock.now()
-        organization = await self._organization(caller, submission)
+        organization, model = await self._organization(caller, submission), await self._model(submission)
         _require_own_resources(submission, organization)
-        model = await self._model(submission)
+        others = [await self.directory.model(name) for name in wanted_names(model.fallback)] if model else []
+        known = {other.id: other for other in others if other is not None}
+        fallbacks = self._fallbacks(submission, model, organization, known)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
             model=model,
-            fallbacks=await self._fallbacks(submission, model, organization),
+            fallbacks=fallbacks,
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
         )
-        run = replace(run, traceparent=tracing.current())
-        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
+        budget = read_budget(organization.budget)
+        next_models = [known[target.model.id] for target in fallbacks if target.model]
+        bill = bill_of(run, organization, model, has_budget=budget is not None, others=next_models)
+        run = replace(run, traceparent=tracing.current(), bill=bill)
+        earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)
         await self._publish(run)
         return run, False
+
+    async def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, budget: Budget | None
+    ) -> IdempotencyRecord | None:
+        try:
+            return await self.store.create(run, idempotency=idempotency, limits=replace(self.limits, budget=budget))
+        except BudgetExhausted:
+            log.warning("budget exhausted", organization_id=run.tenant_id, user_id=run.user_id)
+            raise
 
     async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
         if key is None or earlier.body_hash != key.body_hash:
@@ -106,15 +124,11 @@ class SubmitRun:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
         return model
 
-    async def _fallbacks(
-        self, submission: Submission, model: Model | None, organization: Organization
+    def _fallbacks(
+        self, submission: Submission, model: Model | None, organization: Organization, known: Mapping[str, Model]
     ) -> tuple[Target, ...]:
         """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
-        if model is None:
-            plan = plan_for_organization(organization)
-        else:
-            others = [await self.directory.model(name) for name in wanted_names(model.fallback)]
-            plan = plan_for_model(model, {other.id: other for other in others if other is not None}, submission.service)
+        plan = plan_for_model(model, known, submission.service) if model else plan_for_organization(organization)
         for problem in plan.problems:
             log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
         return plan.targets
@@ -148,6 +162,7 @@ def _require_own_resources(submission: Submission, organization: Organization) -
 
 
 def _with_defaults_of(parent: Organization, client: Organization) -> Organization:
+    """Returns the end client's record with what it lacks, and with the budget of the organization that pays."""
     return replace(
         client,
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
@@ -156,4 +171,6 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         style_guide=client.style_guide or parent.style_guide,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
+        prices=client.prices or parent.prices,
+        budget=parent.budget,
     )

@@ -9,6 +9,7 @@ from shared.ports import (
     Clock,
     DeadLetters,
     Directory,
+    DurationStore,
     LlmProvider,
     ModelCatalogue,
     RecheckScheduler,
@@ -17,6 +18,7 @@ from shared.ports import (
     RunStore,
     RunWatcher,
     TokenVerifier,
+    UsageSums,
     UserRecords,
 )
 from shared.services import Services
@@ -26,6 +28,7 @@ from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
+from shared.usecases.known_durations import KnownDurations
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.replay import ReplayDeadLetters
@@ -34,6 +37,7 @@ from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.time_budgets import TimeBudgets
+from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
 
 SHORT_CALL = timedelta(seconds=10)
@@ -52,7 +56,9 @@ class Backend:
     directory: Directory
     catalogue: ModelCatalogue
     users: UserRecords
+    usage: UsageSums
     dead_letters: DeadLetters
+    durations: DurationStore
     cache: ResultCache
     tokens: TokenVerifier
     sessions: Sessions
@@ -83,14 +89,21 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             provider=provider,
             scheduler=backend.scheduler,
             save_final=save_final,
+            durations=KnownDurations(store=backend.durations, clock=clock),
             clock=clock,
             budgets=_budgets(settings),
         ),
         cancel=cancel,
         forget=ForgetUser(
-            store=store, directory=backend.directory, users=backend.users, cache=backend.cache, cancel=cancel
+            store=store,
+            directory=backend.directory,
+            users=backend.users,
+            usage=backend.usage,
+            cache=backend.cache,
+            cancel=cancel,
         ),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
+        usage=ReadUsage(usage=backend.usage, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),

@@ -47,6 +47,8 @@ CALLS = (
     "llm.check",
     "llm.cancel",
     "cache.put",
+    "durations.known",
+    "durations.add",
     "directory.get",
     "letters.keep",
 )
@@ -70,7 +72,7 @@ def make_plan(seed: int) -> Plan:
     if random.random() < SCENARIO_SHARE:
         return random.choice(SCENARIOS)(seed, random)
     is_without_faults = random.random() < 0.1
-    settings = _settings(random)
+    settings = replace(_settings(random), day_usd=_day_usd(seed))
     clients = _with_fallbacks(seed, _clients(random, without_faults=is_without_faults))
     faults = () if is_without_faults else _faults(random)
     foreign = [fault for fault in faults if isinstance(fault, OtherRelease)]
@@ -96,6 +98,11 @@ def _settings(random: Random) -> PlanSettings:
         ack_deadline=random.choice((20.0, 60.0, 600.0)),
         firestore=random.random() < 0.65,
     )
+
+
+def _day_usd(seed: int) -> float | None:
+    """Returns the budget of acme, drawn from the seed alone; a run reserves 0.03 USD or about 0.014."""
+    return Random(f"{seed} budget").choice((None, None, 0.02, 0.05, 0.1))
 
 
 def _clients(random: Random, *, without_faults: bool) -> tuple[Client, ...]:
@@ -193,7 +200,7 @@ def _window(random: Random, longest: float = 90.0) -> tuple[float, float]:
 
 def _outage(random: Random) -> Fault:
     start, seconds = _window(random)
-    part = random.choice(("store", "store", "queue", "timers", "cache", "directory", "llm", "watch"))
+    part = random.choice(("store", "store", "queue", "timers", "cache", "directory", "durations", "llm", "watch"))
     return Outage(part=part, start=start, seconds=seconds, mode=random.choice(tuple(OutageMode)))
 
 

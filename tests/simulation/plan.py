@@ -18,6 +18,8 @@ class PlanSettings:
     """The longest a synchronous LLM call may take."""
     submits_a_minute: int | None = None
     open_runs: int | None = None
+    day_usd: float | None = None
+    """What the runs of acme may cost in a day."""
     llm_threads: int = 4
     task_attempts: int = 100
     ack_deadline: float = 600.0
@@ -27,7 +29,7 @@ class PlanSettings:
     second_chat: float = 25.0
 
     def __str__(self) -> str:
-        limits = f"{self.submits_a_minute} submits a minute, {self.open_runs} open runs"
+        limits = f"{self.submits_a_minute} submits a minute, {self.open_runs} open runs, {self.day_usd} USD a day"
         store = "Firestore" if self.firestore else "SQLite"
         return (
             f"sweep {self.sweep:g} s, grace {self.grace:g} s, deadline {self.deadline:g} s, chat call {self.chat:g} s, "

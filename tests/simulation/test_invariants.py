@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shared.domain.progress import DEADLINE_EXCEEDED
+from shared.domain.result import Usage
 from shared.domain.run import Run
 from shared.domain.status import Status
 from tests.simulation.history import Commit, EventAnswer, History, LlmAnswer, Refusal
@@ -25,7 +26,7 @@ PLAN_WITH_FALLBACK = Plan(
 )
 PLAN = Plan(
     seed=1,
-    settings=PlanSettings(llm_threads=8, open_runs=5, submits_a_minute=6),
+    settings=PlanSettings(llm_threads=8, open_runs=5, submits_a_minute=6, day_usd=1.0),
     clients=(
         Submit(name="job", at=0.0, user="ann", family="job", llm=SCRIPT, follow="stream", key="k", channel="desk"),
         Submit(name="chat", at=1.0, user="bob", family="chat", llm=SCRIPT),
@@ -173,6 +174,31 @@ def plant_a_refusal_with_free_places(history: History) -> None:
     history.refusals.append(refusal)
 
 
+def plant_a_reservation_above_the_budget(history: History) -> None:
+    created = next(one for one in history.commits if one.before is None and one.limits and one.limits.budget)
+    bill = replace(created.after.bill, reserved_usd=99.0)
+    history.commits[history.commits.index(created)] = replace(created, after=replace(created.after, bill=bill))
+
+
+def plant_a_kept_reservation(history: History) -> None:
+    period, balance = next(iter(history.balances.items()))
+    history.balances = {**history.balances, period: replace(balance, reserved=5)}
+
+
+def plant_a_run_counted_twice(history: History) -> None:
+    acme = history.usage["acme"]
+    history.usage = {**history.usage, "acme": replace(acme, runs=acme.runs + 1)}
+
+
+def plant_a_free_call(history: History) -> None:
+    change_end(history, "gone", usage=Usage(cost_usd=0.0))
+
+
+def plant_a_refusal_with_money_left(history: History) -> None:
+    refusal = Refusal(at=50, client="job", code="budget_exhausted", is_in_doubt=False, asked_at=49, tenant_id="acme")
+    history.refusals.append(refusal)
+
+
 def plant_a_run_that_does_not_exist(history: History) -> None:
     history.accepted_ids["chat"].append((9.0, "none"))
 
@@ -307,6 +333,11 @@ PLANTS: dict[str, Plant] = {
     "limits_hold": plant_an_open_run_too_many,
     "permits_are_given_back": plant_a_kept_permit,
     "free_places_are_given_out": plant_a_refusal_with_free_places,
+    "budgets_hold": plant_a_reservation_above_the_budget,
+    "balances_agree_with_the_runs": plant_a_kept_reservation,
+    "ended_runs_are_counted_once": plant_a_run_counted_twice,
+    "paid_calls_cost_money": plant_a_free_call,
+    "free_money_is_given_out": plant_a_refusal_with_money_left,
     "accepted_runs_exist": plant_a_run_that_does_not_exist,
     "no_run_without_a_request": plant_a_run_without_request,
     "one_run_for_one_key": plant_two_runs_for_a_key,

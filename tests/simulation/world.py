@@ -14,6 +14,7 @@ from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain import views
 from shared.domain.directory import LlmApi
+from shared.domain.durations import Durations
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services
@@ -28,7 +29,14 @@ from tests.simulation.instance import Instance
 from tests.simulation.llm import Llm, SimulatedLlmPools
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.make_plan import FAULTS_END
-from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
+from tests.simulation.parts import (
+    NoReports,
+    NoTokens,
+    SimulatedDeadLetters,
+    SimulatedDirectory,
+    SimulatedDurationStore,
+    SimulatedResultCache,
+)
 from tests.simulation.plan import Plan
 from tests.simulation.queue import SimulatedRunQueue, Subscription
 from tests.simulation.scheduled_faults import ScheduledFaults
@@ -62,6 +70,7 @@ class World:
         self.tables = Tables(self.random, on_change=self.notifier.on_change)
         self.cache: dict[str, tuple[datetime, str]] = {}
         self.dead_letters: dict[str, tuple[str, str, str]] = {}
+        self.durations: dict[str, Durations] = {}
         self.llm = Llm(self, {submit.script_id: submit.llm for submit in plan.submits})
         self.caller = FunctionCaller(self)
         self.delivery_faults = {part: DeliveryFaults(plan.faults, part) for part in ("queue", "timers")}
@@ -168,7 +177,7 @@ class World:
         calls = Calls(instance)
         is_firestore = self.plan.settings.firestore
         store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
-        records = SimulatedDirectory(calls)
+        records = SimulatedDirectory(calls, day_usd=self.plan.settings.day_usd)
         directory = CachedDirectory(records, instance.clock)
         no_tokens: Any = NoTokens()
         sessions = Sessions(
@@ -182,7 +191,9 @@ class World:
             directory=directory,
             catalogue=records,
             users=records,
+            usage=NoReports(),
             dead_letters=SimulatedDeadLetters(self, calls),
+            durations=SimulatedDurationStore(self, calls),
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,
@@ -239,6 +250,7 @@ class World:
             history.overdue, history.unreadable = [run.id for run in overdue.runs], list(overdue.unreadable)
         history.unexpected_errors += [repr(error) for error in self.loop.unhandled]
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
+        history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
         history.expected_cache = {run.id: views.status_text(run) for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
 from shared.adapters.gcp.directory import FirestoreDirectory
+from shared.adapters.gcp.durations import FirestoreDurationStore
 from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+from shared.adapters.gcp.usage import FirestoreUsageSums
 from shared.domain.status import Lane
 
 
@@ -20,8 +22,10 @@ class GoogleBackend:
         """Each topic has the form projects/{project}/topics/{topic}."""
         self.store = FirestoreRunStore(clients)
         self.watcher = FirestoreRunWatcher(clients, self.store)
+        self.usage = FirestoreUsageSums(clients)
         self.queue = PubSubRunQueue(clients, topics=topics)
         self.scheduler = CloudTasksRecheckScheduler(clients, target)
         self.directory = FirestoreDirectory(clients)
         self.dead_letters = FirestoreDeadLetters(clients)
         self.ended_sessions = FirestoreEndedSessions(clients)
+        self.durations = FirestoreDurationStore(clients)

@@ -7,11 +7,13 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.dead_letters import SqliteDeadLetters
 from shared.adapters.sqlite.delivery import SqliteDeliveries
 from shared.adapters.sqlite.directory import SqliteDirectory
+from shared.adapters.sqlite.durations import SqliteDurationStore
 from shared.adapters.sqlite.ended_sessions import SqliteEndedSessions
 from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
 from shared.adapters.sqlite.run_store import SqliteRunStore
 from shared.adapters.sqlite.run_watcher import SqliteRunWatcher
+from shared.adapters.sqlite.usage import SqliteUsageSums
 from shared.ports import Clock
 
 
@@ -23,11 +25,13 @@ class SqliteBackend:
         self.database = Database(path)
         self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
         self.watcher = SqliteRunWatcher(self.database, self.store)
+        self.usage = SqliteUsageSums(self.database)
         self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
         self.directory = SqliteDirectory(self.database)
         self.dead_letters = SqliteDeadLetters(self.database, clock)
         self.ended_sessions = SqliteEndedSessions(self.database, clock)
+        self.durations = SqliteDurationStore(self.database)
         self.deliveries = SqliteDeliveries(self.database)
         self.on_work: Callable[[], None] = lambda: None
         """Called after this process has added a message to the queue or a task to the scheduler."""

@@ -4,13 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 
+from shared.adapters.llm.breaker import MAX_FAILURES, MAX_PAUSE_SECONDS
+from shared.domain.budget import Balance, cost, day_of, month_of, reservation
 from shared.domain.directory import LlmApi
 from shared.domain.limits import minute_of
-from shared.domain.recheck_plan import checks_planned_until
+from shared.domain.money import to_nano
+from shared.domain.recheck_plan import RecheckPlan
 from shared.domain.status import Status
+from shared.domain.usage_sums import UsageSum, usage_of
 from shared.error_codes import ErrorCode
 from tests.simulation.history import FaultKind
 from tests.simulation.invariants.case import Case, short
+from tests.simulation.parts import RUN_PRICE
 from tests.simulation.script import JobEnd, LlmFault
 
 PAID_FAILURES = frozenset(
@@ -26,6 +31,8 @@ PAID_FAILURES = frozenset(
 """What an LLM may say after which a further paid attempt is right."""
 LEAVING = frozenset({LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, JobEnd.INTERRUPTED})
 """What an LLM may say after which a run goes to its next model."""
+MAX_RESERVATION = to_nano(0.03)
+"""The most that a run of a simulation reserves: three attempts at the price of a run."""
 SAVING_SECONDS = 50.0
 """A store that is away for less keeps no answer in hand from being saved."""
 
@@ -61,7 +68,9 @@ def checks_stay_on_the_plan(case: Case) -> Iterator[str]:
     for job_id, count in checks.items():
         job = case.history.jobs[job_id]
         times = [at for at, checked in case.history.llm_checks if checked == job_id]
-        planned = checks_planned_until(timedelta(seconds=max(times) - job.starts))
+        plans = [one.after.plan for one in case.commits.get(job.run_id, ()) if one.after.provider_job_id == job_id]
+        plan = RecheckPlan(chosen=plans[0] if plans else ())
+        planned = plan.checks_until(timedelta(seconds=max(times) - job.starts))
         spare = 4 + 2 * len(case.history.faults.get(job.run_id, ()))
         if count > 1.3 * planned + spare:
             yield f"{job_id} was checked {count} times; its plan has {planned} checks"
@@ -139,7 +148,16 @@ def _may_be_left(case: Case, run_id: str, job_id: str) -> bool:
     )
     is_without_address = any(fault.part == "directory" for fault in case.history.faults.get(None, ()))
     is_hindered = case.lost_workers(run_id) or case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE)
-    return gave_up or is_without_address or bool(is_hindered)
+    return gave_up or is_without_address or bool(is_hindered) or _is_left_alone(case, case.ended[run_id].at)
+
+
+def _is_left_alone(case: Case, at: float) -> bool:
+    """Returns whether a circuit breaker may be open: a server that has failed so often is not even asked to stop."""
+    failures = {"timed out", LlmFault.UNAVAILABLE, LlmFault.NOT_CONNECTED, LlmFault.ACCEPTED_LOST}
+    recent = [
+        one for one in case.history.llm_answers if one.said in failures and at - 2 * MAX_PAUSE_SECONDS <= one.at <= at
+    ]
+    return len(recent) >= MAX_FAILURES
 
 
 def limits_hold(case: Case) -> Iterator[str]:
@@ -182,6 +200,76 @@ def free_places_are_given_out(case: Case) -> Iterator[str]:
                 yield f"{refusal.client} was refused at {refusal.at:.1f} s with {sum(known)} of {limit} runs open"
 
 
+def budgets_hold(case: Case) -> Iterator[str]:
+    """At each moment, what open runs have reserved and ended runs have cost is within the budget of their day."""
+    used: dict[tuple[str, str], int] = defaultdict(int)
+    for commit in case.history.commits:
+        run, created, ended = commit.after, case.created.get(commit.run_id), case.ended.get(commit.run_id)
+        if created is None or reservation(created.after) == 0:
+            continue
+        day = (run.tenant_id, day_of(run))
+        if commit is created:
+            used[day] += reservation(run)
+            budget = commit.limits.budget if commit.limits else None
+            if budget is not None and budget.day is not None and used[day] > budget.day:
+                yield f"run {short(run.id)} was accepted; {run.tenant_id} may then have to pay {used[day]}"
+        if commit is ended:
+            used[day] += cost(run) - reservation(created.after)
+
+
+def balances_agree_with_the_runs(case: Case) -> Iterator[str]:
+    """What is reserved is that of open runs, and what is spent is the cost of the runs that had a reservation."""
+    expected: dict[tuple[str, str], Balance] = defaultdict(Balance)
+    for run_id, commit in case.created.items():
+        run, amount = commit.after, reservation(commit.after)
+        for period in (day_of(run), month_of(run)) if amount else ():
+            old, ended = expected[run.tenant_id, period], case.ended.get(run_id)
+            change = Balance(spent=cost(ended.after)) if ended else Balance(reserved=amount)
+            new = Balance(reserved=old.reserved + change.reserved, spent=old.spent + change.spent)
+            expected[run.tenant_id, period] = new
+    for key, balance in case.history.balances.items():
+        if balance != expected[key]:
+            yield f"{key[0]} has {balance} for {key[1]}; its runs have {expected[key]}"
+
+
+def ended_runs_are_counted_once(case: Case) -> Iterator[str]:
+    expected: dict[str, UsageSum] = defaultdict(UsageSum)
+    for commit in case.ended.values():
+        expected[commit.after.tenant_id] += usage_of(commit.after)
+    for tenant_id in expected.keys() | case.history.usage.keys():
+        counted = case.history.usage.get(tenant_id, UsageSum())
+        if counted != expected[tenant_id]:
+            yield f"{tenant_id} has used {expected[tenant_id]}; its sums have {counted}"
+
+
+def paid_calls_cost_money(case: Case) -> Iterator[str]:
+    """A run without a model costs the price of a run for each call that was paid before its end."""
+    for run_id, commit in case.ended.items():
+        calls = [call for call in case.paid.get(run_id, ()) if call.at <= commit.at]
+        is_priced = commit.after.model is None and commit.after.organization_id.startswith("acme")
+        if is_priced and cost(commit.after) < len(calls) * to_nano(RUN_PRICE):
+            yield f"run {short(run_id)} was paid {len(calls)} times and cost {commit.after.usage.cost_usd}"
+
+
+def free_money_is_given_out(case: Case) -> Iterator[str]:
+    """A submit is refused for the budget only while less than the largest reservation is left."""
+    if case.plan.settings.day_usd is None or case.max_skew > 0:
+        return  # with a wrong clock a run may belong to another day
+    changes = defaultdict(list)
+    for run_id, commit in case.created.items():
+        changes[commit.after.tenant_id].append((commit.at, reservation(commit.after)))
+        if run_id in case.ended and reservation(commit.after):
+            ended = case.ended[run_id]
+            changes[commit.after.tenant_id].append((ended.at, cost(ended.after) - reservation(commit.after)))
+    for refusal in case.history.refusals:
+        if refusal.code == ErrorCode.BUDGET_EXHAUSTED:
+            known = [change for at, change in changes[refusal.tenant_id] if at <= refusal.at]
+            last = [at for at, _ in changes[refusal.tenant_id] if refusal.asked_at <= at <= refusal.at]
+            left = to_nano(case.plan.settings.day_usd) - sum(known)
+            if left >= MAX_RESERVATION and not last:
+                yield f"{refusal.client} was refused at {refusal.at:.1f} s with {left} of the budget left"
+
+
 MONEY = (
     paid_calls_stay_below_the_maximum,
     a_further_attempt_has_a_reason,
@@ -195,4 +283,9 @@ MONEY = (
     limits_hold,
     permits_are_given_back,
     free_places_are_given_out,
+    budgets_hold,
+    balances_agree_with_the_runs,
+    ended_runs_are_counted_once,
+    paid_calls_cost_money,
+    free_money_is_given_out,
 )

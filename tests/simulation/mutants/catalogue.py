@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 ADVANCE = "shared.usecases.advance"
+BILL = "shared.domain.bill"
 CANCEL = "shared.usecases.cancel"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 FALLBACK = "shared.domain.fallback"
+ENDING = "shared.adapters.storage.ending"
 PROGRESS = "shared.domain.progress"
 PUSH = "shared.web.push"
 READ = "shared.usecases.read"
@@ -61,7 +63,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             STORE,
             "if stored_id is save_id:",
-            "if self._tables.get(run.id) == (replace(run, permit=None) if run.is_terminal else run):",
+            "if self._tables.get(run.id) == as_saved(run):",
         ),
     ),
     _mutant(
@@ -73,6 +75,26 @@ MUTANTS: tuple[Mutant, ...] = (
         "limit of open runs not enforced",
         "limits are never exceeded",
         (TABLES, "            raise too_many_open_runs(limits.open_runs)", "            return None"),
+    ),
+    _mutant(
+        "budget not enforced",
+        "budgets are never exceeded",
+        (TABLES, "if limits.budget is not None:", "if run.id is None:"),
+    ),
+    _mutant(
+        "reservation kept at the end",
+        "the end of a run settles its reservation",
+        (ENDING, "return run.is_terminal and run.bill.reserved_usd is not None", "return False"),
+    ),
+    _mutant(
+        "ended run counted at each save",
+        "a run is counted once",
+        (ENDING, "is_counted=True", "is_counted=False"),
+    ),
+    _mutant(
+        "attempts of unknown cost are free",
+        "an attempt that may have been billed counts",
+        (BILL, "return bill.estimate_usd if attempt.cost_usd is None", "return 0.0 if attempt.cost_usd is None"),
     ),
     _mutant(
         "limit of submits not enforced",
@@ -105,8 +127,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "publish after commit",
         (
             SUBMIT,
-            "        earlier = await self.store.create(",
-            "        await self._publish(run)\n        earlier = await self.store.create(",
+            "        earlier = await self._create(",
+            "        await self._publish(run)\n        earlier = await self._create(",
         ),
         (SUBMIT, "        await self._publish(run)\n        return run, False", "        return run, False"),
     ),

@@ -1,0 +1,37 @@
+"""Finds the prices of a run, and from them the bill of a new one."""
+
+from collections.abc import Mapping, Sequence
+
+from shared.domain.bill import Bill, estimate_usd, new_bill
+from shared.domain.directory import Model, Organization
+from shared.domain.money import price_list_at, with_text
+from shared.domain.run import Run
+from shared.domain.status import Service
+
+
+def prices_of(run: Run, organization: Organization | None, model: Model | None) -> Mapping[str, float] | None:
+    """Returns the price list that held when the run was accepted: its model's, or its organization's without a model.
+
+    Raises ConfigurationError when the record's prices cannot be read.
+    """
+    prices = model.prices if model else organization.prices if organization else None
+    in_force = price_list_at(prices, run.created_at, is_batch=run.service is Service.BATCH)
+    text = run.input.get("text")
+    return with_text(in_force, len(text) if isinstance(text, str) else 0)
+
+
+def bill_of(
+    run: Run, organization: Organization, model: Model | None, *, has_budget: bool, others: Sequence[Model] = ()
+) -> Bill:
+    """Returns the bill of a new run, at the estimate of the dearest model that may do it: `model` or one of `others`.
+
+    Raises ConfigurationError, as `prices_of` does.
+    """
+    estimates = [_estimate(run, organization, one) for one in (model, *others)]
+    estimate = max((one for one in estimates if one is not None), default=None)
+    return new_bill(estimate, max_attempts=run.max_attempts, has_budget=has_budget)
+
+
+def _estimate(run: Run, organization: Organization, model: Model | None) -> float | None:
+    max_output_tokens = model.max_output_tokens if model else None
+    return estimate_usd(prices_of(run, organization, model), run.input, max_output_tokens=max_output_tokens)
