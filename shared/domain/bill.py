@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.domain.attempt import Attempt
@@ -23,7 +23,7 @@ class Bill:
     """The most that one attempt is expected to cost; None when the run has no prices."""
     reserved_usd: float | None = None
     """What the tenant's budget holds for the open run; None without a budget and after the run's end."""
-    is_counted: bool = False
+    is_counted: bool = field(default=False, compare=False)
     """Owned by the store: whether the sums of usage have the run."""
 
 

@@ -20,18 +20,18 @@ def prices_of(run: Run, organization: Organization | None, model: Model | None) 
     return with_text(in_force, len(text) if isinstance(text, str) else 0)
 
 
-def bill_of(
-    run: Run, organization: Organization, model: Model | None, *, has_budget: bool, others: Sequence[Model] = ()
-) -> Bill:
-    """Returns the bill of a new run, at the estimate of the dearest model that may do it: `model` or one of `others`.
+def bill_of(run: Run, organization: Organization, models: Sequence[Model | None], *, has_budget: bool) -> Bill:
+    """Returns the bill of a new run, which counts with the dearest of its models: its own and its fallbacks.
 
-    Raises ConfigurationError, as `prices_of` does.
+    `models` is [None] for a run without a model. Raises ConfigurationError, as `prices_of` does.
     """
-    estimates = [_estimate(run, organization, one) for one in (model, *others)]
-    estimate = max((one for one in estimates if one is not None), default=None)
+    estimates = [
+        estimate_usd(
+            prices_of(run, organization, model),
+            run.input,
+            max_output_tokens=model.max_output_tokens if model else None,
+        )
+        for model in models
+    ]
+    estimate = max((estimate for estimate in estimates if estimate is not None), default=None)
     return new_bill(estimate, max_attempts=run.max_attempts, has_budget=has_budget)
-
-
-def _estimate(run: Run, organization: Organization, model: Model | None) -> float | None:
-    max_output_tokens = model.max_output_tokens if model else None
-    return estimate_usd(prices_of(run, organization, model), run.input, max_output_tokens=max_output_tokens)

@@ -98,9 +98,10 @@ class AdvanceRun:
         claimed, observed = None, None
         try:
             async with self.provider.slot(run) as has_room:
-                plan = await self.durations.plan(run) if has_room else None
-                if plan is not None and (claimed := await self._claim(run)) is not None:
-                    observed = await self._submit(claimed, plan)
+                if has_room:
+                    plan = await self.durations.plan(run)
+                    if (claimed := await self._claim(run)) is not None:
+                        observed = await self._submit(claimed, plan)
         except LlmUnavailable as error:  # the LLM's server keeps failing, so it is not asked
             await self._start_elsewhere(run, error)
             return

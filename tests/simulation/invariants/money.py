@@ -29,10 +29,10 @@ PAID_FAILURES = frozenset(
     }
 )
 """What an LLM may say after which a further paid attempt is right."""
-LEAVING = frozenset({LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, JobEnd.INTERRUPTED})
-"""What an LLM may say after which a run goes to its next model."""
 MAX_RESERVATION = to_nano(0.03)
 """The most that a run of a simulation reserves: three attempts at the price of a run."""
+LEAVING = frozenset({LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, JobEnd.INTERRUPTED})
+"""What an LLM may say after which a run goes to its next model."""
 SAVING_SECONDS = 50.0
 """A store that is away for less keeps no answer in hand from being saved."""
 
