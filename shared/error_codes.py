@@ -91,6 +91,8 @@ class ErrorCode(StrEnum):
     """The LLM refused this input."""
     LLM_FAILED = "llm_failed"
     """The LLM failed to process this input."""
+    LLM_CUT_OFF = "llm_cut_off"
+    """The LLM was still writing when the time of a call was over."""
     LLM_INPUT_TOO_LONG = "llm_input_too_long"
     """The input has more tokens than the model takes; the message says how many, where the vendor does."""
     LLM_MODEL_GONE = "llm_model_gone"

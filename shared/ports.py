@@ -17,7 +17,7 @@ from shared.domain.directory import Model, Organization, Profile, ReferenceFile,
 from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import Run
 from shared.domain.status import Kind, Lane, Status
@@ -201,13 +201,14 @@ class DurationStore(Protocol):
 
 
 class LlmProvider(Protocol):
-    """Calls LLMs. Every call ends within a bounded time and raises LlmUnavailable or LlmRefused."""
+    """Calls LLMs. Each call ends within a bounded time, or when cancelled, and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits.
-        Raises LlmUnavailable, with the time until the next try, while the LLM's server keeps failing."""
+        """Yields whether the run can be claimed and sent now. Raises LlmUnavailable while the server keeps failing."""
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""
 
     async def check(self, run: Run) -> Running | Finished:

@@ -2,8 +2,8 @@
 
 A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
 `[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
-with a page that is not JSON. Chat models translate `[[bad-translation]]` with faults at first. Jobs survive a killed
-process: each is a line of a file, and its state follows from the time in that line.
+with a page that is not JSON; simulated_streams.py has more. Chat models translate `[[bad-translation]]` with faults at
+first. Jobs survive a killed process: each is a line of a file, and its state follows from the time in that line.
 
     python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
 """
@@ -29,6 +29,7 @@ from starlette.types import ASGIApp
 from infra.local.ledger import Ledger
 from infra.local.simulated_batches import SimulatedBatches
 from infra.local.simulated_jobs import Job, Jobs
+from infra.local.simulated_streams import stream_completion, stream_message
 from infra.local.simulated_vendors import (
     anthropic_error,
     completion,
@@ -170,10 +171,13 @@ class Simulator:
             return anthropic_error(400, "invalid_request_error", "the model gave up")
         if _is_rate_limited(text, self._chat_calls[text] - 1):
             return anthropic_error(429, "rate_limit_error", "too many requests", retry_after=1)
+        message, seconds = message_object(str(body.get("model")), text), _duration(text, self._seconds)
+        if body.get("stream"):
+            return stream_message(message, text, seconds=seconds)
         if "[[garbage]]" in text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
-        await asyncio.sleep(min(_duration(text, self._seconds), 86400))
-        return JSONResponse(message_object(str(body.get("model")), text))
+        await asyncio.sleep(min(seconds, 86400))
+        return JSONResponse(message)
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
@@ -185,10 +189,13 @@ class Simulator:
             return openai_error(400, "internal", "the model gave up")
         if _is_rate_limited(text, self._chat_calls[text] - 1):
             return openai_error(429, "rate_limited", "too many requests", retry_after=1)
+        answer, seconds = completion(str(body.get("model")), text), _duration(text, self._seconds)
+        if body.get("stream"):
+            return stream_completion(answer, text, seconds=seconds, options=body.get("stream_options"))
         if "[[garbage]]" in text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
-        await asyncio.sleep(min(_duration(text, self._seconds), 86400))
-        return JSONResponse(completion(str(body.get("model")), text))
+        await asyncio.sleep(min(seconds, 86400))
+        return JSONResponse(answer)
 
     async def _show_ledger(self, request: Request) -> Response:
         charges = self._ledger.charges()

@@ -40,6 +40,7 @@ _OUTCOME_OF: Mapping[str, Outcome] = {
     ErrorCode.LLM_OVERLOADED: Outcome.UNAVAILABLE,
     ErrorCode.LLM_UNREADABLE: Outcome.UNAVAILABLE,
     ErrorCode.LLM_TIMEOUT: Outcome.TIMEOUT,
+    ErrorCode.LLM_CUT_OFF: Outcome.TIMEOUT,
     ErrorCode.LLM_ANSWER_TIMEOUT: Outcome.TIMEOUT,
     ErrorCode.LLM_CONNECTION_LOST: Outcome.CONNECTION_LOST,
     ErrorCode.LLM_JOB_FAILED: Outcome.JOB_FAILED,

@@ -127,6 +127,8 @@ class Model:
     """The LlmApi of jobs with the service "batch"; None for a model that has no such service."""
     max_attempts: int | None = None
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
+    fallback: Sequence[str] = ()
+    """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
     parameters: Mapping[str, Any] | None = None
     """Defaults for what a job's input leaves open: {temperature?, top_p?, max_output_tokens?, response_schema?}."""
     unsupported_parameters: Sequence[str] = ()
@@ -135,8 +137,6 @@ class Model:
     """The field of an `openai_chat` server for the most tokens of an answer; None for `max_tokens`, which most take."""
     auth: str | None = None
     """`google`: calls carry an access token of the service's own Google account, in place of a key."""
-    fallback: Sequence[str] = ()
-    """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
+from shared.domain.event import without_deltas
 from shared.domain.run import Run
 
 
@@ -17,6 +18,7 @@ def erased(run: Run, now: datetime) -> Run:
         terms=(),
         result=None,
         result_parts=0,
+        events=without_deltas(run.events),
         deleted_at=now,
         updated_at=now,
         due_at=None,

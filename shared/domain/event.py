@@ -17,7 +17,7 @@ class EventType(StrEnum):
     STARTED = "run.started"
     """A worker claimed the run for the first time."""
     PROGRESS = "run.progress"
-    """The LLM reported progress; detail: {progress: 0 to 1}."""
+    """The LLM reported progress; detail: {progress: 0 to 1}. Or it wrote text; detail: {delta, offset, attempt}."""
     RETRYING = "run.retrying"
     """The LLM could not be asked; detail: {reason: error code, delay_seconds, model? or deployment?: the fallback}."""
     COMPLETED = "run.completed"
@@ -30,6 +30,8 @@ class EventType(StrEnum):
     """The LLM delivered a result after the cancel; clients do not see this event."""
 
 
+DELTA = "delta"
+"""The name of new text in an event's detail (see delta.py)."""
 _DROPPABLE = frozenset({EventType.PROGRESS, EventType.RETRYING, EventType.LATE_RESULT})
 
 
@@ -47,10 +49,18 @@ class Event:
 
 
 def with_event(events: tuple[Event, ...], kind: EventType, now: datetime, **detail: Any) -> tuple[Event, ...]:
-    """Appends an event. Above MAX_EVENTS the oldest progress or retry goes; beginning and end of the history stay."""
+    """Appends an event. Above MAX_EVENTS the oldest progress or retry goes; beginning and end of the history stay.
+
+    Deltas stay too: there are less than MAX_EVENTS of them, and a text without its beginning would be of no use.
+    """
     sequence = events[-1].sequence + 1 if events else 1
     longer = (*events, Event(sequence=sequence, type=kind, at=now, detail=detail))
     if len(longer) <= MAX_EVENTS:
         return longer
-    drop = next(i for i, event in enumerate(longer) if event.type in _DROPPABLE)
+    drop = next(i for i, event in enumerate(longer) if event.type in _DROPPABLE and DELTA not in event.detail)
     return longer[:drop] + longer[drop + 1 :]
+
+
+def without_deltas(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Returns the other events with their sequences, so that a stream also resumes behind a dropped delta."""
+    return tuple(event for event in events if DELTA not in event.detail)

@@ -4,6 +4,7 @@
 observed of the LLM. Each is called at one place in usecases/advance.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -71,6 +72,8 @@ class Finished:
     usage: Usage = Usage()
 
 
+OnText = Callable[[str], None]
+"""Takes the next piece of an answer, when the LLM has written it. It is called in the event loop."""
 Observation = JobCreated | Running | Finished | LlmUnavailable | LlmRefused
 
 

@@ -35,6 +35,8 @@ class Usage:
     reasoning_tokens: int | None = None
     """The part of `output_tokens` that the answer does not show."""
     cost_usd: float | None = None
+    first_token_seconds: float | None = None
+    """The time from the call to the first text of the answer; None when the LLM did not stream it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
-from shared.domain.event import Event, EventType, with_event
+from shared.domain.event import Event, EventType, with_event, without_deltas
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
@@ -145,7 +145,7 @@ class Run:
     @property
     def has_resumed_attempt(self) -> bool:
         """Returns whether the claim continued the attempt of an earlier one, whose call the LLM may have accepted."""
-        return self.open_attempt is not None and self.open_attempt.started_at < self.updated_at
+        return self.resumes_attempt and self.attempts[-1].started_at < self.updated_at
 
     @property
     def lane(self) -> Lane:
@@ -236,7 +236,8 @@ class Run:
         """Completes the run. `attempts` replaces its attempts; by default the last one has cost what `usage` says."""
         attempts = attempts or with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
         ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
-        return replace(ended, result=result, checks=checks, progress=None)
+        events = without_deltas(ended.events)
+        return replace(ended, result=result, checks=checks, progress=None, events=events)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
-from shared.domain.event import Event, EventType
+from shared.domain.event import DELTA, Event, EventType
 from shared.domain.failure import Failure
 from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
@@ -132,7 +132,8 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
         "at": timestamp(event.at),
         "run_uuid": run.id,
         "status": _STATUS_AT.get(event.type, Status.PROCESSING),
-        "detail": dict(event.detail),
+        **{name: event.detail[name] for name in (DELTA, "progress") if name in event.detail},
+        "detail": {name: value for name, value in event.detail.items() if name != DELTA},
     }
     return shown if content is None else {**shown, "run": run_object(run, content)}
 
@@ -263,15 +264,20 @@ def _result_data(run: Run) -> dict[str, Any]:
 
 
 def _metrics(run: Run) -> dict[str, Any]:
-    """Returns what the run took; token counts that the LLM did not report are left out where the LLM may lack them."""
-    optional = {"cached_tokens": run.usage.cached_tokens, "reasoning_tokens": run.usage.reasoning_tokens}
+    """Returns what the run took; what the LLM did not report is left out where it may lack it."""
+    usage = run.usage
+    optional = {
+        "cached_tokens": usage.cached_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "first_token_seconds": usage.first_token_seconds,
+    }
     return {
         "checks": run.checks,
         "queue_seconds": _seconds(run.created_at, run.started_at),
         "llm_seconds": _seconds(run.sent_at or run.started_at, run.completed_at),
         "input_tokens": run.usage.input_tokens,
         "output_tokens": run.usage.output_tokens,
-        **{name: count for name, count in optional.items() if count is not None},
+        **{name: value for name, value in optional.items() if value is not None},
         "cost_usd": run.usage.cost_usd,
     }
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from shared import log, tracing
 from shared.domain import fallback
@@ -32,12 +33,13 @@ from shared.domain.progress import (
 from shared.domain.recheck_plan import Recheck, RecheckPlan
 from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
-from shared.domain.status import Status, Wait
+from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
 from shared.ports import Clock, LlmProvider, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.save_final_run import SaveFinalRun
+from shared.usecases.save_text import start_and_save_text
 from shared.usecases.time_budgets import TimeBudgets
 
 FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
@@ -105,7 +107,7 @@ class AdvanceRun:
                 if has_room:
                     plan = await self.durations.plan(run)
                     if (claimed := await self._claim(run)) is not None:
-                        observed = await self._submit(claimed, plan)
+                        claimed, observed = await self._submit(claimed, plan)
         except LlmUnavailable as error:  # the LLM's server keeps failing, so it is not asked
             await self._start_elsewhere(run, error)
             return
@@ -159,13 +161,17 @@ class AdvanceRun:
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence)
         await self.scheduler.schedule(recheck, at=run.updated_at + timedelta(seconds=offset), lane=run.lane)
 
-    async def _submit(self, run: Run, plan: tuple[int, ...]) -> Observation:
+    async def _submit(self, run: Run, plan: tuple[int, ...]) -> tuple[Run, Observation | None]:
+        """Returns (the run, what came of the call); None when nobody wants its answer any more."""
         within = min(run.deadline_at - self._now(run), self.budgets.call(run.lane))
+        start = partial(self.provider.start, run, await self.store.load_input(run), within=within)
+        if run.lane is Lane.LONG:
+            return await start_and_save_text(run, start, store=self.store, clock=self.clock)
         try:
-            observed = await self.provider.start(run, await self.store.load_input(run), within=within)
+            observed = await start()
         except (LlmUnavailable, LlmRefused) as error:
-            return error
-        return replace(observed, plan=plan) if isinstance(observed, JobCreated) else observed
+            return run, error
+        return run, replace(observed, plan=plan) if isinstance(observed, JobCreated) else observed
 
     async def _check(self, run: Run) -> Observation:
         try:

@@ -71,6 +71,27 @@ def sends_headers_slowly(seconds: float) -> Reply:
     return reply
 
 
+def streams(*events: str | float, ends: bool = True) -> Reply:
+    """Sends server-sent events; a number is a pause in seconds. Without `ends` the body lacks its last chunk."""
+
+    def reply(connection: socket.socket) -> None:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        try:
+            for event in events:
+                if isinstance(event, str):
+                    connection.sendall(f"{len(event.encode()):x}\r\n".encode() + event.encode() + b"\r\n")
+                else:
+                    time.sleep(event)
+            if ends:
+                connection.sendall(b"0\r\n\r\n")
+        except OSError:
+            return
+
+    return reply
+
+
 def stops_during_answer(seconds: float) -> Reply:
     """Sends the head and half of the body, and then nothing."""
 

@@ -217,9 +217,8 @@ async def test_the_token_comes_from_the_metadata_server_once_and_stands_in_no_lo
         def answer(connection: Any) -> None:
             reply = granted if b"/token" in machine.requests[-1] else account
             metadata(reply)(connection)
-            machine.replies.append(answer)
 
-        machine.replies = [answer]
+        machine.replies = [answer] * 20
         http = IdentityHttp(threads=2, name="test-tokens")
         model = a_model(server, LlmApi.OPENAI_CHAT, auth="google")
         server.replies = [ok(ANSWERS[LlmApi.OPENAI_CHAT])] * 2

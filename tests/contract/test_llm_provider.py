@@ -187,6 +187,8 @@ async def test_a_chat_sends_both_messages_and_the_key(server: ScriptedServer, pr
     assert json.loads(body) == {
         "model": "up-1",
         "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "how?"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
     }
 
 
@@ -613,6 +615,7 @@ async def test_a_message_sends_the_key_the_version_and_a_token_limit(server: Scr
     assert json.loads(body) == {
         "model": "up-1",
         "max_tokens": 8192,
+        "stream": True,
         "system": "be brief",
         "messages": [{"role": "user", "content": "how?"}],
     }

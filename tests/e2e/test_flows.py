@@ -141,6 +141,7 @@ def test_c_goes_from_submit_to_result(system: System, model_id: str, path: str) 
         "processing_time",
         "result_data",
         "model",
+        "metrics",
         "attempts",
     }
     assert set(result) == {

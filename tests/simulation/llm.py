@@ -4,6 +4,7 @@ Above it stand the adapters' own protocols, so that the meaning of status codes 
 """
 
 import asyncio
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.adapters.llm.http import LlmHttp, LlmHttpPools, LlmResponse, raise_for_status
 from shared.domain.directory import LlmApi
@@ -29,6 +31,7 @@ BAD_ENDING = " 4711"
 """What the checks find in a first translation that is bad."""
 DROPS = frozenset({LlmFault.NOT_CONNECTED, LlmFault.ACCEPTED_LOST})
 """Troubles after which the caller finds its connection closed."""
+MAX_PIECES = 30
 IS_SILENT = frozenset({LlmFault.SILENT, LlmFault.ACCEPTED_SILENT})
 STATUS_OF: Mapping[LlmFault, tuple[int, Any]] = {
     LlmFault.RATE_LIMITED: (429, None),
@@ -196,6 +199,16 @@ def _chat_answer(script_id: str, script: LlmScript, asked: str) -> dict[str, Any
     return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
 
+def _pieces(text: str, takes: float) -> list[str]:
+    """Cuts the text into one piece for each second that writing it takes, within bounds."""
+    size = max(len(text) // round(min(max(takes, 1.0), MAX_PIECES)), 1)
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _chunk(body: Mapping[str, Any]) -> bytes:
+    return f"data: {json.dumps(body)}\n\n".encode()
+
+
 class SimulatedLlmHttp(LlmHttp):
     """The adapters' client without threads and sockets; its slots and its circuit breaker are the adapters' own."""
 
@@ -207,14 +220,25 @@ class SimulatedLlmHttp(LlmHttp):
         self._instance = instance
 
     async def _exchange(
-        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None, body: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] | None,
+        body: Any,
+        stream: AnswerStream | None,
     ) -> LlmResponse:
+        if stream is not None:
+            stream.begin(self._instance.world.loop.time)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._send(method, url, headers or {}, body)
+                response = await self._send(method, url, headers or {}, body, stream)
         except TimeoutError as error:
             if method == "POST" and not url.endswith("/cancel"):
                 self._llm.say((headers or {})["Idempotency-Key"][:36], "timed out")
+            if stream is not None:
+                stream.raise_if_cut_off()
             raise LlmUnavailable(code=ErrorCode.LLM_TIMEOUT, may_be_billed=True) from error
         raise_for_status(response, is_check=method == "GET")
         return response
@@ -222,7 +246,9 @@ class SimulatedLlmHttp(LlmHttp):
     def close(self) -> None:
         """There is nothing to close."""
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> LlmResponse:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, stream: AnswerStream | None
+    ) -> LlmResponse:
         path = unquote(url.partition("//")[2])
         if method == "GET":
             return await self._check(path.rpartition("/")[2])
@@ -230,21 +256,41 @@ class SimulatedLlmHttp(LlmHttp):
             return await self._cancel(path.split("/")[-2])
         is_chat = path.endswith("/chat/completions")
         text = body["messages"][-1]["content"] if is_chat else body["input_text"]
-        return await self._submit(text, headers["Idempotency-Key"], chat=is_chat)
+        return await self._submit(text, headers["Idempotency-Key"], stream)
 
-    async def _submit(self, text: str, key: str, *, chat: bool) -> LlmResponse:
-        run_id = key[:36]
+    async def _submit(self, text: str, key: str, stream: AnswerStream | None) -> LlmResponse:
+        """Sends a call; only the chat protocol passes a stream, and gets its answer by it."""
+        run_id, chat = key[:36], stream is not None
         llm_fault, body, script = await self._calls.call(
             "llm.start",
             lambda: self._llm.submit(text, key, by=self._instance.name, run_id=run_id, chat=chat),
             error=connection_failed,
             about=run_id,
         )
-        await self._wait(script.takes if chat and llm_fault in (LlmFault.NONE, *ACCEPTED) else script.latency)
+        if stream is not None and llm_fault in (LlmFault.NONE, *ACCEPTED):
+            body = await self._write(stream, body, script, llm_fault)
+        else:
+            await self._wait(script.latency)
         response = await self._respond(llm_fault, 201, body, script)
         if llm_fault is LlmFault.NONE:
             self._llm.on_answer_in_hand(run_id, self._instance.name, None if chat else body["job_id"])
         return response
+
+    async def _write(self, stream: AnswerStream, body: Any, script: LlmScript, llm_fault: LlmFault) -> Any:
+        """Streams the answer over the time that it takes; a fault comes amid it. Returns the body that was read."""
+        if script.takes >= NEVER:
+            await asyncio.sleep(script.takes)
+        pieces = _pieces(body["choices"][0]["message"]["content"], script.takes)
+        for number, piece in enumerate(pieces):
+            await self._wait(script.takes / len(pieces))
+            await self._calls.alive()
+            if llm_fault is not LlmFault.NONE and number == len(pieces) // 2:
+                if llm_fault is LlmFault.ACCEPTED_UNREADABLE:
+                    stream.take(b"data: <html>\n\n")
+                return None
+            stream.take(_chunk({"choices": [{"delta": {"content": piece}}]}))
+        stream.take(_chunk({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": body["usage"]}))
+        return stream.body()
 
     async def _check(self, job_id: str) -> LlmResponse:
         job = self._llm.jobs[job_id]

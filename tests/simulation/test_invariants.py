@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.domain.event import DELTA
 from shared.domain.progress import DEADLINE_EXCEEDED
 from shared.domain.result import Usage
 from shared.domain.run import Run
@@ -293,6 +294,16 @@ def plant_an_answer_that_is_dropped(history: History) -> None:
     change_end(history, "chat", status=Status.FAILED)
 
 
+def plant_a_delta_of_another_text(history: History) -> None:
+    run_id = run_of(history, "chat").id
+    index = next(
+        i for i, one in enumerate(history.commits) if one.run_id == run_id and DELTA in one.after.events[-1].detail
+    )
+    run = history.commits[index].after
+    event = replace(run.events[-1], detail={**run.events[-1].detail, DELTA: "?"})
+    history.commits[index] = replace(history.commits[index], after=replace(run, events=(*run.events[:-1], event)))
+
+
 def plant_a_submit_within_the_waiting_time(history: History) -> None:
     run_id = run_of(history, "gone").id
     history.llm_answers.append(LlmAnswer(at=1.0, run_id=run_id, said=LlmFault.RATE_LIMITED))
@@ -359,6 +370,7 @@ PLANTS: dict[str, Plant] = {
     "nobody_sees_what_is_not_theirs": plant_a_run_of_somebody_else,
     "results_belong_to_their_runs": plant_another_result,
     "streams_have_no_gap_and_no_repeat": plant_a_repeated_event,
+    "deltas_are_the_beginning_of_the_answer": plant_a_delta_of_another_text,
     "streams_send_a_run_no_more_than_needed": plant_a_whole_run_in_each_update,
     "streams_reach_the_end": plant_a_stream_without_end,
     "lists_are_complete": plant_a_run_missing_from_a_list,

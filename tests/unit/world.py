@@ -20,7 +20,7 @@ from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.domain import submission
 from shared.domain.directory import LlmApi, Profile
-from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
@@ -80,7 +80,9 @@ class FakeLlm:
             self.during_slot(run)
         return nullcontext(self.clock.now() >= self.busy_until)
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         self.submits[run.idempotency_key] += 1
         self.within = within
         if self.during_start is not None:

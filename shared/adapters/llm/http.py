@@ -1,14 +1,12 @@
 """Calls an LLM over HTTP: `requests` in a bounded thread pool of its own, each call bounded in time and size."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,12 +15,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from shared import log, tracing
+from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
+from shared.adapters.llm.json_body import parse_json
+from shared.adapters.llm.request import prepare_request
 from shared.adapters.llm.vendor_errors import SENTENCES, error_of
 from shared.adapters.llm.vendor_waits import read_wait
-from shared.domain.fields import is_nested_too_deeply
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmUnavailable
 from shared.tracing import SpanKind
 
 CONNECT_SECONDS = 3.05
@@ -32,7 +32,6 @@ slowly holds the thread beyond the limit; the run goes on without it."""
 MAX_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 SLOT_WAIT_SECONDS = 1.0
-HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
 _SERVER_FAULTS = frozenset(
     {
         ErrorCode.LLM_UNAVAILABLE,
@@ -43,15 +42,6 @@ _SERVER_FAULTS = frozenset(
     }
 )
 """Errors that count for the circuit breaker."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """A body that is sent as a form (multipart/form-data) with one file instead of JSON."""
-
-    fields: Mapping[str, str]
-    name: str
-    content: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +90,18 @@ class LlmHttp:
             self._slots.release()
 
     async def call(
-        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None = None, body: Any = None
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        stream: AnswerStream | None = None,
     ) -> LlmResponse:
         """Sends `body` as JSON or as Upload and returns a response with a status below 300 and a JSON object.
 
+        A streamed response is put together by `stream`, which also stops the call when this coroutine is cancelled.
         `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
         other response (see `raise_for_status`), for a timeout, for a lost connection, and without a call while the
         server keeps failing (see CircuitBreaker).
@@ -111,7 +109,7 @@ class LlmHttp:
         if not self._breaker.allows_call():
             raise self._left_alone()
         try:
-            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
+            response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body, stream=stream)
         except LlmUnavailable as error:
             if error.code in _SERVER_FAULTS and self._breaker.record_failure():
                 log.warning("circuit breaker open", server=urlsplit(url).hostname, code=error.code)
@@ -120,22 +118,27 @@ class LlmHttp:
         return response
 
     async def _exchange(
-        self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None, body: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        seconds: float,
+        headers: Mapping[str, str] | None,
+        body: Any,
+        stream: AnswerStream | None,
     ) -> LlmResponse:
         deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
             self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
         with tracing.span(f"LLM {method}", SpanKind.CLIENT):
-            request = _prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
+            request = prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
+            if stream is not None:
+                stream.begin()
             exchange = asyncio.get_running_loop().run_in_executor(
-                self._pool, _send_request, self._transport, request, deadline
+                self._pool, _send_request, self._transport, request, deadline, stream
             )
-            try:
-                async with asyncio.timeout(seconds + GRACE_SECONDS):
-                    response = await exchange
-            except TimeoutError as error:
-                raise _timeout(may_be_billed=True) from error
+            response = await _await_response(exchange, deadline, stream)
             raise_for_status(response, is_check=method == "GET")
             return response
 
@@ -170,29 +173,40 @@ class LlmHttpPools:
             http.close()
 
 
-def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: Any) -> requests.PreparedRequest:
-    request = requests.PreparedRequest()
+async def _await_response(
+    exchange: "asyncio.Future[LlmResponse]", deadline: float, stream: AnswerStream | None
+) -> LlmResponse:
+    """Returns what the thread returns. The run goes on without the thread when it is late, or nobody waits any more."""
     try:
-        request.prepare_method(method)
-        request.prepare_url(url, None)
-        request.prepare_headers({**HEADERS, **headers})
-        if isinstance(body, Upload):
-            del request.headers["Content-Type"]  # the form's own names the boundary between its parts
-            request.prepare_body(body.fields, {"file": (body.name, body.content)})
-        else:
-            request.prepare_body(None if body is None else json.dumps(body), None)
-    except (requests.RequestException, ValueError) as error:
-        raise LlmRefused("The address of the LLM is not one.", code=ErrorCode.MODEL_UNAVAILABLE) from error
-    return request
+        async with asyncio.timeout(deadline - time.monotonic() + GRACE_SECONDS):
+            if stream is not None:
+                await stream.watch(exchange, deadline)
+            response = await exchange
+    except TimeoutError as error:
+        if stream is not None:
+            stream.raise_if_cut_off()
+        raise _timeout(may_be_billed=True) from error
+    finally:
+        exchange.cancel()
+        if stream is not None:
+            stream.stop()
+    if stream is not None:
+        stream.raise_if_refused(response.status, response.body)
+    return response
 
 
-def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float) -> LlmResponse:
+def _send_request(
+    transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float, stream: AnswerStream | None
+) -> LlmResponse:
     """Sends one request and reads its response in a thread of the pool; `deadline` is a time.monotonic() value."""
     remaining = deadline - time.monotonic()
     try:
         if remaining <= 0:
             raise requests.Timeout
         with transport.send(request, timeout=(min(CONNECT_SECONDS, remaining), remaining), stream=True) as response:
+            if stream is not None and stream.reads(response):
+                body = stream.read(response, deadline)
+                return LlmResponse(status=response.status_code, body=body, retry_after=None)
             content = _read_answer(response, deadline)
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
         raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
@@ -200,7 +214,7 @@ def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, dea
         raise LlmUnavailable(
             "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
         ) from error
-    body = _parse_json(content)
+    body = parse_json(content)
     retry_after = read_wait(response.status_code, response.headers, body, now=datetime.now(UTC))
     return LlmResponse(status=response.status_code, body=body, retry_after=retry_after)
 
@@ -239,26 +253,6 @@ def _read_body(response: requests.Response, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise requests.Timeout
     return bytes(content)
-
-
-def _parse_json(content: bytes) -> Any:
-    """Returns the JSON value, or None when the content is not JSON or is nested too deeply.
-
-    NaN and infinite numbers become None. An unpaired surrogate becomes a question mark: JSON can escape one, and no
-    UTF-8 store can keep it.
-    """
-    try:
-        value = json.loads(content, parse_float=_parse_finite_float, parse_constant=lambda name: None)
-        if b"\\ud" in content or b"\\uD" in content:
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
-    except (ValueError, RecursionError):
-        return None
-    return None if is_nested_too_deeply(value) else value
-
-
-def _parse_finite_float(digits: str) -> float | None:
-    value = float(digits)
-    return value if isfinite(value) else None
 
 
 def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:

@@ -1,4 +1,4 @@
-"""The `anthropic_messages` protocol: one synchronous call to Anthropic's Messages API.
+"""The `anthropic_messages` protocol: one synchronous, streamed call to Anthropic's Messages API.
 
 https://docs.claude.com/en/api/messages
 """
@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.messages_stream import MessagesAnswer
 from shared.adapters.llm.parameters import messages_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished
@@ -28,14 +30,16 @@ class MessagesProtocol:
         return self._pools.of(base_url).slot()
 
     async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
+        stream = AnswerStream(MessagesAnswer(), call.on_text)
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/messages",
             seconds=min(self._seconds, seconds),
             headers=build_headers(call, self._secrets),
-            body=build_body(call, content),
+            body={**build_body(call, content), "stream": True},
+            stream=stream,
         )
-        return read_message(response.body, call.prices)
+        return stream.measured(read_message(response.body, call.prices))
 
 
 def build_headers(call: LlmCall, secrets: Secrets) -> dict[str, str]:

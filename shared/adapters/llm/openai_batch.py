@@ -21,8 +21,9 @@ from shared.adapters.llm.batch import (
     items_of,
     read_id,
 )
-from shared.adapters.llm.http import LlmResponse, Upload, raise_for_status, unreadable
+from shared.adapters.llm.http import LlmResponse, raise_for_status, unreadable
 from shared.adapters.llm.protocol import LlmCall
+from shared.adapters.llm.request import Upload
 from shared.domain.progress import Finished, JobCreated
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from shared import log
 from shared.domain.directory import Model, Organization
-from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.run_prices import prices_of
 from shared.error_codes import ErrorCode
@@ -27,6 +27,8 @@ class LlmCall:
     organization: Organization | None = None
     access_token: str | None = field(default=None, repr=False)
     """A Google access token for a model with `auth: google`."""
+    on_text: OnText | None = None
+    """Gets new text while the LLM writes its answer."""
 
     @property
     def prices(self) -> Mapping[str, float] | None:

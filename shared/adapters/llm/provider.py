@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, SynchronousProtocol
 from shared.domain.directory import LlmApi, Model, Organization
-from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
@@ -55,9 +55,14 @@ class DirectoryLlmProvider:
         async with protocol.slot(call.base_url) as has_room:
             yield has_room
 
-    async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
+    async def start(
+        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
+    ) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
-        call = replace(await self._authorized_call(run), organization=organization)
+        listener = (
+            None if is_instructed(run) else on_text
+        )  # the answer to such instructions is JSON, which nobody reads
+        call = replace(await self._authorized_call(run), organization=organization, on_text=listener)
         content = await self._instructed(run, content, organization)
         return await self._protocol(run).start(call, content, seconds=within.total_seconds())
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from shared.domain.event import DELTA
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 
@@ -59,4 +60,5 @@ def _size(run: Run) -> int:
     texts = [value for value in run.input.values() if isinstance(value, str)]
     if run.result is not None:
         texts.append(run.result.text)
+    texts += [event.detail[DELTA] for event in run.events if DELTA in event.detail]
     return 4096 + sum(len(text) for text in texts)

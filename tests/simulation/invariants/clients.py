@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from shared.domain.event import Event
+from shared.domain.delta import OFFSET
+from shared.domain.event import DELTA, Event, without_deltas
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 from shared.usecases.watch import public_events
@@ -85,7 +86,7 @@ def states_come_in_order(case: Case) -> Iterator[str]:
 
 
 def _goes_back(earlier: Run, later: Run) -> bool:
-    if RANKS[later.status] < RANKS[earlier.status] or len(later.events) < len(earlier.events):
+    if RANKS[later.status] < RANKS[earlier.status] or later.events[-1].sequence < earlier.events[-1].sequence:
         return True
     return earlier.is_terminal and later.status is not earlier.status
 
@@ -133,16 +134,59 @@ def streams_have_no_gap_and_no_repeat(case: Case) -> Iterator[str]:
             run = case.history.final.get(run_id)
             if run is None or len(run.events) >= 100:
                 continue
-            got = [update.sequence for update in received]
-            wanted = [event.sequence for event in public_events(run)]
+            got = [update.sequence for update in received if DELTA not in update.data]
+            wanted = [event.sequence for event in without_deltas(tuple(public_events(run)))]
             is_part = _is_contiguous(got, wanted)
-            if not is_part or (client in streamers and got[:1] != wanted[:1]):
+            if got and (not is_part or (client in streamers and got[:1] != wanted[:1])):
                 yield f"{client} received events {got} of run {short(run_id)}, whose events are {wanted}"
 
 
 def _is_contiguous(got: Sequence[int], wanted: Sequence[int]) -> bool:
     start = wanted.index(got[0]) if got[0] in wanted else 0
     return list(wanted[start : start + len(got)]) == list(got)
+
+
+def deltas_are_the_beginning_of_the_answer(case: Case) -> Iterator[str]:
+    """In each stored state, and in what each client has received, the deltas of an attempt follow one another."""
+    for run_id, commits in case.commits.items():
+        text = result_text(case.history.script_ids[run_id], case.script(run_id))
+        for commit in commits:
+            deltas = [(event.detail[OFFSET], event.detail[DELTA]) for event in commit.after.events if _has_delta(event)]
+            if deltas and commit.after.result is not None:
+                yield f"run {short(run_id)} has a result and deltas at {commit.at:.1f} s"
+            if not text.startswith(_joined(deltas) or "") or (deltas and _joined(deltas) is None):
+                yield f"the deltas of run {short(run_id)} at {commit.at:.1f} s do not make a text: {deltas}"
+    for client, updates in case.history.streams.items():
+        if not any(entry.name == client for entry in case.plan.clients if isinstance(entry, Submit)):
+            continue
+        for run_id, deltas in _received_deltas(updates).items():
+            text = result_text(case.history.script_ids[run_id], case.script(run_id))
+            if not text.startswith(_joined(deltas) or "\0"):
+                yield f"{client} received deltas of run {short(run_id)} that do not make a text: {deltas}"
+
+
+def _has_delta(event: Event) -> bool:
+    return DELTA in event.detail
+
+
+def _received_deltas(updates: Sequence[Update]) -> dict[str, list[tuple[int, str]]]:
+    """Returns {run id: (offset, delta) of its last attempt}."""
+    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for update in updates:
+        if DELTA in update.data:
+            offset = update.data["detail"][OFFSET]
+            found[update.run_id] = [*(found[update.run_id] if offset else []), (offset, update.data[DELTA])]
+    return found
+
+
+def _joined(deltas: Sequence[tuple[int, str]]) -> str | None:
+    """Returns the text of the deltas; None when one is missing or comes twice."""
+    text = ""
+    for offset, delta in deltas:
+        if offset != len(text):
+            return None
+        text += delta
+    return text
 
 
 def streams_send_a_run_no_more_than_needed(case: Case) -> Iterator[str]:
@@ -188,12 +232,13 @@ def _missed(case: Case, entry: Listen, updates: Sequence[Update]) -> Iterator[st
 
 
 def _stored_events(case: Case, run_id: str) -> Iterator[tuple[Event, float]]:
-    """Yields each public event with the time of the commit that stored it."""
+    """Yields each public event, except deltas, with the time of the commit that stored it."""
     known = 0
     for commit in case.commits[run_id]:
         for event in public_events(commit.after, after=known):
-            yield event, commit.at
             known = event.sequence
+            if not _has_delta(event):  # it is dropped with the result, which may come before anybody looked
+                yield event, commit.at
 
 
 def lists_are_complete(case: Case) -> Iterator[str]:
@@ -215,7 +260,8 @@ def deleted_content_is_gone(case: Case) -> Iterator[str]:
     deleted = {seen.run.id for seen in case.history.seen if seen.how == "delete"}
     for run_id in deleted:
         run = case.history.final[run_id]
-        if run.deleted_at is None or run.result is not None or run.input or run_id in case.history.inputs_left:
+        has_text = run.result is not None or run.input or any(_has_delta(event) for event in run.events)
+        if run.deleted_at is None or has_text or run_id in case.history.inputs_left:
             yield f"run {short(run_id)} was deleted and has content left"
 
 
@@ -228,6 +274,7 @@ CLIENTS = (
     nobody_sees_what_is_not_theirs,
     results_belong_to_their_runs,
     streams_have_no_gap_and_no_repeat,
+    deltas_are_the_beginning_of_the_answer,
     streams_send_a_run_no_more_than_needed,
     streams_reach_the_end,
     lists_are_complete,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.domain.attempt import Outcome
-from shared.domain.event import EventType
+from shared.domain.event import EventType, without_deltas
 from shared.domain.progress import plan_of
 from shared.domain.recheck_plan import CLOCK_SKEW
 from shared.domain.repair import has_answer_in_hand
@@ -132,7 +132,7 @@ def histories_only_grow(case: Case) -> Iterator[str]:
         for commit in commits:
             if commit.before is None:
                 continue
-            known, events = commit.before.events, commit.after.events
+            known, events = without_deltas(commit.before.events), without_deltas(commit.after.events)
             if len(events) < 100 and events[: len(known)] != known:
                 yield f"a write at {commit.at:.1f} s by {commit.by} lost events of run {short(run_id)}"
             if commit.after.billed_attempts < commit.before.billed_attempts and not _is_cleared(commit):
@@ -214,7 +214,7 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
         if not case.is_undisturbed or run is None:
             continue
         mine = [commit for commit in commits if not commit.by.startswith("sweep_runs")]
-        reports = sum(event.type == EventType.PROGRESS for event in run.events)
+        reports = sum(_reports_progress(commit) for commit in mine)
         late = sum(event.type == EventType.LATE_RESULT for event in run.events)
         budget = MAX_COMMITS + MAX_WAITS + reports + late + DELETE_COMMITS * (run.deleted_at is not None)
         budget += REPAIR_COMMITS * len(case.repairs_begun(run_id))
@@ -222,6 +222,11 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
             budget -= MAX_WAITS
         if len(mine) > budget:
             yield f"run {short(run_id)} took {len(mine)} writes; its budget is {budget}"
+
+
+def _reports_progress(commit: Commit) -> bool:
+    known = commit.before.events[-1].sequence if commit.before is not None else 0
+    return any(event.type == EventType.PROGRESS and event.sequence > known for event in commit.after.events)
 
 
 def undisturbed_runs_start_at_once(case: Case) -> Iterator[str]:

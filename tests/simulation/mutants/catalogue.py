@@ -8,6 +8,7 @@ CANCEL = "shared.usecases.cancel"
 CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
+DELTA = "shared.domain.delta"
 ENDING = "shared.adapters.storage.ending"
 FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
@@ -15,6 +16,7 @@ PUSH = "shared.web.push"
 READ = "shared.usecases.read"
 READABLE = "shared.adapters.storage.readable"
 RUN = "shared.domain.run"
+SAVE_TEXT = "shared.usecases.save_text"
 SAVE_FINAL = "shared.usecases.save_final_run"
 SSE = "shared.web.sse"
 STORE = "tests.simulation.store"
@@ -464,5 +466,16 @@ MUTANTS: tuple[Mutant, ...] = (
             "changed=run.progressed(now, progress=observed.progress) if is_news else None",
             "changed=run.progressed(now, progress=observed.progress)",
         ),
+    ),
+    # --- answers that are read along ---
+    _mutant(
+        "deltas repeat the text",
+        "the deltas of an attempt are the beginning of its answer",
+        (DELTA, "delta = _within_limit(text)[offset:]", "delta = _within_limit(text)"),
+    ),
+    _mutant(
+        "deltas kept with the result",
+        "a result replaces the deltas",
+        (RUN, "events = without_deltas(ended.events)", "events = ended.events"),
     ),
 )
