@@ -23,7 +23,7 @@ SCHEMA := .data/check-infra
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test coverage check format token emulators clients simulate mutants bench lock package \
-	check-infra deploy smoke capacity clean
+	check-infra screenshots deploy smoke capacity clean
 
 help:  ## prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ emulators: $(VENV)/run  ## starts the same system on Google's emulators, one pro
 
 clients: $(VENV)/dev  ## generates Python and TypeScript clients from infra/openapi.yaml into .data/clients
 	@$(BIN)/python -m infra.clients.generate .data/clients
+
+screenshots: $(VENV)/dev  ## makes the README's pictures of the console
+	@$(BIN)/python -m tests.e2e.screenshots
 
 lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same versions as before (LOCK=--upgrade takes new ones)
 	@$(COMPILE) pyproject.toml --output-file requirements.txt

@@ -5,9 +5,14 @@ instance to itself are assumptions. Free quotas, network, logs and the LLM itsel
 """
 
 from dataclasses import dataclass
-from itertools import takewhile
+from datetime import timedelta
+from math import exp
+from statistics import NormalDist, fmean
 
-from shared.domain.recheck_plan import offsets
+from shared.domain.best_plan import best_plan
+from shared.domain.durations import Durations, one_duration
+from shared.domain.recheck_plan import RecheckPlan
+from shared.usecases.known_durations import SAMPLED_RUNS
 
 MILLION = 1_000_000
 READ, WRITE, DELETE = 0.03 / 100_000, 0.09 / 100_000, 0.01 / 100_000
@@ -27,6 +32,8 @@ PATROL_SECONDS = 8 * 60
 """The sweeper reads each open run once in eight passes."""
 MESSAGE_BYTES = 2 * 1000
 """At least 1 kB is billed when a message is published, and again when it is delivered."""
+SPREAD = [exp(NormalDist(0, 0.2).inv_cdf((number + 0.5) / 100)) for number in range(100)]
+"""Two thirds of all jobs take the given time within a fifth."""
 LENGTHS = {"2 s": 2, "60 s": 60, "1 h": 3600}
 
 
@@ -35,8 +42,8 @@ class Counts:
     """Holds what one run uses whose LLM works for so many seconds, with both limits (submits and open runs) set."""
 
     checks: int
-    writes: int
-    reads: int
+    writes: float
+    reads: float
     deletes: int
     task_operations: int
     requests: int
@@ -56,16 +63,21 @@ class Counts:
 
 
 def checks_of(seconds: int) -> int:
-    """Returns how often the LLM is asked about a job that takes so long: the last check finds the result."""
-    return sum(1 for _ in takewhile(lambda offset: offset < seconds, offsets())) + 1
+    """Returns how often the LLM is asked about a job, on average, once the durations of such jobs are known."""
+    jobs = [seconds * duration for duration in SPREAD]
+    known = Durations()
+    for job in jobs:
+        known = known.merged(one_duration(job * 0.97, job, known=known))
+    plan = RecheckPlan(chosen=best_plan(known))
+    return round(fmean(plan.checks_until(timedelta(seconds=job)) + 1 for job in jobs))
 
 
 def counts_of(seconds: int) -> Counts:
     checks, patrols = checks_of(seconds), seconds // PATROL_SECONDS
     return Counts(
         checks=checks,
-        writes=4 + 2,  # the run; a permit of each limit
-        reads=3 + checks + patrols + LISTENER_READS,
+        writes=4 + 2 + 1 / SAMPLED_RUNS,  # the run; a permit of each limit; durations
+        reads=3 + checks + patrols + LISTENER_READS + 1 / SAMPLED_RUNS,
         deletes=2 + 1,  # the permits; the run itself, by TTL
         task_operations=2 * checks + patrols,  # each task is created and dispatched
         requests=2 + checks + 1,  # submit_run, process_run; recheck_run; a stream
@@ -78,7 +90,7 @@ def table() -> str:
     counts = {name: counts_of(seconds) for name, seconds in LENGTHS.items()}
     fields = ("checks", "writes", "reads", "deletes", "task_operations", "requests")
     rows = [
-        [f"{field.replace('_', ' ')} of one run", *(str(getattr(of, field)) for of in counts.values())]
+        [f"{field.replace('_', ' ')} of one run", *(f"{getattr(of, field):g}" for of in counts.values())]
         for field in fields
     ]
     rows.append(["instance seconds of one run", *(f"{of.instance_seconds:.2f}" for of in counts.values())])

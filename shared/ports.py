@@ -14,8 +14,10 @@ from typing import Any, Protocol
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.durations import Durations
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
+from shared.domain.recheck_plan import Recheck
 from shared.domain.run import Run
 from shared.domain.status import Kind, Lane, Status
 
@@ -179,18 +181,6 @@ class RunQueue(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recheck:
-    """The content of a re-check task: ids and counts, nothing that a user wrote."""
-
-    run_id: str
-    attempt: int
-    sequence: str
-    """Distinguishes the re-checks of one attempt; the same sequence is the same task."""
-    checks: int = 0
-    """How often the LLM was asked about this attempt so far."""
-
-
 class RecheckScheduler(Protocol):
     async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
         """Makes recheck_run be called at that time or later, at least once, through the queue of that lane.
@@ -198,6 +188,16 @@ class RecheckScheduler(Protocol):
         Does nothing when a task of the same (run_id, attempt, sequence) was made in the last 24 hours. Raises
         SchedulerUnavailable.
         """
+
+
+class DurationStore(Protocol):
+    """Stores roughly how long provider jobs take, by key. Of concurrent calls of `add`, some may have no effect."""
+
+    async def known(self, key: str) -> Durations:
+        """Returns the durations stored under the key; empty ones when there are none. They may be a minute old."""
+
+    async def add(self, key: str, durations: Durations) -> None:
+        """Adds durations to those stored, which fade, so that the newest few hundred jobs count."""
 
 
 class LlmProvider(Protocol):

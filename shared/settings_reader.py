@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shared.domain.status import Kind
+from shared.domain.status import Kind, Service
 from shared.domain.submission import JOB_TYPES
 from shared.errors import ConfigurationError
 
-DEADLINE_KINDS = ("default", *JOB_TYPES, *Kind)
+DEADLINE_KINDS = ("default", Service.BATCH, *JOB_TYPES, *Kind)
+DEFAULT_DEADLINES = {"default": timedelta(hours=1), Service.BATCH: timedelta(hours=24)}
 REDIS_OPTIONS = {
     "redis": {"db"},
     "rediss": {"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"},
@@ -97,9 +98,9 @@ class SettingsReader:
         return value
 
     def deadlines(self, name: str) -> Mapping[str, timedelta]:
-        """Reads a JSON object {kind: seconds}, or one number of seconds for all kinds. DEADLINE_KINDS lists the kinds.
+        """Reads a JSON object {kind: seconds}, or one number of seconds as the default. DEADLINE_KINDS lists the kinds.
 
-        Returns {kind: deadline}. The kind `default` is always there; it is one hour unless it is set.
+        Returns {kind: deadline}, with DEFAULT_DEADLINES for those of its kinds that are not set.
         """
         text = self.text(name) or "{}"
         value = {"default": float(text)} if re.fullmatch(r"\d+(\.\d+)?", text) else self._json_object(name) or {}
@@ -107,7 +108,7 @@ class SettingsReader:
         if len(valid) < len(value):
             kinds = ", ".join(DEADLINE_KINDS)
             self.problems.append(f"{name} must be 1 to 86400 seconds, or a JSON object of them by {kinds}")
-        return {"default": timedelta(hours=1)} | {kind: timedelta(seconds=seconds) for kind, seconds in valid.items()}
+        return DEFAULT_DEADLINES | {kind: timedelta(seconds=seconds) for kind, seconds in valid.items()}
 
     def _json_object(self, name: str) -> dict[str, Any] | None:
         text = self.text(name)

@@ -15,6 +15,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 PATH = Path(__file__).parents[1] / "infra" / "openapi.yaml"
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 COMPOSED = {"$ref", "properties", "allOf", "anyOf"}
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's, where PyYAML has it, takes a tenth of the time."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Operation:
 @cache
 def document() -> Any:
     """A copy without YAML's shared parts."""
-    return json.loads(json.dumps(yaml.safe_load(PATH.read_text())))
+    return json.loads(json.dumps(yaml.load(PATH.read_text(), YAML_LOADER)))
 
 
 @cache

@@ -18,8 +18,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.workers import FOLDER, is_worker
 
-GROUPS = {"_one_faulty_system": "faulty", "cloud": "cloud", "local": "local", "python_client": "local"}
-"""A session's fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
+GROUPS = {
+    "_one_faulty_system": "faulty",
+    "cloud": "cloud",
+    "local": "local",
+    "python_client": "local",
+    "fuzzed": "fuzzing",
+}
+"""A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
 """
@@ -35,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.addinivalue_line(
+        "markers", "ends_group: ends the system that its group shares, so that it is the last of it"
+    )
     config.stash[LEFT_OUT] = Counter()
 
 
@@ -91,11 +100,12 @@ def has_fixture_of_module(item: pytest.Item) -> bool:
     return any(definitions[-1].scope == "module" for definitions in overridden)
 
 
-def place(item: pytest.Item) -> tuple[int, int]:
+def place(item: pytest.Item) -> tuple[int, bool, int]:
     """Groups first, then the folders in their order; pytest's own order otherwise."""
     groups, group, name = list(dict.fromkeys(GROUPS.values())), group_name(item), folder(item)
     of_group = groups.index(group) if group in groups else len(groups) + (group is None)
-    return of_group, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
+    is_last = item.get_closest_marker("ends_group") is not None
+    return of_group, is_last, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 
 
 def fixtures(item: pytest.Item) -> set[str]:

@@ -84,6 +84,13 @@ def pytest_configure(config: pytest.Config) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
+def leave_servers_to_others() -> None:
+    """Keeps Python from warning that this process ends before the servers that it has started."""
+    for started in STARTED:
+        for process in started.processes:
+            process.returncode = 0
+
+
 def memory_folder() -> str | None:
     """Returns a folder in memory, where the tests' many databases need not wait for a disk; None if it is small."""
     with suppress(OSError):
@@ -102,6 +109,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The workers have ended: their orphans are this process's children (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     if is_worker(session.config):
+        leave_servers_to_others()
         return
     folder = session.config.stash[FOLDER]
     SharedFolder(folder).end_servers()
@@ -118,8 +126,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Many tests mostly wait: with one worker more than cores, no core is idle meanwhile."""
-    return (os.cpu_count() or 1) + 1
+    """Tests of whole systems mostly wait: with two workers more than cores, no core is idle meanwhile."""
+    cores = os.cpu_count() or 1
+    return cores if config.getoption("--fast") else cores + 2
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -48,7 +48,7 @@ class ReverseProxy:
     """Serves one request per connection, because the next request may be for another function."""
 
     def __init__(self, ports: Mapping[str, int], *, hosting: HostingLimits | None = None) -> None:
-        """`ports` is {name of a function, or DOCS: its port on this machine}."""
+        """`ports` is {name of a function, or PAGES: its port on this machine}."""
         self._ports = ports
         self._hosting = hosting
 
@@ -73,8 +73,8 @@ class ReverseProxy:
             writer.close()
 
     def _port_for(self, head: bytes) -> int:
-        target = head.split(b" ", 2)[1].decode("ascii", errors="replace")
-        return self._ports[function_for(target.partition("?")[0])]
+        method, target = head.decode("ascii", errors="replace").split(" ", 2)[:2]
+        return self._ports[function_for(target.partition("?")[0], method=method)]
 
     async def _forward(self, request: tuple[bytes, bytes], client: Connection, upstream: Connection, port: int) -> None:
         """Sends the request on, and the response back until it ends or the client has closed the connection.

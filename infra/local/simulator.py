@@ -27,6 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from infra.local.simulated_batches import SimulatedBatches
 from infra.local.simulated_vendors import (
     anthropic_error,
     completion,
@@ -135,6 +136,7 @@ class Simulator:
             ("/v1/responses", self._create_response, "POST"),
             ("/v1/responses/{job_id}", self._retrieve_response, "GET"),
             ("/v1/responses/{job_id}/cancel", self._cancel_response, "POST"),
+            *SimulatedBatches(self.jobs, self._state).routes(),
         ]
         protocol_routes = [
             Route(prefix + path, handler, methods=[method])

@@ -17,6 +17,10 @@ class LlmApi(StrEnum):
     """Anthropic's messages: one synchronous call returns the answer."""
     OPENAI_RESPONSES = "openai_responses"
     """OpenAI's responses in background mode: a call creates a response, and checks retrieve it until it is complete."""
+    OPENAI_BATCH = "openai_batch"
+    """OpenAI's batch API, with one request in each batch; checks ask for the batch until it has an answer."""
+    ANTHROPIC_BATCH = "anthropic_batch"
+    """Anthropic's message batches, with one request in each batch."""
     LLM_JOBS = "llm_jobs"
     """The job API: a submit returns a job id, and checks ask for the job's status until it has a result."""
 
@@ -82,6 +86,8 @@ class Model:
     enabled: bool = True
     max_output_tokens: int | None = None
     """The most tokens of an answer; None for the vendor's own limit, or 8192 where the vendor wants a number."""
+    batch_api: str | None = None
+    """The LlmApi of jobs with the service "batch"; None for a model that has no such service."""
     max_attempts: int | None = None
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
 

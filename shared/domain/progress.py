@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.domain.failure import Failure
-from shared.domain.recheck_plan import CLOCK_SKEW, next_offset, recheck_time
+from shared.domain.recheck_plan import CLOCK_SKEW, RecheckPlan, recheck_time
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.status import Status, Wait
@@ -37,9 +37,10 @@ BROKEN = Failure(code=ErrorCode.INTERNAL, message="The run could not be processe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCreated:
-    """The LLM created a provider job."""
+    """The LLM created a provider job. `plan` is when to ask for it, as a run keeps it."""
 
     provider_job_id: str
+    plan: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +153,15 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
             return Fail(error=DEADLINE_EXCEEDED)
         case LlmUnavailable():
             return _after_fault(run, observed, now)
-        case JobCreated(provider_job_id=provider_job_id):
-            created = run.with_provider_job(now, provider_job_id=provider_job_id)
+        case JobCreated(provider_job_id=provider_job_id, plan=plan):
+            created = run.with_provider_job(now, provider_job_id=provider_job_id, plan=plan)
             return CheckLater(delay=until_next_check(created, now), changed=created)
         case Running():
             return _while_running(run, observed, now)
 
 
 def _while_running(run: Run, observed: Running, now: datetime) -> CheckLater:
-    delay = until_next_check(run, now, eta=observed.eta)
+    delay = until_next_check(run, now, eta=_eta(run, observed, now))
     is_news = run.faults > 0 or _has_moved(run.progress, observed.progress)
     return CheckLater(delay=delay, changed=run.progressed(now, progress=observed.progress) if is_news else None)
 
@@ -192,10 +193,22 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
     return CheckLater(delay=delay, changed=changed)
 
 
+def _eta(run: Run, observed: Running, now: datetime) -> timedelta | None:
+    """Returns the LLM's estimate of the time left, or what follows from its progress so far."""
+    if observed.eta is not None or run.sent_at is None or not observed.progress or observed.progress < MIN_PROGRESS:
+        return observed.eta
+    return (now - run.sent_at) * (1 / min(observed.progress, 1.0) - 1)
+
+
+def plan_of(run: Run) -> RecheckPlan:
+    """Returns the plan of the re-checks of the run's provider job."""
+    return RecheckPlan(chosen=run.plan, service=run.service)
+
+
 def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -> timedelta:
     """Returns the time until the next planned check, at most until the deadline, when a last check is due."""
     assert run.sent_at is not None
-    planned = recheck_time(run.sent_at, next_offset(now - run.sent_at, eta=eta))
+    planned = recheck_time(run.sent_at, plan_of(run).next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
 
 

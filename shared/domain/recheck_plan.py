@@ -1,50 +1,88 @@
-"""The plan of re-checks of a provider job: a fixed row of growing offsets, in seconds after the job was sent.
+"""The plan of re-checks of a provider job: a row of growing offsets, in whole seconds after the job was sent.
 
-The plan depends only on the time when the job was sent. So a re-check, its duplicate and the sweeper all compute the
-same next offset and ask for the task of the same name, and the scheduler creates it once.
+A plan is chosen once, when the job is sent, from what is known of durations then (best_plan.py), and stands on the run.
+So a re-check, its duplicate and the sweeper all compute the same next offset and ask for the task of the same name, and
+the scheduler creates it once, whatever each of them knows of durations.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from math import ceil
 
-FIRST_SECONDS = 1
-MAX_GAP_SECONDS = 60
+from shared.domain.status import Service
+
+MAX_GAP_SECONDS = {Service.STANDARD: 60, Service.BATCH: 600}
 CLOCK_SKEW = timedelta(seconds=0.5)
 """How much earlier than planned, by our clock, a task may arrive. The next offset is then the one after it: the name of
 the task that has just arrived is taken, so scheduling the same offset again would have no effect."""
 
 
-def offsets() -> Iterator[int]:
-    """Yields 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, … seconds without end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recheck:
+    """The content of a re-check task: ids and counts, nothing that a user wrote."""
 
-    Each gap is a quarter of the offset before it, at least one second and at most MAX_GAP_SECONDS.
-    """
-    offset = FIRST_SECONDS
-    while True:
-        yield offset
-        offset += min(max(offset // 4, 1), MAX_GAP_SECONDS)
-
-
-def next_offset(waited: timedelta, *, eta: timedelta | None = None) -> int:
-    """Returns the offset of the next re-check in whole seconds, after `waited` since the job was sent.
-
-    `eta` is the LLM's own estimate of the time left. A shorter one brings the re-check forward, but by half the planned
-    gap at most, because a wrong estimate at each check would otherwise cause many of them.
-    """
-    seconds = (waited + CLOCK_SKEW).total_seconds()
-    planned = next(offset for offset in offsets() if offset > seconds)
-    if eta is None:
-        return planned
-    earliest = int(seconds) + max((planned - int(seconds)) // 2, 1)
-    return min(planned, max(ceil((waited + eta).total_seconds()), earliest))
+    run_id: str
+    attempt: int
+    sequence: str
+    """Distinguishes the re-checks of one attempt; the same sequence is the same task."""
+    checks: int = 0
+    """How often the LLM was asked about this attempt so far."""
 
 
-def checks_planned_until(waited: timedelta) -> int:
-    """Returns the number of re-checks that the plan has up to `waited` since the job was sent."""
-    seconds = waited.total_seconds()
-    return sum(1 for _ in takewhile(lambda offset: offset <= seconds, offsets()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecheckPlan:
+    """The chosen offsets of a run, and how the row goes on behind them."""
+
+    chosen: tuple[int, ...] = ()
+    """Rising offsets. Without any, as on runs of an earlier release, the row is 1, 2, 3, … 8, 10, 12, 15, 18, …"""
+    service: Service = Service.STANDARD
+
+    def offsets(self) -> Iterator[int]:
+        """Yields the offsets without end.
+
+        Behind the chosen ones, each gap is a quarter of the offset before it, or the gap before it if that is longer,
+        and at most MAX_GAP_SECONDS of the service.
+        """
+        yield from self.chosen
+        before, offset = (0, *self.chosen)[-2:] if self.chosen else (0, 0)
+        gap = offset - before
+        while True:
+            gap = min(max(offset // 4, gap, 1), MAX_GAP_SECONDS[self.service])
+            offset += gap
+            yield offset
+
+    def next_offset(self, waited: timedelta, *, eta: timedelta | None = None) -> int:
+        """Returns the offset of the next re-check, after `waited` since the job was sent.
+
+        `eta` is the LLM's own estimate of the time left. An estimate may always be wrong, so it moves a check within
+        bounds: forward by half the planned gap at most, and back to a later offset of the plan, by at most a quarter of
+        the time waited, which is the gap of a plan that knows nothing.
+        """
+        seconds = (waited + CLOCK_SKEW).total_seconds()
+        row = (offset for offset in self.offsets() if offset > seconds)
+        planned, now = next(row), int(seconds)
+        if eta is None:
+            return planned
+        ends = ceil((waited + eta).total_seconds())
+        if ends < planned:
+            return min(planned, max(ends, now + max((planned - now) // 2, 1)))
+        latest = min(ends, now + min(now // 4, MAX_GAP_SECONDS[self.service]))
+        return max(takewhile(lambda offset: offset <= latest, row), default=planned)
+
+    def checks_until(self, waited: timedelta) -> int:
+        """Returns the number of re-checks that the plan has up to `waited` since the job was sent."""
+        seconds = waited.total_seconds()
+        return sum(1 for _ in takewhile(lambda offset: offset <= seconds, self.offsets()))
+
+    def last_check_before(self, waited: timedelta, *, checks: int) -> int:
+        """Returns an offset at which the job had not ended yet, when a check after `waited` was number `checks`.
+
+        When re-checks were lost there were fewer checks than planned, and the latest one is at least that number's.
+        """
+        made = min(checks, self.checks_until(waited + CLOCK_SKEW)) - 1
+        return next(offset for number, offset in enumerate(self.offsets()) if number == made - 1) if made > 0 else 0
 
 
 def recheck_time(sent_at: datetime, offset: int) -> datetime:

@@ -10,7 +10,7 @@ from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
-from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Status, Wait
+from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -50,6 +50,7 @@ class Run:
     job_type: str | None = None
     question_id: str | None = None
     model: ModelRef | None = None
+    service: Service = Service.STANDARD
     deployment: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
@@ -59,6 +60,8 @@ class Run:
     started_at: datetime | None = None
     sent_at: datetime | None = None
     """When the LLM created the provider job; re-checks are planned from this time."""
+    plan: tuple[int, ...] = ()
+    """The chosen offsets of the re-checks in seconds after `sent_at` (see RecheckPlan)."""
     completed_at: datetime | None = None
     deleted_at: datetime | None = None
     """When the owner deleted the content."""
@@ -162,12 +165,13 @@ class Run:
             events=self._with_event(EventType.STARTED, now) if is_first_claim else self.events,
         )
 
-    def with_provider_job(self, now: datetime, *, provider_job_id: str) -> "Run":
-        """Records the job that the LLM created for this attempt."""
+    def with_provider_job(self, now: datetime, *, provider_job_id: str, plan: tuple[int, ...] = ()) -> "Run":
+        """Records the job that the LLM created for this attempt, and when the LLM is asked about it."""
         fresh = replace(
             self,
             provider_job_id=provider_job_id,
             sent_at=now,
+            plan=plan,
             due_at=self.deadline_at,
             attempts=with_last(self.attempts, outcome=Outcome.ACCEPTED, provider_job_id=provider_job_id),
         )

@@ -31,6 +31,15 @@ class Kind(StrEnum):
     """POST /api/llm/…"""
 
 
+class Service(StrEnum):
+    """How soon the LLM works on a run, and at which price."""
+
+    STANDARD = "standard"
+    """At once."""
+    BATCH = "batch"
+    """Within a day, through the batch API of the model's vendor, usually at half the price."""
+
+
 class Lane(StrEnum):
     """Which queue carries a run, so that calls of minutes do not hold up steps of a second."""
 
@@ -53,5 +62,5 @@ TERMINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 USER_RUN_KINDS = (Kind.ADMIN_RUN, Kind.USER_RUN)
 SYNCHRONOUS_APIS = frozenset({LlmApi.OPENAI_CHAT, LlmApi.ANTHROPIC_MESSAGES})
 """Protocols whose call lasts as long as the LLM works."""
-IDEMPOTENT_APIS = frozenset({LlmApi.LLM_JOBS})
-"""Protocols that return the same provider job for the same idempotency key."""
+IDEMPOTENT_APIS = frozenset({LlmApi.LLM_JOBS, LlmApi.OPENAI_BATCH})
+"""Protocols that return the same provider job for the same idempotency key, or that find the job by it."""

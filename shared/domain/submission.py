@@ -12,7 +12,7 @@ from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Run
-from shared.domain.status import Kind, Status
+from shared.domain.status import Kind, Service, Status
 from shared.errors import InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -40,6 +40,7 @@ class Submission:
     job_type: str | None = None
     model_id: str | None = None
     question_id: str | None = None
+    service: Service = Service.STANDARD
     deadline: timedelta | None = None
     """The time from acceptance until the unfinished run fails; None takes that of RunPolicy."""
 
@@ -49,7 +50,7 @@ class RunPolicy:
     """The operator's time limits for every run."""
 
     deadlines: Mapping[str, timedelta]
-    """{job type or kind: deadline}; `default` is the deadline of all others."""
+    """{job type, kind or "batch": deadline}; `default` is the deadline of all others."""
     retention: timedelta
     """How long a run can be read after its deadline."""
     pending_grace: timedelta
@@ -58,10 +59,12 @@ class RunPolicy:
     """How many attempts may be billed, unless the model's record says otherwise."""
 
     def deadline(self, submission: Submission) -> timedelta:
-        """Returns the deadline of the submission itself, else that of its job type or kind, else the default."""
-        return submission.deadline or self.deadlines.get(
-            submission.job_type or submission.kind, self.deadlines["default"]
-        )
+        """Returns the deadline of the submission itself, else of its service, job type or kind, else the default."""
+        if submission.deadline is not None:
+            return submission.deadline
+        kind = submission.job_type or submission.kind
+        names = [Service.BATCH, kind] if submission.service is Service.BATCH else [kind]
+        return next((self.deadlines[name] for name in names if name in self.deadlines), self.deadlines["default"])
 
 
 def admin_run(body: Mapping[str, Any]) -> Submission:
@@ -113,6 +116,7 @@ def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
         input=_input_data(fields.mapping("input_data"), job_type, max_input_bytes),
         question_id=fields.optional_text("question_id", max_length=MAX_NAME_LENGTH),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
+        service=Service(fields.optional_choice("service", tuple(Service)) or Service.STANDARD),
         deadline=timedelta(seconds=seconds) if seconds else None,
     )
     fields.reject_unknown_fields()
@@ -187,7 +191,8 @@ def new_run(
         organization_id=organization.id,
         tenant_id=caller.organization_id,
         channel=submission.channel or f"user:{caller.user_id}",
-        api=model.api if model else LlmApi.LLM_JOBS,
+        api=_api(model, submission.service),
+        service=submission.service,
         created_at=now,
         updated_at=now,
         deadline_at=deadline_at,
@@ -210,6 +215,17 @@ def new_run(
         reference_file_ids=submission.reference_file_ids,
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
+
+
+def _api(model: Model | None, service: Service) -> str:
+    """Returns the protocol of the run. Raises InvalidRequest when the model does not have the service."""
+    if model is None:
+        return LlmApi.LLM_JOBS
+    if service is Service.STANDARD:
+        return model.api
+    if model.batch_api is None:
+        raise InvalidRequest("service must be standard, because this model has no batch service", field="service")
+    return model.batch_api
 
 
 def _default_language(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:

@@ -12,7 +12,7 @@ from shared.domain.event import Event, EventType
 from shared.domain.failure import Failure
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
-from shared.domain.status import TERMINAL, Kind, Status
+from shared.domain.status import TERMINAL, Kind, Service, Status
 
 MAX_RETRY_AFTER = 120
 _STATUS_AT: Mapping[str, Status] = {
@@ -81,6 +81,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "created_at": timestamp(run.created_at),
         "model": asdict(run.model) if run.model else None,
         "attempts": [_attempt(attempt) for attempt in run.attempts],
+        **({"service": run.service} if run.service is Service.BATCH else {}),
         **_waiting(run),
     }
     if not run.is_terminal:

@@ -1,6 +1,6 @@
 """Moves a run one step on. process_run and recheck_run both call this use case."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import log, tracing
@@ -26,12 +26,13 @@ from shared.domain.progress import (
     next_step,
     until_next_check,
 )
-from shared.domain.recheck_plan import next_offset
+from shared.domain.recheck_plan import Recheck, RecheckPlan
 from shared.domain.run import Run
 from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
-from shared.ports import Clock, LlmProvider, Recheck, RecheckScheduler, RunStore
+from shared.ports import Clock, LlmProvider, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
+from shared.usecases.known_durations import KnownDurations
 from shared.usecases.save_final_run import SaveFinalRun
 
 FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
@@ -69,6 +70,7 @@ class AdvanceRun:
     provider: LlmProvider
     scheduler: RecheckScheduler
     save_final: SaveFinalRun
+    durations: KnownDurations
     clock: Clock
     budgets: TimeBudgets
 
@@ -88,7 +90,9 @@ class AdvanceRun:
             case Start():
                 await self._start(run)
             case Check():
-                await self._settle(run, await self._check(run), checks=checks + 1)
+                observed = await self._check(run)
+                await self._settle(run, observed, checks=checks + 1)
+                await self.durations.learn(run, observed, waited=now - (run.sent_at or now), checks=checks + 1)
             case _:
                 await self._carry_out(run, step, now, checks=checks)
 
@@ -116,10 +120,11 @@ class AdvanceRun:
         async with self.provider.slot(run) as has_room:
             if not has_room:
                 return await self._wait_for_room(run)
+            plan = await self.durations.plan(run)
             claimed = await self._claim(run)
             if claimed is None:
                 return None
-            observed = await self._submit(claimed)
+            observed = await self._submit(claimed, plan)
         return await self._settle(claimed, observed, checks=0)
 
     async def _claim(self, run: Run) -> Run | None:
@@ -150,17 +155,18 @@ class AdvanceRun:
                 log.info("run changed meanwhile", run_id=run.id)
                 return
         now = self._now(run)
-        offset = next_offset(now - run.updated_at)
+        offset = RecheckPlan().next_offset(now - run.updated_at)
         sequence = f"room-{round(run.updated_at.timestamp())}-{offset}"
         recheck = Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence)
         await self.scheduler.schedule(recheck, at=run.updated_at + timedelta(seconds=offset), lane=run.lane)
 
-    async def _submit(self, run: Run) -> Observation:
+    async def _submit(self, run: Run, plan: tuple[int, ...]) -> Observation:
         within = min(run.deadline_at - self._now(run), self.budgets.call(run.lane))
         try:
-            return await self.provider.start(run, await self.store.load_input(run), within=within)
+            observed = await self.provider.start(run, await self.store.load_input(run), within=within)
         except (LlmUnavailable, LlmRefused) as error:
             return error
+        return replace(observed, plan=plan) if isinstance(observed, JobCreated) else observed
 
     async def _check(self, run: Run) -> Observation:
         try:

@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from shared import log, tracing
-from shared.domain.progress import until_next_check
-from shared.domain.recheck_plan import checks_planned_until
+from shared.domain.progress import plan_of, until_next_check
+from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
-from shared.ports import Clock, Recheck, RecheckScheduler, RunPosition, RunQueue, RunStore
+from shared.ports import Clock, RecheckScheduler, RunPosition, RunQueue, RunStore
 from shared.usecases.advance import recheck_of
 from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
@@ -108,18 +108,17 @@ class SweepRuns:
             async for page in self._pages(shard, before=before):
                 if before is not None:
                     this.swept.overdue += sum(_is_overdue(run, before) for run in page)
-                repairs = (
-                    self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter) for run in page
-                )
-                outcomes = await asyncio.gather(*repairs, return_exceptions=True)
-                this.unexpected.extend(
-                    outcome  # a ServiceError is the result of a repair that failed as it may
-                    for outcome in outcomes
-                    if isinstance(outcome, Exception) and not isinstance(outcome, ServiceError)
-                )
+                await asyncio.gather(*[self._repair_one(this, run, counter=counter, repair=repair) for run in page])
                 if self.clock.now() > give_up_at:
                     log.warning("sweep stopped early: too many runs", shard=shard)
                     return
+
+    async def _repair_one(self, this: Pass, run: Run, *, counter: str, repair: Repair) -> None:
+        """Repairs one run. An unexpected error is kept for the end of the pass, so that it stops no other repair."""
+        try:
+            await self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter)
+        except Exception as error:  # noqa: BLE001 - the pass raises it at its end
+            this.unexpected.append(error)
 
     async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
         """Writes one run after the other, so that a cache that is down costs one try."""
@@ -206,7 +205,7 @@ class SweepRuns:
         if run.sent_at is None or run.provider_job_id is None or now >= run.deadline_at:
             return False
         at = now + until_next_check(run, now)
-        recheck = recheck_of(run, at, checks=checks_planned_until(now - run.sent_at))
+        recheck = recheck_of(run, at, checks=plan_of(run).checks_until(now - run.sent_at))
         await self.scheduler.schedule(recheck, at=at, lane=run.lane)
         return True
 

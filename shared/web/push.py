@@ -1,6 +1,5 @@
 """Reads and answers the requests of Google's services: Pub/Sub pushes (raw or as CloudEvents) and Cloud Tasks."""
 
-import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from starlette.responses import JSONResponse, Response
 from shared import log, tracing
 from shared.domain.dead_letter import named_run
 from shared.domain.fields import read_uuid
+from shared.domain.recheck_plan import Recheck
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
-from shared.ports import Recheck
 from shared.services import Services
 from shared.tracing import SpanKind, TraceContext
 from shared.web import health
@@ -65,10 +64,7 @@ async def read_push(request: Request) -> Push:
     Raises MalformedMessage.
     """
     body = await _object(request)
-    message = body.get("message")
-    if not isinstance(message, dict):
-        raise MalformedMessage("The body is no Pub/Sub push.")
-    attributes = message.get("attributes") or {}
+    message = _message(body)
     try:
         data = b64decode(message.get("data") or "", validate=True).decode(errors="replace")
     except (ValueError, TypeError):
@@ -77,9 +73,7 @@ async def read_push(request: Request) -> Push:
         message_id=str(message.get("messageId") or message.get("message_id") or "unknown"),
         source=str(body.get("subscription") or "unknown"),
         data=data,
-        attributes={str(name): str(value) for name, value in attributes.items()}
-        if isinstance(attributes, dict)
-        else {},
+        attributes=_attributes(message),
     )
 
 
@@ -148,7 +142,7 @@ async def _trace_context(request: Request) -> TraceContext | None:
     Cloud Run's front end adds a context to each request, also to a push, whose trace begins with the message.
     """
     try:
-        attributes = (await read_push(request)).attributes
+        attributes = _attributes(_message(await _object(request)))
     except MalformedMessage:
         attributes = {}
     return tracing.context_of(attributes) or tracing.context_of(request.headers)
@@ -199,10 +193,23 @@ def _message_id(body: str) -> str:
     return sha256(body.encode()).hexdigest()[:32]
 
 
+def _message(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the message of a push's body. Raises MalformedMessage."""
+    message = body.get("message")
+    if not isinstance(message, dict):
+        raise MalformedMessage("The body is no Pub/Sub push.")
+    return message
+
+
+def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
+    attributes = message.get("attributes")
+    return {str(name): str(value) for name, value in attributes.items()} if isinstance(attributes, dict) else {}
+
+
 async def _object(request: Request) -> dict[str, Any]:
-    """Returns the JSON object of the body. Raises MalformedMessage."""
+    """Returns the JSON object of the body, which the request parses once. Raises MalformedMessage."""
     try:
-        body = json.loads(await request.body())
+        body = await request.json()
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

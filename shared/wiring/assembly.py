@@ -9,6 +9,7 @@ from shared.ports import (
     Clock,
     DeadLetters,
     Directory,
+    DurationStore,
     LlmProvider,
     ModelCatalogue,
     RecheckScheduler,
@@ -26,6 +27,7 @@ from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
+from shared.usecases.known_durations import KnownDurations
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.replay import ReplayDeadLetters
@@ -52,6 +54,7 @@ class Backend:
     catalogue: ModelCatalogue
     users: UserRecords
     dead_letters: DeadLetters
+    durations: DurationStore
     cache: ResultCache
     tokens: TokenVerifier
     sessions: Sessions
@@ -82,6 +85,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             provider=provider,
             scheduler=backend.scheduler,
             save_final=save_final,
+            durations=KnownDurations(store=backend.durations, clock=clock),
             clock=clock,
             budgets=_budgets(settings),
         ),

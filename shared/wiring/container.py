@@ -89,6 +89,7 @@ class Container:
             catalogue=adapters.directory,
             users=adapters.directory,
             dead_letters=adapters.dead_letters,
+            durations=adapters.durations,
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
             sessions=authentication.sessions,
@@ -138,10 +139,12 @@ class Container:
 
     def _provider(self, directory: Directory) -> LlmProvider:
         """Makes thread pools by lane and server, so that long or hanging calls delay no others."""
+        from shared.adapters.llm.anthropic_batch import AnthropicBatchProtocol
         from shared.adapters.llm.chat import ChatProtocol
         from shared.adapters.llm.http import LlmHttpPools
         from shared.adapters.llm.jobs import JobsProtocol
         from shared.adapters.llm.messages import MessagesProtocol
+        from shared.adapters.llm.openai_batch import OpenAiBatchProtocol
         from shared.adapters.llm.provider import DirectoryLlmProvider
         from shared.adapters.llm.responses import ResponsesProtocol
 
@@ -156,6 +159,8 @@ class Container:
             asynchronous={
                 LlmApi.LLM_JOBS: JobsProtocol(short_pools),
                 LlmApi.OPENAI_RESPONSES: ResponsesProtocol(short_pools, secrets=secret),
+                LlmApi.OPENAI_BATCH: OpenAiBatchProtocol(short_pools, secrets=secret),
+                LlmApi.ANTHROPIC_BATCH: AnthropicBatchProtocol(short_pools, secrets=secret),
             },
             synchronous={
                 LlmApi.OPENAI_CHAT: ChatProtocol(long_pools, seconds=settings.chat_seconds, secrets=secret),

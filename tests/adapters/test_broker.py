@@ -11,8 +11,8 @@ from infra.local.broker import Broker
 from infra.local.pacing import MIN_PAUSE_SECONDS, DispatchRate
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Message, Task
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
-from shared.ports import Recheck
 from tests.unit.world import TestClock
 
 

@@ -8,8 +8,8 @@ from shared.adapters.sqlite.delivery import DEAD_LETTERS
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
 from shared.adapters.storage.task_name import task_name
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
-from shared.ports import Recheck
 
 RECHECK = Recheck(run_id="r", attempt=1, sequence="10")
 

@@ -19,7 +19,7 @@ async def test_a_broker_delivers_only_once_no_other_holds_the_lock(tmp_path: Pat
     await asyncio.sleep(0.5)
     assert takeovers.empty()
     await end(first)
-    assert await asyncio.wait_for(takeovers.get(), timeout=5) == "second"
+    assert await asyncio.wait_for(takeovers.get(), timeout=60) == "second"
     await end(second)
     database.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from infra.local.command_line import bind
 from infra.local.reverse_proxy import HostingLimits, ReverseProxy
-from infra.local.routing import DOCS, FUNCTIONS
+from infra.local.routing import FUNCTIONS, PAGES
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 HOSTING = HostingLimits(answer_seconds=5)
@@ -36,7 +36,7 @@ class Function:
 async def front_of(function: Function, *, hosting: HostingLimits | None) -> AsyncIterator[int]:
     """Yields the port of the proxy before this one function."""
     upstream = await asyncio.start_server(function.answer, "127.0.0.1", 0)
-    ports = dict.fromkeys((*FUNCTIONS, DOCS), upstream.sockets[0].getsockname()[1])
+    ports = dict.fromkeys((*FUNCTIONS, PAGES), upstream.sockets[0].getsockname()[1])
     front = await ReverseProxy(ports, hosting=hosting).serve(bind(0))
     async with upstream, front:
         yield front.sockets[0].getsockname()[1]

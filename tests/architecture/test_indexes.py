@@ -92,7 +92,7 @@ async def test_a_query_of_a_new_shape_would_be_noticed() -> None:
     assert not any(fits(query, index) for query in store.sent for index in INDEXES["indexes"])
 
 
-@pytest.mark.parametrize("field", ["created_at", "updated_at", "due_at", "events", "input", "result"])
+@pytest.mark.parametrize("field", ["created_at", "updated_at", "due_at", "events", "input", "plan", "result"])
 def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
     """Ever-growing indexed values cap a collection at 500 writes a second."""
     overrides = {item["fieldPath"]: item["indexes"] for item in INDEXES["fieldOverrides"]}
@@ -101,4 +101,4 @@ def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
 
 def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
     expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
-    assert expiring == {"llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits"}
+    assert expiring == {"llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits", "durations"}

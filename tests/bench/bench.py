@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from infra.local.emulators.ports import reserved_port
-from tests.bench import google
+from tests.bench import google, rechecks
 from tests.e2e.system import System
 
 RUNS = int(os.environ.get("RUNS", "1000"))
@@ -120,5 +120,6 @@ def memory(system: System) -> float:
 
 
 if __name__ == "__main__":
+    rechecks.main()
     main()
     google.main()

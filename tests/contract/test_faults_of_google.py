@@ -12,8 +12,9 @@ import grpc
 import httpx
 import pytest
 
+from infra.local.emulators.google import start_firestore
 from infra.local.emulators.ports import reserved_port
-from infra.local.emulators.processes import start_process, wait_until_listening
+from infra.local.emulators.processes import wait_until_listening
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.domain.result import Result, Usage
@@ -80,8 +81,7 @@ async def test_with_three_of_ten_calls_refused_every_run_is_stored_and_ends(goog
 
 @contextmanager
 def own_firestore(folder: Path, host: str, *options: str) -> Iterator[None]:
-    command = ["gcloud", "emulators", "firestore", "start", f"--host-port={host}", *options]
-    started = start_process("firestore", command, log=folder / "firestore.log", host=host)
+    started = start_firestore(folder, *options, host=host)
     try:
         wait_until_listening(started)
         yield

@@ -27,9 +27,10 @@ from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Task as SqliteTask
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
-from shared.ports import Recheck, RecheckScheduler
+from shared.ports import RecheckScheduler
 from tests.grpc_proxy import Forward, GrpcProxy, Refused, Requests, lose_answers
 
 LOCATION = "projects/p/locations/l"
@@ -65,7 +66,7 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
         Thread(target=self.server.serve_forever, daemon=True).start()
 
-    async def wait_for(self, count: int, *, seconds: float = 8.0) -> None:
+    async def wait_for(self, count: int, *, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while len(self.requests) < count:
             assert time.monotonic() < deadline, f"{len(self.requests)} deliveries"

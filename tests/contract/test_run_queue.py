@@ -94,7 +94,7 @@ async def test_published_runs_are_pushed(queue: RunQueue, receiver: Receiver) ->
 async def test_a_message_that_is_not_acknowledged_is_delivered_again(queue: RunQueue, receiver: Receiver) -> None:
     receiver.answers = [500, 503]
     await queue.publish("run-1", lane=Lane.SHORT)
-    await receiver.wait_for(3, seconds=20)
+    await receiver.wait_for(3)
     assert set(received_run_ids(receiver)) == {"run-1"}
 
 

@@ -32,10 +32,10 @@ from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
 async def test_a_feed_returns_the_current_run_first_and_then_each_change(backend: Any) -> None:
     await backend.store.create(run := a_run())
     async with backend.watcher.watch(run.id) as feed:
-        first = await feed.next(timeout=5)
+        first = await feed.next(timeout=60)
         assert first == run
         assert await feed.next(timeout=0.05) is None
-        next_run = asyncio.create_task(feed.next(timeout=5))
+        next_run = asyncio.create_task(feed.next(timeout=60))
         await asyncio.sleep(0.01)
         saved = await backend.store.save(first.claimed(NOW, lease=timedelta(seconds=9)))
         assert await next_run == saved
@@ -48,7 +48,7 @@ async def test_many_feeds_of_many_runs_all_receive_the_changes(backend: Any) -> 
 
     async def follow(run_id: str) -> str:
         async with backend.watcher.watch(run_id) as feed:
-            while not (run := await feed.next(timeout=5)).is_terminal:
+            while not (run := await feed.next(timeout=60)).is_terminal:
                 pass
             return str(run.id)
 
@@ -73,28 +73,28 @@ async def test_a_change_is_delivered_later_when_its_read_was_cancelled() -> None
 
     store = SlowStore()
     feed = SqliteRunFeed(store, run.id)  # type: ignore[arg-type]
-    assert await feed.next(timeout=1) == run
+    assert await feed.next(timeout=60) == run
     run, store.is_slow = replace(run, revision=2), True
     feed.changed.set()
     assert await feed.next(timeout=0.05) is None
-    changed = await feed.next(timeout=1)
+    changed = await feed.next(timeout=60)
     assert changed is not None and changed.revision == 2
 
 
 async def test_watching_an_unknown_run_raises_run_not_found(backend: Any) -> None:
     async with backend.watcher.watch(a_run().id) as feed:
         with pytest.raises(RunNotFound):
-            await feed.next(timeout=1)
+            await feed.next(timeout=60)
 
 
 async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
     here, there = (SqliteBackend(tmp_path / "runs.db", SystemClock()) for _ in range(2))
     await there.store.create(run := a_run())
     async with here.watcher.watch(run.id) as feed:
-        first = await feed.next(timeout=5)
+        first = await feed.next(timeout=60)
         assert first is not None
         await there.store.save((await there.store.get(run.id)).cancelled(NOW))
-        changed = await feed.next(timeout=5)
+        changed = await feed.next(timeout=60)
         assert changed is not None and changed.is_terminal
     here.close()
     there.close()
@@ -106,12 +106,12 @@ async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any)
     for run in (recent, other, old):
         await backend.store.create(run)
     async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
-        assert await feed.next(timeout=5) == recent
+        assert await feed.next(timeout=60) == recent
         assert await feed.next(timeout=0.2) is None
         await backend.store.create(new := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
-        assert await feed.next(timeout=5) == new
+        assert await feed.next(timeout=60) == new
         await backend.store.save((await backend.store.get(recent.id)).cancelled(NOW + timedelta(seconds=2)))
-        changed = await feed.next(timeout=5)
+        changed = await feed.next(timeout=60)
         assert changed is not None and (changed.id, changed.is_terminal) == (recent.id, True)
         assert await feed.next(timeout=0.2) is None
 
@@ -121,7 +121,7 @@ async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(bac
     for start in range(0, len(runs), 50):
         await asyncio.gather(*[backend.store.create(run) for run in runs[start : start + 50]])
     async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
-        seen = [(await feed.next(timeout=5)).id for _ in runs]
+        seen = [(await feed.next(timeout=60)).id for _ in runs]
         assert sorted(seen) == sorted(run.id for run in runs)
         await backend.store.create(late := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
         assert await feed.next(timeout=60) == late
@@ -138,7 +138,7 @@ async def test_a_firestore_watcher_that_reads_too_slowly_gets_store_unavailable(
         target.on_change(replace(a_run(), revision=1))
     with pytest.raises(StoreUnavailable):
         for _ in range(MAX_PENDING + 2):
-            assert await target.next(timeout=5)
+            assert await target.next(timeout=60)
 
 
 def test_pending_changes_take_each_state_once_and_refuse_too_many_runs() -> None:
@@ -190,14 +190,14 @@ async def test_a_firestore_stream_that_breaks_or_stays_silent_is_opened_again(go
 
     proxy.hook = breaks
     async with watcher.watch(run.id) as feed:
-        assert await feed.next(timeout=5) == run
+        assert await feed.next(timeout=60) == run
         is_breaking.set()
         claimed = await store.save((await store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
         assert await feed.next(timeout=60) == claimed
         is_breaking.clear()
         proxy.hook = stays_silent
         done = await store.save(claimed.cancelled(NOW))
-        seen = await feed.next(timeout=15)
+        seen = await feed.next(timeout=60)
         assert seen == done
     await clients().close()
     proxy.close()
@@ -207,9 +207,9 @@ async def test_a_watcher_receives_a_large_result_completely(backend: Any) -> Non
     await backend.store.create(run := a_run())
     result = Result(text="x" * 600_000)
     async with backend.watcher.watch(run.id) as feed:
-        first = await feed.next(timeout=5)
+        first = await feed.next(timeout=60)
         await backend.store.save(first.completed(NOW, result=result, usage=Usage(), checks=1))
-        done = await feed.next(timeout=5)
+        done = await feed.next(timeout=60)
         assert done is not None and done.result == result
 
 
@@ -243,10 +243,10 @@ async def test_an_unreadable_document_does_not_affect_other_watchers(google_emul
         await store._reference(unreadable.id).update({"kind": "of another release"})
         async with watcher.watch(unreadable.id) as unreadable_feed, watcher.watch(good.id) as feed:
             with pytest.raises(RunNotFound):
-                await unreadable_feed.next(timeout=5)
-            assert await feed.next(timeout=5) == good
+                await unreadable_feed.next(timeout=60)
+            assert await feed.next(timeout=60) == good
             cancelled = await store.save((await store.get(good.id)).cancelled(NOW))
-            assert await feed.next(timeout=5) == cancelled
+            assert await feed.next(timeout=60) == cancelled
         page = await store.due_runs(0, limit=10)
         assert page.runs == []
 
@@ -262,7 +262,7 @@ async def test_a_target_that_firestore_removes_is_requested_again_with_pauses(go
         await store.create(run := a_run())
         proxy.hook = removes_target
         async with watcher.watch(run.id) as feed:
-            assert await feed.next(timeout=5) == run, "the run is read from the store"
+            assert await feed.next(timeout=60) == run, "the run is read from the store"
             await asyncio.sleep(1)
         assert proxy.calls["Listen"] < 8
 

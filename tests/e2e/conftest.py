@@ -1,15 +1,23 @@
 """One system of each kind for all tests that only read and write runs of their own."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
+from infra.local.emulators.ports import reserved_port
 from tests.e2e.chromium import started_chromium
 from tests.e2e.faulty import FaultySystem, faulty_system
 from tests.e2e.system import Cloud, System
 from tests.google import GoogleEmulators, need_emulators
+from tests.redis_server import RedisServer
+
+ORIGIN = "https://app.example.com"
+OF_THE_FILE = {"ALLOWED_ORIGINS": ORIGIN, "OIDC_EMAILS": "no address", "PORT": "1"}
+"""What `cloud` reads from `.env`; the environment has its own value of the last two, and wins."""
+WINS_OVER_THE_FILE = {"OIDC_EMAILS": ""}
 
 
 @pytest.fixture(scope="session")
@@ -20,13 +28,27 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(tmp_path_factory: pytest.TempPathFactory, cloud_redis: RedisServer | None) -> Iterator[Cloud]:
     """With fork support off, clients made before the fork would hang: it shows that none is."""
     need_emulators()
-    settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0"}
-    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", **settings)
+    settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0", **WINS_OVER_THE_FILE}
+    if cloud_redis is not None:
+        settings["REDIS_URL"] = cloud_redis.url
+    cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", env_file=OF_THE_FILE, **settings)
     yield cloud
     assert cloud.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def cloud_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer | None]:
+    """The result cache of `cloud`; None on a machine without redis-server."""
+    if shutil.which("redis-server") is None:
+        yield None
+        return
+    with reserved_port() as port:
+        server = RedisServer(tmp_path_factory.mktemp("redis"), port)
+        yield server
+        server.kill()
 
 
 @pytest.fixture(scope="session")

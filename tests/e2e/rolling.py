@@ -79,7 +79,7 @@ class RollingSystem(FaultySystem):
         started = super()._start({name: port for name, (_, port) in self._ports_of.items()})
         for pair in self._ports_of.values():
             for port in pair:
-                until(partial(answers, url_of(port)), seconds=60)
+                until(partial(answers, url_of(port)))
         self._turns = {name: Turns(pair) for name, pair in self._ports_of.items()}
         self.send_to(0)
         self._serve_fronts(ports)

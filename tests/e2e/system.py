@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,25 @@ def environment(data_dir: Path, **settings: str) -> dict[str, str]:
 
 
 class System:
-    """The local host as a process; `stop` is Ctrl-C, `kill` is kill -9."""
+    """The local host as a process; `stop` is Ctrl-C, `kill` is kill -9.
+
+    `env_file` has settings that the process reads from the file `.env` in the folder where it starts.
+    """
 
     module = "infra.local.embedded.host"
 
-    def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
+    def __init__(
+        self, data_dir: Path, *options: str, env_file: Mapping[str, str] | None = None, **settings: str
+    ) -> None:
         self.data_dir = data_dir
         self._options = options
         self.printed: dict[str, str] = {}
+        self._started_in = ROOT
         self._environment = environment(data_dir, **settings)
+        if env_file is not None:
+            self._started_in = data_dir.parent
+            self._environment |= {"PYTHONPATH": str(ROOT), "PYTHON_DOTENV_DISABLED": "0"}
+            (data_dir.parent / ".env").write_text("".join(f"{name}={value}\n" for name, value in env_file.items()))
         self._tokens: dict[str, str] = {}
         self.start()
 
@@ -47,7 +57,7 @@ class System:
         with (self.data_dir.parent / "stderr").open("a") as errors:
             self.process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=self._started_in,
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -141,7 +151,7 @@ def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:
             yield {"id": event.id, "event": event.event, "data": json.loads(event.data)}
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
     """What the condition gave, as soon as it is true."""
     ends = time.monotonic() + seconds
     while not (value := condition()):

@@ -105,7 +105,7 @@ def ended(client: httpx.Client, job_id: str) -> dict[str, Any]:
         run.update(client.get(f"/api/llm/jobs/{job_id}/status/").json())
         return bool(run["is_complete"])
 
-    until(is_complete, seconds=60)
+    until(is_complete)
     return run
 
 

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.system import ROOT, Cloud, environment
-from tests.google import need_emulators
 
 
 def processes_of(data_dir: Path) -> list[str]:
@@ -19,14 +20,13 @@ def is_listening(host: str) -> bool:
     return subprocess.run(["bash", "-c", f"echo > /dev/tcp/{name}/{port}"], capture_output=True).returncode == 0
 
 
-def test_ctrl_c_leaves_no_process_behind_java_included(data_dir: Path) -> None:
-    need_emulators()
-    cloud = Cloud(data_dir)
+@pytest.mark.ends_group
+def test_ctrl_c_leaves_no_process_behind_java_included(cloud: Cloud) -> None:
     hosts = [value for name, value in cloud.printed.items() if name.endswith("_HOST")]
     assert len(hosts) == 3 and all(is_listening(host) for host in hosts)
     assert cloud.stop() == 0
     assert not any(is_listening(host) for host in hosts)
-    assert processes_of(data_dir) == []
+    assert processes_of(cloud.data_dir) == []
 
 
 def test_missing_emulators_are_said_in_one_line_with_what_to_do(data_dir: Path) -> None:

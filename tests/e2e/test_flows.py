@@ -140,6 +140,23 @@ def test_c_goes_from_submit_to_result(system: System, model_id: str, path: str) 
     assert result["question_id"] == "question-123" and isinstance(result["processing_time"], float)
 
 
+@pytest.mark.parametrize("model_id", ["demo-responses-model", "demo-messages-model"])
+def test_a_job_of_the_batch_service_goes_through_the_batch_api(system: System, model_id: str) -> None:
+    body = {"job_type": "general_llm_request", "model_id": model_id, "input_data": {"full_input": "What now?"}}
+    job_id = submit(system, "/api/llm/jobs/submit/", {**body, "service": "batch"})
+    status = finished(system, job_id)
+    assert status["service"] == "batch" and status["result_data"]["success"] is True
+    [attempt] = status["attempts"]
+    assert attempt["provider_job_id"].startswith(("batch_", "msgbatch_"))
+
+
+def test_a_model_without_a_batch_service_refuses_it(system: System) -> None:
+    body = {"job_type": "general_llm_request", "model_id": "demo-model", "input_data": {"full_input": "What now?"}}
+    with system.client() as client:
+        refused = client.post("/api/llm/jobs/submit/", json={**body, "service": "batch"})
+    assert refused.status_code == 400 and refused.json()["field"] == "service"
+
+
 def test_a_stream_resumes_without_a_gap_or_a_repeat(system: System) -> None:
     run_id = submit(system, "/llm_user_runs", {"input_text": "hello"})
     finished(system, run_id)

@@ -54,9 +54,9 @@ def session(system: System, user: str) -> dict[str, str]:
 def shares(system: System) -> list[Share]:
     demo = {"bearer": f'bearer = "{system.token()}"'}
     return [
-        Share("demo", demo, ("--exclude-path-regex", STREAMS, "--max-examples", "20")),
-        Share("streams", demo, ("--include-path-regex", f"{STREAMS}|{SUBMIT}", "--max-examples", "12")),
-        Share("admin", session(system, "admin"), ("--exclude-operation-id", END, *PAGE, "--max-examples", "5", *FEW)),
+        Share("demo", demo, ("--exclude-path-regex", STREAMS, "--max-examples", "12")),
+        Share("streams", demo, ("--include-path-regex", f"{STREAMS}|{SUBMIT}", "--max-examples", "6")),
+        Share("admin", session(system, "admin"), ("--exclude-operation-id", END, *PAGE, "--max-examples", "4", *FEW)),
         Share("end", session(system, "admin"), ("--include-operation-id", END, *PAGE, "--max-examples", "5")),
         Share("nobody", {}, ("--max-examples", "3", *FEW)),
     ]

@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_done_twice_when_the_system_is_killed(data_d
     system.kill()
     system.start()
     with system.client() as client:
-        statuses = until(lambda: complete(client, accepted), seconds=60)
+        statuses = until(lambda: complete(client, accepted))
     assert Counter(statuses) == {"completed": len(accepted)}
     check_no_run_was_done_twice(system, accepted)
     assert system.stop() == 0

@@ -199,7 +199,7 @@ def test_a_worker_that_was_stopped_and_goes_on_after_another_has_finished_change
             run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
         message = {"message": {"data": "", "messageId": "1", "attributes": {"run_id": run_id}}, "subscription": "s"}
         first = pool.submit(httpx.post, functions.url("process_run"), json=message, timeout=60, trust_env=False)
-        assert slow_llm.asked.wait(10)
+        assert slow_llm.asked.wait(60)
         os.killpg(worker.process.pid, signal.SIGSTOP)
         end_lease(data_dir, run_id)
         for _ in range(2):

@@ -63,7 +63,7 @@ async def test_an_accepted_run_says_where_it_is(functions: Functions, path: str,
 
 
 async def test_a_stream_says_where_its_run_is_before_the_first_event(functions: Functions) -> None:
-    async with functions.client("submit_run") as client, asyncio.timeout(20):
+    async with functions.client("submit_run") as client, asyncio.timeout(60):
         submitting = asyncio.create_task(client.post(ADMIN, json=ADMIN_RUN, headers={"Accept": "text/event-stream"}))
         while not (rows := await functions.rows("SELECT id FROM runs")):
             await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ async def test_a_stream_says_where_its_run_is_before_the_first_event(functions: 
 async def test_the_head_of_a_stream_is_its_headers_and_ends(functions: Functions) -> None:
     answer = await submitted(functions)
     open_run, channel = answer["urls"]["stream"], "/channels/user:demo/stream"
-    async with functions.client("read_runs") as client, asyncio.timeout(20):
+    async with functions.client("read_runs") as client, asyncio.timeout(60):
         heads = [await client.head(path) for path in (open_run, channel)]
         await client.post(answer["urls"]["cancel"])
         whole = await client.get(open_run)

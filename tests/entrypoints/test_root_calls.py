@@ -45,7 +45,7 @@ def without_request_id(answer: Any) -> tuple[int, Any]:
     ("body", "kind"), [(ADMIN_RUN, "admin_run"), (USER_RUN, "user_run"), (JOB, "job"), (TRAINER, "job")]
 )
 async def test_the_fields_tell_the_families_apart(functions: Functions, path: str, body: Any, kind: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         answer = await posted(functions, "submit_run", body, path=path, Accept="text/event-stream")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     run = await got(functions, f"/llm_user_runs/{answer.json()['job_id']}")

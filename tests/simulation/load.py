@@ -7,13 +7,15 @@ on a hundredth of the system: one run a second or less, and every limit divided 
 """
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from infra import capacity
 from infra.cloud import CLOUD
+from infra.cost import SPREAD
 from shared.domain.status import Lane, Status
 from shared.settings import Settings
 from tests.simulation import loop
@@ -28,8 +30,8 @@ from tests.simulation.world import World
 
 MAX_RATE = 1.0
 """The most runs a second that are really played; more load is played on a smaller part of the system."""
-LASTS = 180
-"""For how many seconds runs are submitted."""
+LASTS = 300
+"""For how many seconds runs are submitted; those of the second half are looked at, when durations are known."""
 QUEUES = {1: (1,), 10: (1,), 100: (1, 5), 1000: (1, 50)}
 """{by how much the load has grown: numbers of queues to try}"""
 
@@ -42,7 +44,6 @@ class Played:
     completed: int
     checks: float
     writes: float
-    requests: float
     start_lag: float
     result_lag: float
     slow_result_lag: float
@@ -57,7 +58,6 @@ class LimitedCaller(FunctionCaller):
         super().__init__(world)
         self._places = places
         self._taken: dict[str, int] = {}
-        self.answered = 0
         self.refused = 0
 
     async def call(self, function: str, body: Mapping[str, Any], **options: Any) -> int:
@@ -69,7 +69,6 @@ class LimitedCaller(FunctionCaller):
             return await super().call(function, body, **options)
         finally:
             self._taken[function] -= 1
-            self.answered += 1
 
 
 class LimitedQueue(TaskQueue):
@@ -94,7 +93,7 @@ def play(*, rate: float, seconds: int, queues: int = 1) -> Played:
             at=number / (rate * share),
             user="ann",
             family="job",
-            llm=LlmScript(takes=seconds),
+            llm=LlmScript(takes=seconds * SPREAD[number * 37 % len(SPREAD)]),
             follow="stream",
         )
         for number in range(count)
@@ -120,22 +119,23 @@ async def _played(plan: Plan, share: float, queues: int) -> Played:
 
 
 def _summary(history: History, caller: LimitedCaller) -> Played:
-    runs = list(history.final.values())
+    submitted = {run.id: (run.created_at - EPOCH).total_seconds() for run in history.final.values()}
+    late = {run_id for run_id, at in submitted.items() if at >= LASTS / 2}
     ends = {job.run_id: job.ends for job in history.jobs.values()}
     sent = {call.run_id: call.at for call in reversed(history.paid)}
+    completed = [run for run in history.final.values() if run.status is Status.COMPLETED]
     lags = [
         (run.completed_at - EPOCH).total_seconds() - ends[run.id]
-        for run in runs
-        if run.status is Status.COMPLETED and run.completed_at is not None
+        for run in completed
+        if run.id in late and run.completed_at is not None
     ]
-    starts = [sent[run.id] - (run.created_at - EPOCH).total_seconds() for run in runs if run.id in sent]
+    checks = Counter(history.jobs[job_id].run_id for _, job_id in history.llm_checks)
     return Played(
-        runs=len(runs),
-        completed=len(lags),
-        checks=len(history.llm_checks) / len(runs),
-        writes=len(history.commits) / len(runs),
-        requests=caller.answered / len(runs),
-        start_lag=quantiles(starts, n=20)[-1],
+        runs=len(submitted),
+        completed=len(completed),
+        checks=fmean(checks[run_id] for run_id in late),
+        writes=len(history.commits) / len(submitted),
+        start_lag=quantiles([sent[run_id] - submitted[run_id] for run_id in late], n=20)[-1],
         result_lag=median(lags),
         slow_result_lag=quantiles(lags, n=20)[-1],
         refused=caller.refused,

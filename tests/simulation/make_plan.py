@@ -46,6 +46,8 @@ CALLS = (
     "llm.check",
     "llm.cancel",
     "cache.put",
+    "durations.known",
+    "durations.add",
     "directory.get",
     "letters.keep",
 )
@@ -177,7 +179,7 @@ def _window(random: Random, longest: float = 90.0) -> tuple[float, float]:
 
 def _outage(random: Random) -> Fault:
     start, seconds = _window(random)
-    part = random.choice(("store", "store", "queue", "timers", "cache", "directory", "llm", "watch"))
+    part = random.choice(("store", "store", "queue", "timers", "cache", "directory", "durations", "llm", "watch"))
     return Outage(part=part, start=start, seconds=seconds, mode=random.choice(tuple(OutageMode)))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.domain.dead_letter import DeadLetter
+from shared.domain.durations import MAX_JOBS, Durations
 from shared.errors import CacheUnavailable, StoreUnavailable
 from shared.ports import Identity
 from tests.simulation.calls import Calls
@@ -96,6 +97,27 @@ class SimulatedDeadLetters:
 
     async def remove(self, letter: DeadLetter) -> None:
         raise NotImplementedError("no operator replays dead letters in the simulation")
+
+
+class SimulatedDurationStore:
+    """Shared by all instances."""
+
+    def __init__(self, world: "World", calls: Calls) -> None:
+        self._world = world
+        self._calls = calls
+
+    async def known(self, key: str) -> Durations:
+        def find() -> Durations:
+            return self._world.durations.get(key, Durations())
+
+        return await self._calls.call("durations.known", find, error=StoreUnavailable)
+
+    async def add(self, key: str, durations: Durations) -> None:
+        def update() -> None:
+            stored = self._world.durations.get(key, Durations())
+            self._world.durations[key] = stored.updated(durations, most=MAX_JOBS)
+
+        await self._calls.call("durations.add", update, error=StoreUnavailable)
 
 
 class NoTokens:

@@ -13,21 +13,18 @@ RATE = capacity.RUNS_A_MINUTE / 60
 
 def test_a_run_needs_what_the_arithmetic_of_costs_and_limits_assumes() -> None:
     of, assumed = play(rate=RATE, seconds=60), cost.counts_of(60)
-    assert of.completed == of.runs == 180
-    assert of.checks == assumed.checks
-    assert of.writes == assumed.writes - 2, "the arithmetic has the permits of both limits besides"
-    assert of.requests == pytest.approx(assumed.requests - 2, rel=0.01), (
-        "the arithmetic has submit_run and a stream besides"
-    )
+    assert of.completed == of.runs
+    assert of.checks == pytest.approx(assumed.checks, abs=1.5), "the arithmetic knows the durations from the start"
+    assert of.writes == pytest.approx(4, rel=0.01) and assumed.writes > 4, "permits and durations come besides"
     assert row_of(1, 1, of) in OPERATIONS
 
 
 @pytest.mark.parametrize("queues", [1, 5])
 def test_a_full_queue_delays_results_and_loses_no_run_and_more_queues_mend_it(queues: int) -> None:
     of = play(rate=100 * RATE, seconds=60, queues=queues)
-    assert of.completed == of.runs == 180
+    assert of.completed == of.runs
     assert row_of(100, queues, of) in OPERATIONS
-    assert (of.slow_result_lag > 10) == (queues == 1)
+    assert (of.slow_result_lag > 8) == (queues == 1)
 
 
 def test_a_function_without_places_delays_runs_and_loses_none() -> None:

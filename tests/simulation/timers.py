@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.adapters.storage.task_name import task_name
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
-from shared.ports import Recheck
 from tests.simulation.calls import Calls
 from tests.simulation.deliveries import TOO_MANY_REQUESTS, FunctionCaller
 from tests.simulation.faults import DeliveryFaultKind, LoseAll

@@ -14,6 +14,7 @@ from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain import views
 from shared.domain.directory import LlmApi
+from shared.domain.durations import Durations
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services
@@ -28,7 +29,13 @@ from tests.simulation.instance import Instance
 from tests.simulation.llm import Llm, SimulatedLlmPools
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.make_plan import FAULTS_END
-from tests.simulation.parts import NoTokens, SimulatedDeadLetters, SimulatedDirectory, SimulatedResultCache
+from tests.simulation.parts import (
+    NoTokens,
+    SimulatedDeadLetters,
+    SimulatedDirectory,
+    SimulatedDurationStore,
+    SimulatedResultCache,
+)
 from tests.simulation.plan import Plan
 from tests.simulation.queue import SimulatedRunQueue, Subscription
 from tests.simulation.scheduled_faults import ScheduledFaults
@@ -62,6 +69,7 @@ class World:
         self.tables = Tables(self.random, on_change=self.notifier.on_change)
         self.cache: dict[str, tuple[datetime, str]] = {}
         self.dead_letters: dict[str, tuple[str, str, str]] = {}
+        self.durations: dict[str, Durations] = {}
         self.llm = Llm(self, {submit.script_id: submit.llm for submit in plan.submits})
         self.caller = FunctionCaller(self)
         self.delivery_faults = {part: DeliveryFaults(plan.faults, part) for part in ("queue", "timers")}
@@ -183,6 +191,7 @@ class World:
             catalogue=records,
             users=records,
             dead_letters=SimulatedDeadLetters(self, calls),
+            durations=SimulatedDurationStore(self, calls),
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,

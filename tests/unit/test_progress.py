@@ -24,7 +24,6 @@ from shared.domain.progress import (
     consequence,
     next_step,
 )
-from shared.domain.recheck_plan import next_offset, offsets
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.domain.status import Status
@@ -117,24 +116,3 @@ def test_many_events_are_cut_in_the_middle() -> None:
         run = run.progressed(NOW, progress=number / 300)
     assert len(run.events) == MAX_EVENTS
     assert run.events[0].type == "run.queued" and run.events[-1].sequence == 302
-
-
-@given(seconds, st.none() | seconds)
-def test_the_next_check_is_always_ahead_and_never_more_than_a_minute_and_a_bit(waited: timedelta, eta: Any) -> None:
-    planned, offset = next_offset(waited), next_offset(waited, eta=eta)
-    gap = offset - waited.total_seconds()
-    assert 0.5 <= gap <= 61.5
-    assert gap >= (planned - waited.total_seconds()) / 2 - 1, "an eta that is wrong each time costs twice the checks"
-
-
-def test_gaps_grow_to_a_minute() -> None:
-    plan = offsets()
-    row = [next(plan) for _ in range(60)]
-    gaps = [after - before for before, after in zip(row, row[1:], strict=False)]
-    assert row[0] == 1 and gaps == sorted(gaps) and gaps[-1] == 60
-
-
-@given(seconds)
-def test_a_task_that_comes_half_a_second_early_does_not_ask_for_itself(waited: timedelta) -> None:
-    offset = next_offset(waited)
-    assert next_offset(timedelta(seconds=offset - 0.49)) > offset

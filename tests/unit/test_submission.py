@@ -1,6 +1,6 @@
 """What may be submitted, field by field, and that nothing else ever gets through or crashes."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain import submission
-from shared.domain.submission import Submission
+from shared.domain.directory import LlmApi, Model, Organization, Profile
+from shared.domain.run import Run
+from shared.domain.status import Service
+from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.errors import CallerError, InputTooLarge, InvalidRequest
 
 ADMIN_RUN: dict[str, Any] = {"text": "hello", "source_lang": "en", "target_lang": "de"}
@@ -70,6 +73,9 @@ READERS = {submission.admin_run: ADMIN_RUN, submission.user_run: {"input_text": 
         (job, {"input_data": {}}, "full_input"),
         (job, {"input_data": {"full_input": "hi", "system_message": 1}}, "system_message"),
         (job, {"input_data": {"full_input": "hi", "note": "\udfff"}}, "input_data"),
+        (job, {"service": "express"}, "service"),
+        (job, {"service": 1}, "service"),
+        (submission.user_run, {"service": "batch"}, "service"),
         (job, {"deadline_seconds": 0}, "deadline_seconds"),
         (job, {"deadline_seconds": True}, "deadline_seconds"),
         (job, {"deadline_seconds": 1.5}, "deadline_seconds"),
@@ -175,3 +181,39 @@ def test_a_review_needs_a_notebook_or_a_text_and_not_both(data: dict[str, Any]) 
     body = {"job_type": "review_colab", "model_id": "m", "input_data": data}
     with pytest.raises(InvalidRequest, match="either notebook or full_input"):
         submission.job(body, max_input_bytes=1 << 20)
+
+
+def run_of_model(body: dict[str, Any], *, batch_api: str | None) -> Run:
+    model = Model(id="m", name="M", provider="openai", api=LlmApi.OPENAI_CHAT, upstream_model="m", batch_api=batch_api)
+    deadlines = {"default": timedelta(hours=1), "batch": timedelta(hours=20)}
+    return new_run(
+        job(body),
+        run_id="r",
+        caller=Profile(user_id="u", organization_id="acme"),
+        organization=Organization(id="acme", name="Acme", deployment="europe"),
+        model=model,
+        prior=None,
+        policy=RunPolicy(deadlines=deadlines, retention=timedelta(days=1), pending_grace=timedelta(seconds=9)),
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("service", [{}, {"service": "standard"}, {"service": None}])
+def test_a_job_of_the_standard_service_has_the_models_own_protocol(service: dict[str, Any]) -> None:
+    run = run_of_model({**JOB, **service}, batch_api=LlmApi.OPENAI_BATCH)
+    assert (run.service, run.api) == (Service.STANDARD, LlmApi.OPENAI_CHAT)
+    assert run.deadline_at - run.created_at == timedelta(hours=1)
+
+
+def test_a_job_of_the_batch_service_has_the_batch_protocol_and_a_later_deadline() -> None:
+    run = run_of_model({**JOB, "service": "batch"}, batch_api=LlmApi.OPENAI_BATCH)
+    assert (run.service, run.api) == (Service.BATCH, LlmApi.OPENAI_BATCH)
+    assert run.deadline_at - run.created_at == timedelta(hours=20)
+    own = run_of_model({**JOB, "service": "batch", "deadline_seconds": 60}, batch_api=LlmApi.OPENAI_BATCH)
+    assert own.deadline_at - own.created_at == timedelta(minutes=1)
+
+
+def test_a_model_without_a_batch_service_refuses_it_by_name() -> None:
+    with pytest.raises(InvalidRequest, match="no batch service") as raised:
+        run_of_model({**JOB, "service": "batch"}, batch_api=None)
+    assert raised.value.field == "service"

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Lane, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
-from shared.ports import Recheck
 from tests.unit.world import DEMO, FOREVER, World
 
 

@@ -210,6 +210,7 @@ class World:
             "catalogue": lite.directory,
             "users": lite.directory,
             "dead_letters": lite.dead_letters,
+            "durations": lite.durations,
             "cache": self.cache,
             "tokens": None,
             "sessions": None,

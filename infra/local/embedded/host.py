@@ -25,7 +25,7 @@ from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from infra.local import docs
+from infra.local import console, docs
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, leave, print_any_character, run_until_signal
@@ -36,7 +36,7 @@ from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
 from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
 from infra.local.reverse_proxy import FRONTS, ReverseProxy
-from infra.local.routing import DOCS, FUNCTIONS, ROOT, function_for
+from infra.local.routing import FUNCTIONS, PAGES, ROOT, function_for
 from infra.local.simulator import Simulator
 from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
@@ -65,7 +65,7 @@ class LocalHost:
         """`capacity` is {function: the maximum number of its open requests}; the others have no limit."""
         self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
         self._apps |= {name: Capacity(self._apps[name], limit) for name, limit in capacity.items()}
-        self._apps[DOCS] = Starlette(routes=docs.routes())
+        self._apps[PAGES] = Starlette(routes=[*docs.routes(), *console.routes()])
         self._simulator = simulator
         self._simulator_port = simulator_port
         self._pages = pages
@@ -76,7 +76,7 @@ class LocalHost:
         elif self._pages is not None and (page := await self._pages.find(scope)) is not None:
             await page(scope, receive, send)
         else:
-            await self._apps[function_for(scope["path"])](scope, receive, send)
+            await self._apps[function_for(scope["path"], method=scope["method"])](scope, receive, send)
 
     async def deliver_message(self, topic: str, message: Message) -> int:
         """Pushes the message to the function of its topic, as Pub/Sub does; returns the HTTP status."""
@@ -158,7 +158,7 @@ async def put_before(sockets: list[socket.socket], front: str) -> tuple[asyncio.
     if FRONTS[front] is None:
         return None, sockets
     behind = bind(0)
-    ports = dict.fromkeys((*FUNCTIONS, DOCS), behind.getsockname()[1])
+    ports = dict.fromkeys((*FUNCTIONS, PAGES), behind.getsockname()[1])
     return await ReverseProxy(ports, hosting=FRONTS[front]).serve(sockets[0]), [behind, *sockets[1:]]
 
 
@@ -171,7 +171,10 @@ async def _show(server: uvicorn.Server, serving: asyncio.Task[None], url: str, o
     if options.once:
         server.should_exit = True
     elif not options.quiet:
-        print(f"\nStill serving on {url}. Try the README's curl lines; Ctrl-C ends it.", flush=True)
+        print(
+            f"\nStill serving on {url}. Open it in a browser, or try the README's curl lines; Ctrl-C ends it.",
+            flush=True,
+        )
     await asyncio.wait((serving,))
     return 0 if completed else 1
 

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from infra.local import docs
+from infra.local import console, docs
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, run_until_signal
 from infra.local.emulators.functions import start_functions, sweep_every, url_of, wait_until_healthy
@@ -27,7 +27,7 @@ from infra.local.emulators.google_setup import PushUrls, set_up
 from infra.local.emulators.processes import ChildProcesses, wait_until_listening
 from infra.local.env_file import read_env_file
 from infra.local.reverse_proxy import FRONTS, ReverseProxy
-from infra.local.routing import DOCS, FUNCTIONS
+from infra.local.routing import FUNCTIONS, PAGES
 from infra.local.simulator import Simulator
 from shared import wiring
 from shared.errors import ConfigurationError
@@ -54,7 +54,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         wiring.use(settings)
         await set_up(settings, wiring.google_clients(), urls)
         await asyncio.gather(*[wait_until_healthy(url_of(port)) for port in ports.values()])
-        front = ReverseProxy({**ports, DOCS: simulator_port}, hosting=FRONTS[options.front])
+        front = ReverseProxy({**ports, PAGES: simulator_port}, hosting=FRONTS[options.front])
         proxy = await start_proxy(settings.port, front)
         sweeping = asyncio.create_task(
             sweep_every(url_of(ports["sweep_runs"]), settings.sweep_interval.total_seconds())
@@ -90,9 +90,9 @@ async def start_emulators(settings: Settings, processes: ChildProcesses) -> Sett
 
 
 def make_simulator(settings: Settings, folder: Path) -> Server:
-    """Returns a server, not started yet, of the simulated LLM and of the API's documentation."""
+    """Returns a server, not started yet, of the simulated LLM, the console and the API's documentation."""
     simulator = Simulator(seconds=settings.sim_seconds, path=folder / "simulator.jsonl")
-    app = Starlette(routes=[*docs.routes(), Mount("/", simulator.app())])
+    app = Starlette(routes=[*docs.routes(), *console.routes(), Mount("/", simulator.app())])
     return Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1))
 
 

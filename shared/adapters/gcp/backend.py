@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.dead_letters import FirestoreDeadLetters
 from shared.adapters.gcp.directory import FirestoreDirectory
+from shared.adapters.gcp.durations import FirestoreDurationStore
 from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
 from shared.adapters.gcp.run_queue import PubSubRunQueue
@@ -25,3 +26,4 @@ class GoogleBackend:
         self.directory = FirestoreDirectory(clients)
         self.dead_letters = FirestoreDeadLetters(clients)
         self.ended_sessions = FirestoreEndedSessions(clients)
+        self.durations = FirestoreDurationStore(clients)

@@ -12,9 +12,9 @@ from shared import tracing
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.task_name import task_name
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
-from shared.ports import Recheck
 
 DISPATCH_DEADLINE = timedelta(minutes=10)
 

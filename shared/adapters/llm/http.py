@@ -39,6 +39,15 @@ _QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A body that is sent as a form (multipart/form-data) with one file instead of JSON."""
+
+    fields: Mapping[str, str]
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlmResponse:
     """`body` is the parsed JSON, or None when the body is not JSON."""
 
@@ -87,7 +96,7 @@ class LlmHttp:
     async def call(
         self, method: str, url: str, *, seconds: float, headers: Mapping[str, str] | None = None, body: Any = None
     ) -> LlmResponse:
-        """Sends `body` as JSON and returns a response with a status below 300 and a JSON object.
+        """Sends `body` as JSON or as Upload and returns a response with a status below 300 and a JSON object.
 
         `seconds` bounds the whole call, including the wait for a thread. Raises LlmUnavailable or LlmRefused for every
         other response (see `raise_for_status`), for a timeout, for a lost connection, and without a call while the
@@ -156,7 +165,11 @@ def _prepare_request(method: str, url: str, headers: Mapping[str, str], body: An
         request.prepare_method(method)
         request.prepare_url(url, None)
         request.prepare_headers({**HEADERS, **headers})
-        request.prepare_body(None if body is None else json.dumps(body), None)
+        if isinstance(body, Upload):
+            del request.headers["Content-Type"]  # the form's own names the boundary between its parts
+            request.prepare_body(body.fields, {"file": (body.name, body.content)})
+        else:
+            request.prepare_body(None if body is None else json.dumps(body), None)
     except (requests.RequestException, ValueError) as error:
         raise LlmRefused("The address of the LLM is not one.", code=ErrorCode.MODEL_UNAVAILABLE) from error
     return request

@@ -29,18 +29,24 @@ class MessagesProtocol:
         return self._pools.of(base_url).slot()
 
     async def start(self, call: LlmCall, content: Mapping[str, Any], *, seconds: float) -> Finished:
-        key = call.api_key(self._secrets)
         response = await self._pools.of(call.base_url).call(
             "POST",
             f"{call.base_url}/messages",
             seconds=min(self._seconds, seconds),
-            headers={"anthropic-version": VERSION, **({"x-api-key": key} if key else {})},
-            body=_build_body(call, content),
+            headers=build_headers(call, self._secrets),
+            body=build_body(call, content),
         )
-        return _read_message(response.body, call.prices)
+        return read_message(response.body, call.prices)
 
 
-def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+def build_headers(call: LlmCall, secrets: Secrets) -> dict[str, str]:
+    """Returns the version of the API and the key. Raises LlmRefused when the key is not set."""
+    key = call.api_key(secrets)
+    return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+
+
+def build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Builds the body of POST /messages."""
     max_tokens = (call.model.max_output_tokens if call.model else None) or DEFAULT_MAX_TOKENS
     system = content.get("system_message")
     return {
@@ -51,7 +57,7 @@ def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
     """Reads {content: [{type: "text", text}], stop_reason, usage: {input_tokens, output_tokens}}.
 
     Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.

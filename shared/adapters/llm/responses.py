@@ -36,7 +36,7 @@ class ResponsesProtocol:
             f"{call.base_url}/responses",
             seconds=min(SUBMIT_SECONDS, seconds),
             headers=call.bearer(self._secrets),
-            body=_build_body(call, content),
+            body={**build_body(call, content), "background": True, "store": True},
         )
         response_id = response.body.get("id")
         if not isinstance(response_id, str) or not 0 < len(response_id) <= MAX_ID_LENGTH:
@@ -49,11 +49,11 @@ class ResponsesProtocol:
         )
         match response.body.get("status"):
             case "completed":
-                return _read_completed(response.body, call.prices)
+                return read_completed(response.body, call.prices)
             case "queued" | "in_progress":
                 return Running()
             case "incomplete":
-                raise _read_incomplete(response.body)
+                raise read_incomplete(response.body)
             case "failed":
                 raise _read_failure(response.body)
             case "cancelled":
@@ -66,15 +66,13 @@ class ResponsesProtocol:
         )
 
 
-def _build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Names the run in the metadata, so that people find it in the vendor's log."""
+def build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Builds the body of POST /responses. Its metadata name the run, so that people find it in the vendor's log."""
     system = content.get("system_message")
     max_tokens = call.model.max_output_tokens if call.model else None
     return {
         "model": call.upstream_model,
         "input": content.get("full_input"),
-        "background": True,
-        "store": True,
         "metadata": {"run_id": call.run.id, "attempt": str(call.run.attempt)},
         **({"instructions": system} if system else {}),
         **({"max_output_tokens": max_tokens} if max_tokens else {}),
@@ -85,7 +83,7 @@ def _url(call: LlmCall) -> str:
     return f"{call.base_url}/responses/{quote(call.run.provider_job_id or '', safe='')}"
 
 
-def _read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+def read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
     """Reads {output: [{type: "message", content: [{type: "output_text", text} | {type: "refusal"}]}], usage}.
 
     Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
@@ -99,7 +97,8 @@ def _read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None)
     return Finished(result=Result(text="".join(texts)), usage=read_usage(body.get("usage"), prices=prices))
 
 
-def _read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
+def read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
+    """Returns the error of a response that ended before its answer was complete."""
     if _get(body.get("incomplete_details"), "reason") == "content_filter":
         return LlmRefused(may_be_billed=True)
     return LlmRefused("The answer was longer than the model may write.", code=ErrorCode.LLM_FAILED, may_be_billed=True)

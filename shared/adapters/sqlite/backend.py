@@ -7,6 +7,7 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.dead_letters import SqliteDeadLetters
 from shared.adapters.sqlite.delivery import SqliteDeliveries
 from shared.adapters.sqlite.directory import SqliteDirectory
+from shared.adapters.sqlite.durations import SqliteDurationStore
 from shared.adapters.sqlite.ended_sessions import SqliteEndedSessions
 from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
@@ -28,6 +29,7 @@ class SqliteBackend:
         self.directory = SqliteDirectory(self.database)
         self.dead_letters = SqliteDeadLetters(self.database, clock)
         self.ended_sessions = SqliteEndedSessions(self.database, clock)
+        self.durations = SqliteDurationStore(self.database)
         self.deliveries = SqliteDeliveries(self.database)
         self.on_work: Callable[[], None] = lambda: None
         """Called after this process has added a message to the queue or a task to the scheduler."""

@@ -53,6 +53,7 @@ STEPS = (
     DROP INDEX tasks_by_delivery;
     CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
     """,
+    "CREATE TABLE durations (key TEXT PRIMARY KEY, weights TEXT NOT NULL) WITHOUT ROWID",
 )
 
 

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from shared import tracing
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.task_name import task_name
+from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable, StoreUnavailable
-from shared.ports import Recheck
 
 NAME_RESERVED_FOR = timedelta(hours=24)
 QUEUES = {Lane.SHORT: "rechecks", Lane.LONG: "rechecks-long"}

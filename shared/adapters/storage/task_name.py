@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from shared.ports import Recheck
+from shared.domain.recheck_plan import Recheck
 
 
 def task_name(recheck: Recheck) -> str:

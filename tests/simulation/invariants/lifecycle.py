@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from shared.domain.attempt import Outcome
 from shared.domain.event import EventType
-from shared.domain.recheck_plan import CLOCK_SKEW, MAX_GAP_SECONDS
+from shared.domain.progress import plan_of
+from shared.domain.recheck_plan import CLOCK_SKEW
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.error_codes import ErrorCode
@@ -78,7 +80,9 @@ def a_finished_job_is_found(case: Case) -> Iterator[str]:
             continue
         known_at = seconds(run.sent_at) if run.sent_at else 0.0  # later than the job's start when its answer was lost
         quiet = max(ends[0], known_at, case.history.faults_ended_at)
-        latest = quiet + (SHARDS + 1) * settings.sweep + MAX_GAP_SECONDS + MAX_FINAL_BACKOFF + 2 * case.max_skew
+        swept = quiet + (SHARDS + 1) * settings.sweep - known_at
+        looked_at = known_at + plan_of(run).next_offset(timedelta(seconds=max(swept, 0)))
+        latest = looked_at + MAX_FINAL_BACKOFF + 2 * case.max_skew
         if commit.at > latest:
             yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
 

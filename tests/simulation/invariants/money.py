@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from shared.domain.limits import minute_of
-from shared.domain.recheck_plan import checks_planned_until
+from shared.domain.recheck_plan import RecheckPlan
 from shared.domain.status import Status
 from shared.error_codes import ErrorCode
 from tests.simulation.history import FaultKind
@@ -58,7 +58,9 @@ def checks_stay_on_the_plan(case: Case) -> Iterator[str]:
     for job_id, count in checks.items():
         job = case.history.jobs[job_id]
         times = [at for at, checked in case.history.llm_checks if checked == job_id]
-        planned = checks_planned_until(timedelta(seconds=max(times) - job.starts))
+        plans = [one.after.plan for one in case.commits.get(job.run_id, ()) if one.after.provider_job_id == job_id]
+        plan = RecheckPlan(chosen=plans[0] if plans else ())
+        planned = plan.checks_until(timedelta(seconds=max(times) - job.starts))
         spare = 4 + 2 * len(case.history.faults.get(job.run_id, ()))
         if count > 1.3 * planned + spare:
             yield f"{job_id} was checked {count} times; its plan has {planned} checks"
