@@ -25,6 +25,7 @@ class LlmFault(StrEnum):
     REFUSED = "is refused"
     QUOTA = "is told that there is no quota"
     CREDENTIALS = "is told that the key is wrong"
+    GONE = "is told that the model is gone"
 
 
 PASSING = (LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, LlmFault.SILENT, LlmFault.NOT_CONNECTED)
@@ -65,6 +66,8 @@ class LlmScript:
     reports_progress: bool = False
     is_large: bool = False
     """The result is too large for lists."""
+    is_bad_at_first: bool = False
+    """A chat model's first translation has a fault that the checks find."""
 
     def __str__(self) -> str:
         words = [f"takes {self.takes:g} s" if self.takes < NEVER else "never ends"]
@@ -74,6 +77,7 @@ class LlmScript:
         words += [f"asks to wait {self.retry_after:g} s"] if self.retry_after else []
         words += [f"answers after {self.latency:g} s"] if self.latency > 1 else []
         words += [] if self.is_idempotent else ["knows no idempotency keys of chat calls"]
+        words += ["translates badly at first"] if self.is_bad_at_first else []
         return "the LLM " + ", ".join(words)
 
     @property
@@ -94,6 +98,7 @@ class LlmScript:
             "is_idempotent": True,
             "reports_progress": False,
             "is_large": False,
+            "is_bad_at_first": False,
         }
         return [replace(self, **{name: value}) for name, value in plain.items() if getattr(self, name) != value]
 
@@ -118,6 +123,14 @@ def make_script(random: Random, *, without_faults: bool) -> LlmScript:
         retry_after=random.choice((None, None, 3.0, 20.0, 300.0)),
         latency=random.choice((0.3, 0.3, 0.3, 4.0, 15.0)),
     )
+
+
+def make_script_that_leaves(random: Random, script: LlmScript) -> LlmScript:
+    """Returns the script with submits after which a run goes to its next model, in some plans after a lost call."""
+    kind = random.choice((LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE))
+    lost = random.choice(((), (), (LlmFault.ACCEPTED_LOST,), (LlmFault.ACCEPTED_SILENT,)))
+    submits = (*lost, *(kind for _ in range(random.choice((1, 1, 2, 4)))))
+    return replace(script, submits=submits, retry_after=random.choice((script.retry_after, 20.0)))
 
 
 def _job_ends(random: Random) -> tuple[JobEnd, ...]:

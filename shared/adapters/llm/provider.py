@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, SynchronousProtocol
-from shared.domain.directory import LlmApi, Model
+from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
+from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused
+from shared.errors import LlmRefused, StoreUnavailable
 from shared.ports import Directory
 
 
@@ -46,10 +47,40 @@ class DirectoryLlmProvider:
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
         call = replace(await self._call(run), organization=organization)
+        content = await self._instructed(run, content, organization)
         return await self._protocol(run).start(call, content, seconds=within.total_seconds())
 
+    async def _instructed(
+        self, run: Run, content: Mapping[str, Any], organization: Organization | None
+    ) -> Mapping[str, Any]:
+        """Returns the instructions for a chat model that translates; other content stays as it is.
+
+        Style guides and reference files of other organizations count as missing.
+        """
+        if not is_instructed(run):
+            return content
+        owners = {run.organization_id, organization.parent_id if organization else None}
+        guide = await self._directory.style_guide(run.style_guide) if run.style_guide else None
+        files = [await self._directory.reference_file(file_id) for file_id in run.reference_file_ids]
+        return translation_content(
+            run,
+            content["text"],
+            style_guide=guide if guide and guide.organization_id in owners else None,
+            references=[file for file in files if file and file.organization_id in owners],
+        )
+
     async def check(self, run: Run) -> Running | Finished:
-        return await self._asynchronous[run.api].check(await self._call(run))
+        call = await self._call(run)
+        if run.model is None:
+            call = replace(call, organization=await self._organization_if_known(run))
+        return await self._asynchronous[run.api].check(call)
+
+    async def _organization_if_known(self, run: Run) -> Organization | None:
+        """Returns the record with the run's prices. Without it the check goes on, and the run's estimate counts."""
+        try:
+            return await self._directory.organization(run.organization_id)
+        except StoreUnavailable:
+            return None
 
     async def cancel(self, run: Run) -> None:
         await self._asynchronous[run.api].cancel(await self._call(run))

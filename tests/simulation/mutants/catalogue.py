@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 ADVANCE = "shared.usecases.advance"
+BILL = "shared.domain.bill"
 CANCEL = "shared.usecases.cancel"
+CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
+ENDING = "shared.adapters.storage.ending"
+FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
 PUSH = "shared.web.push"
 READ = "shared.usecases.read"
@@ -19,6 +23,7 @@ SUBMIT = "shared.usecases.submit"
 SWEEP = "shared.usecases.sweep"
 TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
+TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
 
 
@@ -59,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             STORE,
             "if stored_id is save_id:",
-            "if self._tables.get(run.id) == (replace(run, permit=None) if run.is_terminal else run):",
+            "if self._tables.get(run.id) == as_saved(run):",
         ),
     ),
     _mutant(
@@ -71,6 +76,26 @@ MUTANTS: tuple[Mutant, ...] = (
         "limit of open runs not enforced",
         "limits are never exceeded",
         (TABLES, "            raise too_many_open_runs(limits.open_runs)", "            return None"),
+    ),
+    _mutant(
+        "budget not enforced",
+        "budgets are never exceeded",
+        (TABLES, "if limits.budget is not None:", "if run.id is None:"),
+    ),
+    _mutant(
+        "reservation kept at the end",
+        "the end of a run settles its reservation",
+        (ENDING, "return run.is_terminal and run.bill.reserved_usd is not None", "return False"),
+    ),
+    _mutant(
+        "ended run counted at each save",
+        "a run is counted once",
+        (ENDING, "is_counted=True", "is_counted=False"),
+    ),
+    _mutant(
+        "attempts of unknown cost are free",
+        "an attempt that may have been billed counts",
+        (BILL, "return bill.estimate_usd if attempt.cost_usd is None", "return 0.0 if attempt.cost_usd is None"),
     ),
     _mutant(
         "limit of submits not enforced",
@@ -103,8 +128,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "publish after commit",
         (
             SUBMIT,
-            "        earlier = await self.store.create(",
-            "        await self._publish(run)\n        earlier = await self.store.create(",
+            "        earlier = await self._create(",
+            "        await self._publish(run)\n        earlier = await self._create(",
         ),
         (SUBMIT, "        await self._publish(run)\n        return run, False", "        return run, False"),
     ),
@@ -137,7 +162,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "fence not checked",
         "a write of an old claim is refused",
-        (ADVANCE, "return same_claim and not current.is_terminal", "return not current.is_terminal"),
+        (CLAIM, "getattr(current, name) == getattr(mine, name)", "name"),
     ),
     _mutant("fence not raised", "fences rise", (RUN, "fence=self.fence + 1", "fence=self.fence")),
     _mutant(
@@ -153,7 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lease ends before the answer is saved",
         "an answer is bought once",
-        (ADVANCE, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
+        (TIME_BUDGETS, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
     ),
     _mutant(
         "answer dropped when the store fails",
@@ -250,6 +275,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "job left at the deadline",
         "an ended run stops its provider job",
         (ADVANCE, "if error == DEADLINE_EXCEEDED:", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped by an error",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and isinstance(step, Fail | Retry):", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped at the deadline",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and now >= run.deadline_at:", "if False:"),
+    ),
+    _mutant(
+        "lost repair made again",
+        "a translation is repaired once",
+        (PROGRESS, "if has_answer_in_hand(run) and has_tried_repair(run):", "if False:"),
     ),
     # --- queue and timers ---
     _mutant(
@@ -400,6 +440,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "fallback leaves a job that a lost worker knew",
+        "a fallback leaves no job",
+        (FALLBACK, "delay > PATIENCE and not run.has_resumed_attempt", "delay > PATIENCE"),
+    ),
+    _mutant(
+        "fallback keeps the idempotency key",
+        "a key belongs to one model",
+        (FALLBACK, "attempt=run.attempt + 1,", "attempt=run.attempt,"),
+    ),
+    _mutant(
+        "fallback not taken",
+        "a run goes to its next model when its own is gone",
+        (FALLBACK, "if fault.code in GONE or (", "if ("),
     ),
     _mutant(
         "check writes what it knew",
