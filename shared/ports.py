@@ -205,7 +205,8 @@ class LlmProvider(Protocol):
     """Calls LLMs. Every call ends within a bounded time and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits."""
+        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits.
+        Raises LlmUnavailable, with the time until the next try, while the LLM's server keeps failing."""
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""

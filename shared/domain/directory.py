@@ -60,6 +60,8 @@ class Organization:
     """The phrase clients that a submission may name, beside `phrase_client_id`."""
     reference_files: Sequence[str] = ()
     """The ids of the reference files that a submission may name."""
+    fallback: Sequence[str] = ()
+    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
@@ -99,6 +101,8 @@ class Model:
     """The LlmApi of jobs with the service "batch"; None for a model that has no such service."""
     max_attempts: int | None = None
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
+    fallback: Sequence[str] = ()
+    """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

@@ -7,6 +7,7 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain import fallback
 from shared.domain.failure import Failure
 from shared.domain.recheck_plan import CLOCK_SKEW, RecheckPlan, recheck_time
 from shared.domain.result import Result, Usage
@@ -145,8 +146,11 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
         return Nothing()
     match observed:
         case Finished(result=result, usage=usage):
-            return Complete(result=result, usage=usage)
+            return Complete(result=fallback.answered_by(run, result), usage=usage)
         case LlmRefused():
+            moved = fallback.after_call(run, observed, now, delay=timedelta(0))
+            if moved is not None:
+                return Retry(delay=timedelta(0), changed=moved)
             error = Failure(code=observed.code, message=observed.message)
             return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)
         case _ if now >= run.deadline_at:
@@ -173,6 +177,9 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
     if fault.code == ErrorCode.LLM_UNREADABLE and repeats >= MAX_UNREADABLE:
         return Fail(error=failure, may_be_billed=True)
     delay = min(_backoff(max(run.faults, run.attempt - 1), fault.retry_after), run.deadline_at - now)
+    moved = fallback.after_call(run, fault, now, delay=delay)
+    if moved is not None:
+        return Retry(delay=timedelta(0), changed=moved)
     if run.provider_job_id is None:
         changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=fault.may_be_billed)
         is_last = changed.billed_attempts >= run.max_attempts and not changed.resumes_attempt

@@ -49,6 +49,8 @@ class Result:
     memory_flags: tuple[Mapping[str, Any], ...] = ()
     term_pairs: tuple[Mapping[str, Any], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
+    model_used: str | None = None
+    """The id of the model, or the name of the deployment, that answered in place of the requested one."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:

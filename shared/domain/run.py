@@ -12,6 +12,7 @@ from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
+from shared.domain.target import Target
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -53,6 +54,10 @@ class Run:
     model: ModelRef | None = None
     service: Service = Service.STANDARD
     deployment: str | None = None
+    fallbacks: tuple[Target, ...] = ()
+    """Where the run may go next when its model or deployment cannot take it."""
+    requested: Target | None = None
+    """Where the client sent the run; None while it is still there."""
     source_lang: str | None = None
     target_lang: str | None = None
     style_guide: str | None = None

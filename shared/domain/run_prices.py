@@ -1,6 +1,6 @@
 """Finds the prices of a run, and from them the bill of a new one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from shared.domain.bill import Bill, estimate_usd, new_bill
 from shared.domain.directory import Model, Organization
@@ -20,9 +20,18 @@ def prices_of(run: Run, organization: Organization | None, model: Model | None) 
     return with_text(in_force, len(text) if isinstance(text, str) else 0)
 
 
-def bill_of(run: Run, organization: Organization, model: Model | None, *, has_budget: bool) -> Bill:
-    """Returns the bill of a new run. Raises ConfigurationError, as `prices_of` does."""
-    max_output_tokens = model.max_output_tokens if model else None
-    prices = prices_of(run, organization, model)
-    estimate = estimate_usd(prices, run.input, max_output_tokens=max_output_tokens)
+def bill_of(run: Run, organization: Organization, models: Sequence[Model | None], *, has_budget: bool) -> Bill:
+    """Returns the bill of a new run, which counts with the dearest of its models: its own and its fallbacks.
+
+    `models` is [None] for a run without a model. Raises ConfigurationError, as `prices_of` does.
+    """
+    estimates = [
+        estimate_usd(
+            prices_of(run, organization, model),
+            run.input,
+            max_output_tokens=model.max_output_tokens if model else None,
+        )
+        for model in models
+    ]
+    estimate = max((estimate for estimate in estimates if estimate is not None), default=None)
     return new_bill(estimate, max_attempts=run.max_attempts, has_budget=has_budget)

@@ -13,6 +13,7 @@ from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
+from shared.domain.target import Target
 from shared.errors import InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -176,6 +177,7 @@ def new_run(
     prior: Run | None,
     policy: RunPolicy,
     now: datetime,
+    fallbacks: tuple[Target, ...] = (),
 ) -> Run:
     """Returns the run to store: pending, with its first event.
 
@@ -207,6 +209,7 @@ def new_run(
         question_id=submission.question_id,
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
+        fallbacks=fallbacks,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
         source_lang=submission.source_lang or _default_language("source_lang", prior, organization, model),
         target_lang=submission.target_lang or _default_language("target_lang", prior, organization, model),

@@ -62,12 +62,13 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "prior_run_uuid": run.prior_run_id,
         "root_run_uuid": run.root_run_id,
         "organization_id": run.organization_id,
-        "deployment": run.deployment,
+        "deployment": (run.requested or run).deployment,
         "channel": run.channel,
         "result": _result(run),
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
+        **_model_used(run),
         **_waiting(run),
         **_deletion(run),
     }
@@ -81,7 +82,7 @@ def job_object(run: Run) -> dict[str, Any]:
         "status": run.status,
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
-        "model": asdict(run.model) if run.model else None,
+        "model": _requested_model(run),
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         **({"service": run.service} if run.service is Service.BATCH else {}),
@@ -95,6 +96,7 @@ def job_object(run: Run) -> dict[str, Any]:
         completed_at=timestamp(run.completed_at),
         processing_time=_processing_time(run),
     )
+    body.update(_model_used(run))
     if run.result is not None:
         body["result_data"] = _result_data(run)
     elif run.lacks_result:
@@ -108,7 +110,8 @@ def job_result_object(run: Run) -> dict[str, Any]:
     """Returns the answer to a request for the result of a completed run."""
     names = ("job_id", "job_type", "status", "result_data", "processing_time", "model")
     shown = job_object(run)
-    return {"success": True, **{name: shown[name] for name in names}, "question_id": run.question_id}
+    answer = {name: shown[name] for name in names}
+    return {"success": True, **answer, **_model_used(run), "question_id": run.question_id}
 
 
 def status_text(run: Run) -> str:
@@ -170,6 +173,18 @@ def retry_after(run: Run, now: datetime) -> int:
     """Returns the seconds until the next re-check, or 1 while the LLM is not at work, within 1 to 120."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
     return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
+
+
+def _requested_model(run: Run) -> dict[str, Any] | None:
+    model = (run.requested or run).model
+    return asdict(model) if model else None
+
+
+def _model_used(run: Run) -> dict[str, str | None]:
+    """Returns which model or deployment answered when it is not the requested one."""
+    if run.requested is None or run.status is not Status.COMPLETED:
+        return {}
+    return {"model_used": run.model.id if run.model else run.deployment}
 
 
 def _waiting(run: Run) -> dict[str, Any]:

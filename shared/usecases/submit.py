@@ -1,6 +1,6 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.domain.run_prices import bill_of
 from shared.domain.submission import RunPolicy, Submission, new_run
+from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
     BudgetExhausted,
     ConfigurationError,
@@ -57,18 +58,20 @@ class SubmitRun:
         now = self.clock.now()
         organization, model = await self._organization(caller, submission), await self._model(submission)
         _require_own_resources(submission, organization)
+        others = await self._other_models(model)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
             model=model,
+            fallbacks=_fallbacks(submission, organization, model, others),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
         )
         budget = read_budget(organization.budget)
-        bill = bill_of(run, organization, model, has_budget=budget is not None)
+        bill = bill_of(run, organization, [model, *others.values()], has_budget=budget is not None)
         run = replace(run, traceparent=tracing.current(), bill=bill)
         earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
@@ -118,6 +121,12 @@ class SubmitRun:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
         return model
 
+    async def _other_models(self, model: Model | None) -> Mapping[str, Model]:
+        """Returns {id: model} of those that the model's record names as fallbacks, as far as they exist."""
+        names = wanted_names(model.fallback) if model else []
+        found = [await self.directory.model(name) for name in names]
+        return {other.id: other for other in found if other is not None}
+
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
         """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
         if submission.prior_run_id is None:
@@ -135,6 +144,16 @@ def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     return IdempotencyRecord(
         key_hash=key.key_hash, body_hash=key.body_hash, run_id=run.id, expires_at=run.created_at + IDEMPOTENCY_LIFETIME
     )
+
+
+def _fallbacks(
+    submission: Submission, organization: Organization, model: Model | None, others: Mapping[str, Model]
+) -> tuple[Target, ...]:
+    """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
+    plan = plan_for_model(model, others, submission.service) if model else plan_for_organization(organization)
+    for problem in plan.problems:
+        log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
+    return plan.targets
 
 
 def _require_own_resources(submission: Submission, organization: Organization) -> None:

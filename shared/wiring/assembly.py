@@ -23,7 +23,7 @@ from shared.ports import (
 )
 from shared.services import Services
 from shared.settings import Settings
-from shared.usecases.advance import AdvanceRun, TimeBudgets
+from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
@@ -36,6 +36,7 @@ from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.time_budgets import TimeBudgets
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.budget import Balance
+from shared.domain.directory import LlmApi
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
@@ -45,6 +46,8 @@ class PaidCall:
     job_id: str | None
     fault: str
     is_idempotent: bool
+    api: str = LlmApi.LLM_JOBS
+    """The protocol of the call."""
 
 
 class FaultKind(StrEnum):

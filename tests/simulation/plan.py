@@ -65,6 +65,8 @@ class Submit:
     delete: bool = False
     prior: str | None = None
     """The name of the client whose run this one re-runs."""
+    fallback: bool = False
+    """The job's model has two fallbacks, of the other protocol and of its own."""
 
     @property
     def script_id(self) -> str:
@@ -82,6 +84,7 @@ class Submit:
         words += [f"breaks it every {self.break_every:g} s"] if self.break_every else []
         words += [f"cancels {self.cancel_after:.1f} s later"] if self.cancel_after is not None else []
         words += ["deletes it in the end"] if self.delete else []
+        words += ["names a model with two fallbacks"] if self.fallback else []
         return f"{', '.join(words)}; {self.llm}"
 
     def simplifications(self) -> "list[Submit]":
@@ -92,6 +95,7 @@ class Submit:
             "deadline": None,
             "cancel_after": None,
             "delete": False,
+            "fallback": False,
         }
         more: dict[str, Any] = {"channel": None, "prior": None, "follow": "poll"}
         changes = [{name: value} for name, value in {**plain, **more}.items() if getattr(self, name) != value]

@@ -129,7 +129,7 @@ class Submitter(ApiClient):
             return {**body, "input_text": text}
         if entry.deadline:
             body["deadline_seconds"] = int(entry.deadline)
-        model = "chat-model" if entry.family == "chat" else "jobs-model"
+        model = ("chat-model" if entry.family == "chat" else "jobs-model") + ("-first" if entry.fallback else "")
         return {**body, "job_type": "general_llm_request", "model_id": model, "input_data": {"full_input": text}}
 
     def _is_expected(self, error: CallerError) -> None:

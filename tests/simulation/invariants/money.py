@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from shared.domain.budget import Balance, cost, day_of, month_of, reservation
+from shared.domain.directory import LlmApi
 from shared.domain.limits import minute_of
 from shared.domain.money import to_nano
 from shared.domain.recheck_plan import RecheckPlan
@@ -14,7 +15,7 @@ from shared.error_codes import ErrorCode
 from tests.simulation.history import FaultKind
 from tests.simulation.invariants.case import Case, short
 from tests.simulation.parts import RUN_PRICE
-from tests.simulation.script import LlmFault
+from tests.simulation.script import JobEnd, LlmFault
 
 PAID_FAILURES = frozenset(
     {
@@ -29,6 +30,8 @@ PAID_FAILURES = frozenset(
 """What an LLM may say after which a further paid attempt is right."""
 MAX_RESERVATION = to_nano(0.03)
 """The most that a run of a simulation reserves: three attempts at the price of a run."""
+LEAVING = frozenset({LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, JobEnd.INTERRUPTED})
+"""What an LLM may say after which a run goes to its next model."""
 SAVING_SECONDS = 50.0
 """A store that is away for less keeps no answer in hand from being saved."""
 
@@ -80,6 +83,8 @@ def a_waiting_time_is_respected(case: Case) -> Iterator[str]:
         if wait is None or not is_heard or answer.said != LlmFault.RATE_LIMITED:
             continue
         calls = [at for at, run_id in case.history.llm_calls if run_id == answer.run_id and at > answer.at]
+        if any(calls and answer.at <= turn.at <= calls[0] for turn in case.turns(answer.run_id)):
+            continue  # the call went to another model
         gap = calls[0] - answer.at if calls else wait
         if gap < wait - 1:
             yield f"run {short(answer.run_id)} was sent again after {gap:.0f} s instead of {wait:.0f} s"
@@ -90,6 +95,34 @@ def calls_follow_a_claim(case: Case) -> Iterator[str]:
     for called_at, run_id in case.history.llm_calls:
         if not any(one.after.fence > 0 and one.at <= called_at for one in case.commits.get(run_id, ())):
             yield f"the LLM was called at {called_at:.1f} s for run {short(run_id)}, which nobody had claimed"
+
+
+def calls_go_where_their_key_belongs(case: Case) -> Iterator[str]:
+    """An attempt, hence its idempotency key, belongs to one model: a run takes a new one with it to the next."""
+    for run_id, calls in case.paid.items():
+        for call in calls:
+            claims = [one.after for one in case.commits.get(run_id, ()) if one.after.fence > 0]
+            targets = {(run.api, run.model) for run in claims if run.idempotency_key == call.key}
+            if len(targets) != 1 or call.api not in {api for api, _ in targets}:
+                yield f"run {short(run_id)} was sent by {call.api} under a key of {len(targets)} models"
+
+
+def a_fallback_has_a_reason_and_leaves_no_job(case: Case) -> Iterator[str]:
+    """A run leaves its model for an answer of the LLM or an open breaker, and no job there that may be at work."""
+    for run_id in case.created:
+        for turn in case.turns(run_id):
+            assert turn.before is not None
+            said = {one.said for one in case.history.llm_answers if one.run_id == run_id and one.at <= turn.at}
+            if not said & LEAVING and turn.after.waiting_for != ErrorCode.LLM_OVERLOADED:
+                yield f"run {short(run_id)} left its model for no answer of the LLM"
+            accepted = [one for one in case.paid.get(run_id, ()) if one.key == turn.before.idempotency_key]
+            jobs = [case.history.jobs[one.job_id] for one in accepted if one.job_id and one.api == LlmApi.LLM_JOBS]
+            is_gone = turn.after.waiting_for == ErrorCode.LLM_MODEL_GONE
+            if (
+                any(job.is_finished and one.at <= turn.at for job, one in zip(jobs, accepted, strict=False))
+                and not is_gone
+            ):
+                yield f"run {short(run_id)} left a provider job"
 
 
 def an_ended_run_stops_its_provider_job(case: Case) -> Iterator[str]:
@@ -234,6 +267,8 @@ MONEY = (
     checks_stay_on_the_plan,
     a_waiting_time_is_respected,
     calls_follow_a_claim,
+    calls_go_where_their_key_belongs,
+    a_fallback_has_a_reason_and_leaves_no_job,
     an_ended_run_stops_its_provider_job,
     limits_hold,
     permits_are_given_back,

@@ -8,6 +8,7 @@ CANCEL = "shared.usecases.cancel"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 ENDING = "shared.adapters.storage.ending"
+FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
 PUSH = "shared.web.push"
 READ = "shared.usecases.read"
@@ -21,6 +22,7 @@ SUBMIT = "shared.usecases.submit"
 SWEEP = "shared.usecases.sweep"
 TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
+TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
 
 
@@ -175,7 +177,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lease ends before the answer is saved",
         "an answer is bought once",
-        (ADVANCE, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
+        (TIME_BUDGETS, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
     ),
     _mutant(
         "answer dropped when the store fails",
@@ -422,6 +424,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "fallback leaves a job that a lost worker knew",
+        "a fallback leaves no job",
+        (FALLBACK, "delay > PATIENCE and not run.has_resumed_attempt", "delay > PATIENCE"),
+    ),
+    _mutant(
+        "fallback keeps the idempotency key",
+        "a key belongs to one model",
+        (FALLBACK, "attempt=run.attempt + 1,", "attempt=run.attempt,"),
+    ),
+    _mutant(
+        "fallback not taken",
+        "a run goes to its next model when its own is gone",
+        (FALLBACK, "if fault.code in GONE or (", "if ("),
     ),
     _mutant(
         "check writes what it knew",
