@@ -77,9 +77,9 @@ class RunStore(Protocol):
         failed and has not expired.
 
         The same commit counts the run within `limits`: of any number of concurrent calls no more runs are stored than
-        the limits allow. Raises TooManyRuns or BudgetExhausted, and stores nothing. A store may count only the runs
-        that it accepted since a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at
-        once, and StoreUnavailable when it is unknown whether the run is stored.
+        the limits allow. Raises TooManyRuns or BudgetExhausted, and stores nothing; a store may count only runs that it
+        accepted since a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at once,
+        and StoreUnavailable when it is unknown whether the run is stored.
         """
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
