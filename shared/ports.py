@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
-from shared.domain.directory import Model, Organization, Profile
+from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
@@ -221,10 +221,10 @@ class Directory(Protocol):
     """Reads records, which may be up to a minute old. Each method returns None when there is no such record."""
 
     async def profile(self, user_id: str) -> Profile | None: ...
-
     async def organization(self, organization_id: str) -> Organization | None: ...
-
     async def model(self, model_id: str) -> Model | None: ...
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None: ...
+    async def reference_file(self, file_id: str) -> ReferenceFile | None: ...
 
 
 class ModelCatalogue(Protocol):

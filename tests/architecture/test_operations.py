@@ -61,7 +61,7 @@ def test_the_days_of_backups_are_those_that_are_kept() -> None:
 
 
 def test_a_million_runs_of_a_minute_cost_what_paper_and_pencil_say() -> None:
-    """Five checks, on average; the durations of one run in eight cost a write and a read."""
+    """Five checks, on average; the sums of usage cost a write, the durations of one run in eight a write and a read."""
     of = cost.counts_of(60)
     assert (of.checks, of.writes, of.reads, of.deletes) == (5, 7.125, 13.125, 3)
     assert (of.task_operations, of.requests, round(of.instance_seconds, 2)) == (10, 8, 2.0)
