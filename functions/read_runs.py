@@ -15,6 +15,7 @@ from shared.services import Services
 from shared.web import auth, list_query, parse, render, sessions, sse
 from shared.web.root_query import Target, parse_root_query
 from shared.web.routes import Route, Routes
+from shared.web.usage_query import usage_query
 
 
 async def get_user_run(request: Request, services: Services, run_uuid: str) -> Response:
@@ -98,6 +99,12 @@ async def list_models(request: Request, services: Services) -> Response:
     return render.model_list(await services.catalogue.models())
 
 
+async def get_usage(request: Request, services: Services) -> Response:
+    """Answers members of the group `admins` with what the runs of their organization have used and cost."""
+    caller = await auth.caller(request, services, group="admins")
+    return render.usage(await services.usage(caller, usage_query(request.query_params)))
+
+
 async def list_overdue(request: Request, services: Services) -> Response:
     """Answers members of the group `admins` with the runs that the sweeper has not handled in time."""
     await auth.caller(request, services, group="admins")
@@ -131,6 +138,7 @@ ROUTES = Routes(
     Route("POST", "/api/llm/jobs/{job_id}/cancel", cancel_job),
     Route("GET", "/api/llm/models", list_models),
     Route("GET", "/channels/{channel}/stream", stream_channel),
+    Route("GET", "/api/usage", get_usage),
     Route("GET", "/api/admin/overdue", list_overdue),
     Route("POST", "/api/auth/session", sessions.start),
     Route("DELETE", "/api/auth/session", sessions.end),

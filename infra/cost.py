@@ -76,7 +76,7 @@ def counts_of(seconds: int) -> Counts:
     checks, patrols = checks_of(seconds), seconds // PATROL_SECONDS
     return Counts(
         checks=checks,
-        writes=4 + 2 + 1 / SAMPLED_RUNS,  # the run; a permit of each limit; durations
+        writes=4 + 2 + 1 + 1 / SAMPLED_RUNS,  # the run; a permit of each limit; the sums of usage; durations
         reads=3 + checks + patrols + LISTENER_READS + 1 / SAMPLED_RUNS,
         deletes=2 + 1,  # the permits; the run itself, by TTL
         task_operations=2 * checks + patrols,  # each task is created and dispatched

@@ -11,6 +11,7 @@ ServiceError
 │  ├─ IdempotencyConflict  the key was used before with a different body
 │  ├─ IdempotencyKeyBusy  another request claims the key right now
 │  ├─ TooManyRuns         a limit is reached (`retry_after` says when to try again)
+│  ├─ BudgetExhausted     the organization's budget does not cover the run (`retry_after` says when it renews)
 │  ├─ RunNotFinished      an open run has no result
 │  ├─ RunOpen             an open run cannot be deleted
 │  ├─ RunDeleted          the owner has deleted the run's content
@@ -142,6 +143,17 @@ class TooManyRuns(CallerError):
         self.limit = limit
         self.maximum = maximum
         self.window = window
+        self.retry_after = retry_after
+
+
+class BudgetExhausted(CallerError):
+    """`retry_after` is the time until the budget renews."""
+
+    code = ErrorCode.BUDGET_EXHAUSTED
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after: timedelta) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

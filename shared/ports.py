@@ -8,18 +8,20 @@ and tasks are delivered at least once, in any order, and may be repeated at any 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
 from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from shared.domain.durations import Durations
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import Run
 from shared.domain.status import Kind, Lane, Status
+from shared.domain.usage_sums import UsageKey, UsageSum
 
 
 class Clock(Protocol):
@@ -64,16 +66,6 @@ class RunPage:
         return [position.run_id for position in self.positions if position.run_id not in readable]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyRecord:
-    """Tells which run a client's idempotency key belongs to. It has hashes only; the key itself is not stored."""
-
-    key_hash: str
-    body_hash: str
-    run_id: str
-    expires_at: datetime
-
-
 class RunStore(Protocol):
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
@@ -85,9 +77,9 @@ class RunStore(Protocol):
         failed and has not expired.
 
         The same commit counts the run within `limits`: of any number of concurrent calls no more runs are stored than
-        the limits allow. Raises TooManyRuns, and stores nothing. A store may count only the runs that it accepted since
-        a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at once, and
-        StoreUnavailable when it is unknown whether the run is stored.
+        the limits allow. Raises TooManyRuns or BudgetExhausted, and stores nothing. A store may count only the runs
+        that it accepted since a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at
+        once, and StoreUnavailable when it is unknown whether the run is stored.
         """
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
@@ -102,6 +94,7 @@ class RunStore(Protocol):
     async def save(self, run: Run) -> Run:
         """Replaces the stored run if its revision is still `run.revision`, and returns the run with its new revision.
 
+        The commit that ends a run also adds it to the sums of usage, once, and turns its reservation into its cost.
         Raises StaleRun when another writer has saved the run meanwhile, and ResultTooLarge when the run is too large to
         be stored. Then nothing has changed.
         """
@@ -113,10 +106,7 @@ class RunStore(Protocol):
         """Deletes the run with all its parts, whatever was saved since it was read. Nothing happens if it is gone."""
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
-        """Deletes at most `limit` runs whose `expires_at` has passed, and returns how many it deleted.
-
-        A store that deletes them by itself returns 0.
-        """
+        """Deletes at most `limit` expired runs and returns how many; 0 of a store that deletes them by itself."""
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
@@ -151,6 +141,14 @@ class RunStore(Protocol):
 
         Results that are stored in parts are left out (`Run.lacks_result`).
         """
+
+
+class UsageSums(Protocol):
+    async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
+        """Returns what RunStore.save summed for the UTC days `first` to `last`; a key may stand in it repeatedly."""
+
+    async def forget_user(self, user_id: str) -> None:
+        """Removes the user's id from the sums, which stay as they are otherwise."""
 
 
 class RunFeed(Protocol):
@@ -204,7 +202,8 @@ class LlmProvider(Protocol):
     """Calls LLMs. Every call ends within a bounded time and raises LlmUnavailable or LlmRefused."""
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits."""
+        """Yields whether the run can be sent now. The worker claims it inside, so that no lease ends while it waits.
+        Raises LlmUnavailable, with the time until the next try, while the LLM's server keeps failing."""
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
         """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""

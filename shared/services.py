@@ -14,6 +14,7 @@ from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
 
 
@@ -40,6 +41,7 @@ class Services:
     delete: DeleteRun
     forget: ForgetUser
     read: ReadRuns
+    usage: ReadUsage
     watch: WatchRun
     watch_channel: WatchChannel
     recover: RecoverRuns

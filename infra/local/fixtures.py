@@ -59,6 +59,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "api": LlmApi.LLM_JOBS,
         "upstream_model": "simulator",
         "deployment": "default",
+        "prices": {"input": 0.15, "output": 0.6},
     },
     "demo-chat-model": {
         "name": "Demo chat model",
@@ -75,7 +76,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "batch_api": LlmApi.OPENAI_BATCH,
         "upstream_model": "simulator",
         "deployment": "default",
-        "prices": {"input": 0.15, "output": 0.6},
+        "prices": {"input": 0.15, "output": 0.6, "cached_input": 0.075, "batch": 0.5},
     },
     "demo-messages-model": {
         "name": "Demo messages model",
@@ -84,7 +85,7 @@ MODELS: dict[str, dict[str, Any]] = {
         "batch_api": LlmApi.ANTHROPIC_BATCH,
         "upstream_model": "simulator",
         "deployment": "default",
-        "prices": {"input": 0.8, "output": 4.0},
+        "prices": {"input": 0.8, "output": 4.0, "cached_input": 0.08, "cache_write": 1.0, "batch": 0.5},
     },
 }
 

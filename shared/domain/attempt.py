@@ -37,14 +37,18 @@ class Outcome(StrEnum):
 _OUTCOME_OF: Mapping[str, Outcome] = {
     ErrorCode.LLM_RATE_LIMITED: Outcome.RATE_LIMITED,
     ErrorCode.LLM_UNAVAILABLE: Outcome.UNAVAILABLE,
+    ErrorCode.LLM_OVERLOADED: Outcome.UNAVAILABLE,
     ErrorCode.LLM_UNREADABLE: Outcome.UNAVAILABLE,
     ErrorCode.LLM_TIMEOUT: Outcome.TIMEOUT,
+    ErrorCode.LLM_ANSWER_TIMEOUT: Outcome.TIMEOUT,
     ErrorCode.LLM_CONNECTION_LOST: Outcome.CONNECTION_LOST,
     ErrorCode.LLM_JOB_FAILED: Outcome.JOB_FAILED,
     ErrorCode.LLM_JOB_UNKNOWN: Outcome.JOB_FAILED,
     ErrorCode.LLM_FAILED: Outcome.JOB_FAILED,
     ErrorCode.LLM_JOB_CANCELLED: Outcome.CANCELLED,
     ErrorCode.LLM_REFUSED: Outcome.REFUSED,
+    ErrorCode.LLM_INPUT_TOO_LONG: Outcome.REFUSED,
+    ErrorCode.LLM_MODEL_GONE: Outcome.REFUSED,
     ErrorCode.LLM_QUOTA_EXHAUSTED: Outcome.REFUSED,
     ErrorCode.LLM_CREDENTIALS: Outcome.REFUSED,
     ErrorCode.MODEL_UNAVAILABLE: Outcome.REFUSED,
@@ -88,6 +92,13 @@ def with_last(attempts: tuple[Attempt, ...], ended_at: datetime | None = None, *
     if not attempts:
         return ()
     return (*attempts[:-1], replace(attempts[-1], ended_at=ended_at, **changes))
+
+
+def with_result(attempts: tuple[Attempt, ...], now: datetime, *, cost_usd: float | None) -> tuple[Attempt, ...]:
+    """Ends the last attempt with a result, unless its end is recorded, as that of a repair."""
+    if not attempts or attempts[-1].ended_at is not None:
+        return attempts
+    return with_last(attempts, now, outcome=Outcome.COMPLETED, cost_usd=cost_usd)
 
 
 def with_last_ended(

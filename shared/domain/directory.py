@@ -65,9 +65,15 @@ class Organization:
 
     A pair with languages counts in runs of these languages alone; `de` includes `de-AT`.
     """
+    fallback: Sequence[str] = ()
+    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
+    prices: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    """What its runs cost at its deployment, as in Model.prices; jobs have the prices of their model."""
+    budget: Mapping[str, float] | None = None
+    """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
     translation_model: str | None = None
     """The id of the model that translates for the organization; None for its deployment."""
 
@@ -97,7 +103,12 @@ class Model:
 
     `api` is an LlmApi; documents of later releases may hold others. The LLM is called at `base_url`, or else at the
     deployment with the name `deployment`. `secret` is the name of the environment variable with the API key, never the
-    key itself. `prices` is {input, output} in USD per million tokens.
+    key itself.
+
+    `prices` is one price list, or several of which each has `from`, the day or time from which it holds. A run has the
+    list that holds when it is accepted. All prices are in USD and may be left out: `input`, `output`, `cached_input`
+    (that of `input` by default), `cache_write` (likewise) per million tokens; `job` per run; `character` per million
+    characters of a translation's text; `batch` is the factor for tokens in batches, such as 0.5.
     """
 
     id: str
@@ -108,7 +119,7 @@ class Model:
     base_url: str | None = None
     deployment: str | None = None
     secret: str | None = None
-    prices: Mapping[str, float] | None = None
+    prices: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     enabled: bool = True
     max_output_tokens: int | None = None
     """The most tokens of an answer; None for the vendor's own limit, or 8192 where the vendor wants a number."""
@@ -116,6 +127,8 @@ class Model:
     """The LlmApi of jobs with the service "batch"; None for a model that has no such service."""
     max_attempts: int | None = None
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
+    fallback: Sequence[str] = ()
+    """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

@@ -19,7 +19,7 @@ class EventType(StrEnum):
     PROGRESS = "run.progress"
     """The LLM reported progress; detail: {progress: 0 to 1}."""
     RETRYING = "run.retrying"
-    """The LLM could not be asked; detail: {reason: error code, delay_seconds}."""
+    """The LLM could not be asked; detail: {reason: error code, delay_seconds, model? or deployment?: the fallback}."""
     COMPLETED = "run.completed"
     """The run has a result."""
     FAILED = "run.failed"

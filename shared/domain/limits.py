@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain.budget import Budget
 from shared.error_codes import ErrorCode
 from shared.errors import TooManyRuns
 
@@ -14,11 +15,12 @@ OPEN_RUNS_RETRY_AFTER = timedelta(seconds=5)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """`submits_a_minute` limits the submits of one user in each minute of the clock; `open_runs` limits the runs of
-    one tenant that are open at the same time. None means no limit.
+    one tenant that are open at the same time; `budget` limits what the runs of one tenant cost. None means no limit.
     """
 
     submits_a_minute: int | None = None
     open_runs: int | None = None
+    budget: Budget | None = None
 
 
 NO_LIMITS = Limits()

@@ -7,6 +7,7 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain import fallback
 from shared.domain.attempt import Attempt, Outcome, with_last
 from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
@@ -176,7 +177,7 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
 
 def _after_answer(run: Run, answer: Finished, now: datetime) -> Complete | Retry:
     """Checks the answer. The first one may be sent back to be repaired; of two answers the better one is taken."""
-    checked = with_checks(run, answer.result)
+    checked = with_checks(run, fallback.answered_by(run, answer.result))
     if run.result is not None:
         attempts = with_last(run.attempts, now, outcome=Outcome.COMPLETED, cost_usd=answer.usage.cost_usd)
         usage = total_usage(run.usage, answer.usage)
@@ -193,6 +194,9 @@ def _consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
         case Finished():
             return _after_answer(run, observed, now)
         case LlmRefused():
+            moved = fallback.after_call(run, observed, now, delay=timedelta(0))
+            if moved is not None:
+                return Retry(delay=timedelta(0), changed=moved)
             error = Failure(code=observed.code, message=observed.message)
             return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)
         case _ if now >= run.deadline_at:
@@ -219,6 +223,9 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
     if fault.code == ErrorCode.LLM_UNREADABLE and repeats >= MAX_UNREADABLE:
         return Fail(error=failure, may_be_billed=True)
     delay = min(_backoff(max(run.faults, run.attempt - 1), fault.retry_after), run.deadline_at - now)
+    moved = fallback.after_call(run, fault, now, delay=delay)
+    if moved is not None:
+        return Retry(delay=timedelta(0), changed=moved)
     if run.provider_job_id is None:
         changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=fault.may_be_billed)
         is_last = changed.billed_attempts >= run.max_attempts and not changed.resumes_attempt

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.domain.money import TokenCounts, cost_nano, has_token_prices, to_usd
+
 # LLM deployments name these fields differently; the first name that an entry has counts.
 SOURCE_NAMES = ("source", "source_term", "src", "from", "term")
 TARGET_NAMES = ("target", "target_term", "tgt", "to", "translation")
@@ -17,10 +19,21 @@ MAX_TOKENS = 2**53 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Token counts as the LLM reported them; `cost_usd` is None when the model has no prices."""
+    """Token counts as the LLM reported them; a count that is None was not reported.
+
+    OpenAI counts cached tokens as part of `input_tokens`, Anthropic counts cached and cache-written tokens beside them.
+    Of a run that has ended, `cost_usd` is what all its attempts cost (see bill.py). It is None when the model has no
+    prices.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int | None = None
+    """Input tokens that the vendor read from its cache."""
+    cache_write_tokens: int | None = None
+    """Input tokens that the vendor wrote to its cache."""
+    reasoning_tokens: int | None = None
+    """The part of `output_tokens` that the answer does not show."""
     cost_usd: float | None = None
 
 
@@ -40,6 +53,8 @@ class Result:
     """What the checks of a translation found, [{check, ok, detail, source?, target?}]; empty of other runs."""
     repaired: bool = False
     """Whether this is the answer to a second call, with what the checks found in the first answer."""
+    model_used: str | None = None
+    """The id of the model, or the name of the deployment, that answered in place of the requested one."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:
@@ -52,17 +67,55 @@ def read_result(output: Mapping[str, Any]) -> Result:
 
 
 def read_usage(usage: Any, *, prices: Mapping[str, float] | None = None) -> Usage:
-    """Reads {input_tokens, output_tokens} or OpenAI's {prompt_tokens, completion_tokens}; other values count as 0.
+    """Reads the `usage` of an answer by OpenAI, Anthropic or a compatible server; values of other types count as 0.
 
-    `prices` is {input, output} in USD per million tokens.
+    - {prompt_tokens, completion_tokens, prompt_tokens_details?: {cached_tokens}, completion_tokens_details?:
+      {reasoning_tokens}} (https://platform.openai.com/docs/api-reference/chat/object)
+    - {input_tokens, output_tokens, input_tokens_details?, output_tokens_details?}, likewise
+      (https://platform.openai.com/docs/api-reference/responses/object)
+    - {input_tokens, output_tokens, cache_read_input_tokens?, cache_creation_input_tokens?}, where the cached tokens
+      are no part of the input tokens (https://docs.claude.com/en/api/messages)
+
+    `prices` is the price list that holds for the run (see money.price_list_at). The cost is None when tokens have a
+    price and none are reported.
     """
     counts = usage if isinstance(usage, Mapping) else {}
     input_tokens = _read_token_count(counts.get("input_tokens", counts.get("prompt_tokens")))
     output_tokens = _read_token_count(counts.get("output_tokens", counts.get("completion_tokens")))
-    cost = None
-    if prices is not None:
-        cost = round((input_tokens * prices.get("input", 0.0) + output_tokens * prices.get("output", 0.0)) / 1e6, 9)
-    return Usage(input_tokens=input_tokens, output_tokens=output_tokens, cost_usd=cost)
+    cached_within = _detail(counts, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens")
+    is_anthropic = "prompt_tokens" not in counts  # proxies add Anthropic's counts to OpenAI's, which include them
+    cached_beside = _optional_count(counts, "cache_read_input_tokens") if is_anthropic else None
+    written = _optional_count(counts, "cache_creation_input_tokens") if is_anthropic else None
+    tokens = TokenCounts(
+        input=max(input_tokens - (cached_within or 0), 0),
+        cached_input=(cached_within or 0) + (cached_beside or 0),
+        cache_write=written or 0,
+        output=output_tokens,
+    )
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached_within if cached_beside is None else cached_beside,
+        cache_write_tokens=written,
+        reasoning_tokens=_detail(counts, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
+        cost_usd=_cost(tokens, prices),
+    )
+
+
+def _cost(tokens: TokenCounts, prices: Mapping[str, float] | None) -> float | None:
+    if prices is None or (tokens == TokenCounts() and has_token_prices(prices)):
+        return None
+    return to_usd(cost_nano(tokens, prices))
+
+
+def _detail(counts: Mapping[str, Any], places: Sequence[str], name: str) -> int | None:
+    """Returns the count `name` in the first of the objects `places` that the usage has; None when it has none."""
+    details: Mapping[str, Any] = next((counts[place] for place in places if isinstance(counts.get(place), Mapping)), {})
+    return _optional_count(details, name)
+
+
+def _optional_count(counts: Mapping[str, Any], name: str) -> int | None:
+    return None if counts.get(name) is None else _read_token_count(counts[name])
 
 
 def _read_token_count(value: Any) -> int:

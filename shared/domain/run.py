@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
+from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new, with_result
+from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
+from shared.domain.target import Target
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -52,6 +54,10 @@ class Run:
     model: ModelRef | None = None
     service: Service = Service.STANDARD
     deployment: str | None = None
+    fallbacks: tuple[Target, ...] = ()
+    """Where the run may go next when its model or deployment cannot take it."""
+    requested: Target | None = None
+    """Where the client sent the run; None while it is still there."""
     source_lang: str | None = None
     target_lang: str | None = None
     style_guide: str | None = None
@@ -71,7 +77,6 @@ class Run:
     """Part of the idempotency key; rises when a provider job has failed and a new one is wanted."""
     attempts: tuple[Attempt, ...] = ()
     repairs: int = 0
-    """How often a chat model may still be asked to repair its translation."""
     max_attempts: int = 3
     """How many attempts may be billed before the run fails."""
     worker_errors: int = 0
@@ -91,10 +96,10 @@ class Run:
     checks: int = 0
     """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
-    """Of an open run: the first answer, while a second one that repairs it is awaited."""
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
+    bill: Bill = NO_BILL
     error: Failure | None = None
     events: tuple[Event, ...] = ()
     traceparent: str | None = None
@@ -147,9 +152,7 @@ class Run:
 
     @property
     def processing_time(self) -> timedelta | None:
-        if self.started_at is None or self.completed_at is None:
-            return None
-        return self.completed_at - self.started_at
+        return self.completed_at - self.started_at if self.started_at and self.completed_at else None
 
     def claimed(self, now: datetime, *, lease: timedelta) -> "Run":
         """Records the intent to call the LLM: until the lease ends no other worker may. Raises the fence.
@@ -223,13 +226,10 @@ class Run:
         due_at = self.due_at if self.provider_job_id else now + delay
         return replace(self, worker_errors=self.worker_errors + 1, due_at=due_at)
 
-    def completed(
-        self, now: datetime, *, result: Result, usage: Usage, checks: int, attempts: tuple[Attempt, ...] | None = None
-    ) -> "Run":
-        """Completes the run. `attempts` replaces its attempts; by default the last one has cost what `usage` says."""
-        attempts = attempts or with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
-        ended = self._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
-        return replace(ended, result=result, usage=usage, checks=checks, progress=None)
+    def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
+        attempts = with_result(self.attempts, now, cost_usd=usage.cost_usd)
+        ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
+        return replace(ended, result=result, checks=checks, progress=None)
 
     def failed(
         self, now: datetime, *, error: Failure, checks: int | None = None, may_be_billed: bool | None = None
@@ -286,6 +286,7 @@ class Run:
         return replace(
             self,
             attempts=attempts,
+            usage=charged(self.usage, attempts, self.bill),
             status=status,
             completed_at=now,
             updated_at=now,

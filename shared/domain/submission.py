@@ -14,6 +14,7 @@ from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
+from shared.domain.target import Target
 from shared.errors import ConfigurationError, InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -179,6 +180,7 @@ def new_run(
     prior: Run | None,
     policy: RunPolicy,
     now: datetime,
+    fallbacks: tuple[Target, ...] = (),
 ) -> Run:
     """Returns the run to store: pending, with its first event.
 
@@ -215,6 +217,7 @@ def new_run(
         question_id=submission.question_id,
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
+        fallbacks=fallbacks,
         repairs=0 if is_job or model is None else policy.repairs,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
         reference_file_ids=submission.reference_file_ids,

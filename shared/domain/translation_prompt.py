@@ -24,6 +24,7 @@ MAX_REFERENCES_CHARACTERS = 40_000
 """Of all reference files together."""
 MAX_EARLIER_CHARACTERS = 20_000
 """Of the translation that is to be repaired."""
+MAX_FINDINGS_CHARACTERS = 8_000
 MAX_OBJECTS_TRIED = 20
 _SYSTEM = """\
 You are a professional translator. Translate the section `source` of the user message from the language {source} into \
@@ -91,6 +92,18 @@ def translation_content(
     return {"system_message": system, "full_input": full_input, "response_schema": RESPONSE_SCHEMA}
 
 
+def max_instruction_bytes(run: Run) -> int:
+    """Returns how many bytes the instructions of a run may have beside its text, the larger ones of a repair too."""
+    if not is_instructed(run):
+        return 0
+    references = min(MAX_REFERENCE_CHARACTERS * len(run.reference_file_ids), MAX_REFERENCES_CHARACTERS)
+    characters = len(_SYSTEM) + sum(map(len, _RULES.values())) + references
+    characters += MAX_STYLE_GUIDE_CHARACTERS if run.style_guide else 0
+    characters += sum(len(term["source"]) + len(term["target"]) + 30 for term in run.terms)
+    characters += MAX_EARLIER_CHARACTERS + MAX_FINDINGS_CHARACTERS if run.repairs else 0
+    return 4 * characters
+
+
 def _sections(
     run: Run, text: str, style_guide: StyleGuide | None, references: Sequence[ReferenceFile]
 ) -> Sequence[tuple[str, str]]:
@@ -109,7 +122,8 @@ def _sections(
     if run.result is not None:
         findings = [check for check in run.result.checks if not check["ok"]]
         sections.append(("earlier", cut(run.result.text, MAX_EARLIER_CHARACTERS)))
-        sections.append(("findings", json.dumps([dict(check) for check in findings], ensure_ascii=False)))
+        listed = json.dumps([dict(check) for check in findings], ensure_ascii=False)
+        sections.append(("findings", cut(listed, MAX_FINDINGS_CHARACTERS)))
     return sections
 
 

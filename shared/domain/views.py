@@ -10,9 +10,11 @@ from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
 from shared.domain.event import Event, EventType
 from shared.domain.failure import Failure
+from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Kind, Service, Status
+from shared.errors import ConfigurationError
 
 MAX_RETRY_AFTER = 120
 _STATUS_AT: Mapping[str, Status] = {
@@ -60,13 +62,14 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "prior_run_uuid": run.prior_run_id,
         "root_run_uuid": run.root_run_id,
         "organization_id": run.organization_id,
-        "deployment": run.deployment,
+        "deployment": (run.requested or run).deployment,
         "channel": run.channel,
         "result": _result(run),
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
         **_checks(run),
+        **_model_used(run),
         **_waiting(run),
         **_deletion(run),
     }
@@ -80,7 +83,8 @@ def job_object(run: Run) -> dict[str, Any]:
         "status": run.status,
         "is_complete": run.is_terminal,
         "created_at": timestamp(run.created_at),
-        "model": asdict(run.model) if run.model else None,
+        "model": _requested_model(run),
+        "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         **({"service": run.service} if run.service is Service.BATCH else {}),
         **_waiting(run),
@@ -93,6 +97,7 @@ def job_object(run: Run) -> dict[str, Any]:
         completed_at=timestamp(run.completed_at),
         processing_time=_processing_time(run),
     )
+    body.update(_model_used(run))
     if run.result is not None:
         body["result_data"] = _result_data(run)
     elif run.lacks_result:
@@ -106,7 +111,8 @@ def job_result_object(run: Run) -> dict[str, Any]:
     """Returns the answer to a request for the result of a completed run."""
     names = ("job_id", "job_type", "status", "result_data", "processing_time", "model")
     shown = job_object(run)
-    return {"success": True, **{name: shown[name] for name in names}, "question_id": run.question_id}
+    answer = {name: shown[name] for name in names}
+    return {"success": True, **answer, **_model_used(run), "question_id": run.question_id}
 
 
 def status_text(run: Run) -> str:
@@ -131,16 +137,25 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
     return shown if content is None else {**shown, "run": run_object(run, content)}
 
 
-def model_object(model: Model) -> dict[str, Any]:
-    """Returns what clients see of a model: neither its address nor the name of its key."""
+def model_object(model: Model, now: datetime) -> dict[str, Any]:
+    """Returns what clients see of a model: its prices at this time, but neither its address nor the name of its key."""
     return {
         "id": model.id,
         "name": model.name,
         "provider": model.provider,
         "api": model.api,
-        "prices": dict(model.prices) if model.prices else None,
+        "prices": _prices(model, now),
         "enabled": model.enabled,
     }
+
+
+def _prices(model: Model, now: datetime) -> dict[str, float] | None:
+    """Returns the price list that holds at this time; None also when an operator wrote what cannot be read."""
+    try:
+        prices = price_list_at(model.prices, now)
+    except ConfigurationError:
+        return None
+    return dict(prices) if prices else None
 
 
 def overdue_object(run: Run) -> dict[str, Any]:
@@ -159,6 +174,18 @@ def retry_after(run: Run, now: datetime) -> int:
     """Returns the seconds until the next re-check, or 1 while the LLM is not at work, within 1 to 120."""
     seconds = until_next_check(run, now).total_seconds() if run.sent_at else 1.0
     return min(max(round(seconds + 0.5), 1), MAX_RETRY_AFTER)
+
+
+def _requested_model(run: Run) -> dict[str, Any] | None:
+    model = (run.requested or run).model
+    return asdict(model) if model else None
+
+
+def _model_used(run: Run) -> dict[str, str | None]:
+    """Returns which model or deployment answered when it is not the requested one."""
+    if run.requested is None or run.status is not Status.COMPLETED:
+        return {}
+    return {"model_used": run.model.id if run.model else run.deployment}
 
 
 def _waiting(run: Run) -> dict[str, Any]:
@@ -236,12 +263,15 @@ def _result_data(run: Run) -> dict[str, Any]:
 
 
 def _metrics(run: Run) -> dict[str, Any]:
+    """Returns what the run took; token counts that the LLM did not report are left out where the LLM may lack them."""
+    optional = {"cached_tokens": run.usage.cached_tokens, "reasoning_tokens": run.usage.reasoning_tokens}
     return {
         "checks": run.checks,
         "queue_seconds": _seconds(run.created_at, run.started_at),
         "llm_seconds": _seconds(run.sent_at or run.started_at, run.completed_at),
         "input_tokens": run.usage.input_tokens,
         "output_tokens": run.usage.output_tokens,
+        **{name: count for name, count in optional.items() if count is not None},
         "cost_usd": run.usage.cost_usd,
     }
 

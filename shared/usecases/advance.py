@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import log, tracing
+from shared.domain import fallback
 from shared.domain.claim import has_saved, is_same_claim
 from shared.domain.failure import Failure
 from shared.domain.progress import (
@@ -31,40 +32,17 @@ from shared.domain.progress import (
 from shared.domain.recheck_plan import Recheck, RecheckPlan
 from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
-from shared.domain.status import Lane, Status, Wait
+from shared.domain.status import Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
 from shared.ports import Clock, LlmProvider, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.save_final_run import SaveFinalRun
+from shared.usecases.time_budgets import TimeBudgets
 
 FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
 MAX_SAVE_PAUSE = timedelta(seconds=5)
 WORKER_ERROR_PAUSE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeBudgets:
-    """Divides the time of one delivery. A call to the LLM always ends before its lease does."""
-
-    short_call: timedelta
-    """Maximum time of a call to an asynchronous protocol."""
-    long_call: timedelta
-    """Maximum time of a call to a synchronous protocol."""
-    saving: timedelta
-    """How long an answer in hand is saved again and again while the store is away."""
-    margin: timedelta = timedelta(seconds=5)
-
-    def call(self, lane: Lane) -> timedelta:
-        return self.long_call if lane is Lane.LONG else self.short_call
-
-    def lease(self, lane: Lane) -> timedelta:
-        """Returns how long a claim lasts.
-
-        The claim of a synchronous call covers the saving too, since another worker would buy the answer again. An
-        asynchronous protocol returns the same provider job to the next worker, which may therefore come soon.
-        """
-        return self.call(lane) + self.margin + (self.saving if lane is Lane.LONG else timedelta(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +99,32 @@ class AdvanceRun:
 
     async def _start(self, run: Run) -> None:
         """Claims the run and sends it to the LLM, when the LLM's thread pool has room."""
-        async with self.provider.slot(run) as has_room:
-            if not has_room:
-                return await self._wait_for_room(run)
-            plan = await self.durations.plan(run)
-            claimed = await self._claim(run)
-            if claimed is None:
-                return None
-            observed = await self._submit(claimed, plan)
-        return await self._settle(claimed, observed, checks=0)
+        claimed, observed = None, None
+        try:
+            async with self.provider.slot(run) as has_room:
+                if has_room:
+                    plan = await self.durations.plan(run)
+                    if (claimed := await self._claim(run)) is not None:
+                        observed = await self._submit(claimed, plan)
+        except LlmUnavailable as error:  # the LLM's server keeps failing, so it is not asked
+            await self._start_elsewhere(run, error)
+            return
+        if not has_room:
+            await self._wait_for_room(run)
+        elif claimed is not None and observed is not None:
+            await self._settle(claimed, observed, checks=0)
+
+    async def _start_elsewhere(self, run: Run, fault: LlmUnavailable) -> None:
+        """Turns the run to its next model or deployment; without one the run waits as for room."""
+        now = self._now(run)
+        moved = fallback.before_call(run, fault, now)
+        if moved is None:
+            await self._wait_for_room(run)
+            return
+        try:
+            await self._carry_out(run, Retry(delay=timedelta(0), changed=moved), now, checks=0)
+        except StaleRun:
+            log.info("run changed meanwhile", run_id=run.id)
 
     async def _claim(self, run: Run) -> Run | None:
         """Returns the claimed run, or None when another worker is first.
@@ -221,13 +216,17 @@ class AdvanceRun:
         match step:
             case CheckLater(delay=delay, changed=changed) | Retry(delay=delay, changed=changed):
                 saved = run if changed is None else await self.store.save(changed)
+                if saved.fallbacks != run.fallbacks:
+                    log.warning(
+                        "run falls back", run_id=run.id, code=saved.waiting_for, to=fallback.target_of(saved).name
+                    )
                 recheck = recheck_of(saved, now + delay, checks=checks)
-                await self.scheduler.schedule(recheck, at=now + delay, lane=run.lane)
+                await self.scheduler.schedule(recheck, at=now + delay, lane=saved.lane)
             case Complete(result=result, usage=usage, attempts=attempts, leaves_job=leaves_job):
                 if leaves_job:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))
-                completed = run.completed(now, result=result, usage=usage, attempts=attempts, checks=checks)
-                await self._complete(completed, before=run)
+                ended = replace(run, attempts=attempts or run.attempts)
+                await self._complete(ended.completed(now, result=result, usage=usage, checks=checks), before=run)
             case Fail(error=error, may_be_billed=may_be_billed):
                 if error == DEADLINE_EXCEEDED:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))

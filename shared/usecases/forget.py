@@ -10,7 +10,7 @@ from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.errors import RunNotFound
-from shared.ports import Directory, ResultCache, RunFilter, RunPosition, RunStore, UserRecords
+from shared.ports import Directory, ResultCache, RunFilter, RunPosition, RunStore, UsageSums, UserRecords
 from shared.usecases.cancel import CancelRun
 from shared.usecases.save_final_run import cache_key
 
@@ -32,6 +32,7 @@ class ForgetUser:
     store: RunStore
     directory: Directory
     users: UserRecords
+    usage: UsageSums
     cache: ResultCache
     cancel: CancelRun
 
@@ -50,10 +51,13 @@ class ForgetUser:
     async def __call__(self, user_id: str) -> Forgotten:
         """Cancels the user's open runs, deletes all runs and the profile, and returns what was deleted.
 
+        The sums of usage stay without the user's id.
+
         The profile goes first, so that the user can submit nothing more. Repeating it continues where it broke off.
         """
         had_profile = await self.users.forget_profile(user_id)
         forgotten = await self._each_run(user_id, had_profile, is_deleted=True)
+        await self.usage.forget_user(user_id)
         log.info("user forgotten", runs=sum(forgotten.runs.values()))
         return forgotten
 

@@ -1,17 +1,22 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared import log, tracing
+from shared.domain.budget import Budget, read_budget
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
+from shared.domain.run_prices import bill_of
 from shared.domain.status import Kind
 from shared.domain.submission import RunPolicy, Submission, new_run
+from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
+    BudgetExhausted,
     ConfigurationError,
     Forbidden,
     IdempotencyConflict,
@@ -19,7 +24,7 @@ from shared.errors import (
     QueueUnavailable,
     RunNotFound,
 )
-from shared.ports import Clock, Directory, IdempotencyRecord, RunQueue, RunStore
+from shared.ports import Clock, Directory, RunQueue, RunStore
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -53,24 +58,38 @@ class SubmitRun:
             channel_for(caller, submission.channel)
         now = self.clock.now()
         organization = await self._organization(caller, submission)
+        model = await self._model(submission, organization)
         _require_own_resources(submission, organization)
+        others = await self._other_models(model)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
-            model=await self._model(submission, organization),
+            model=model,
+            fallbacks=_fallbacks(submission, organization, model, others),
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
         )
-        run = replace(run, traceparent=tracing.current())
-        earlier = await self.store.create(run, idempotency=_record(key, run) if key else None, limits=self.limits)
+        budget = read_budget(organization.budget)
+        bill = bill_of(run, organization, [model, *others.values()], has_budget=budget is not None)
+        run = replace(run, traceparent=tracing.current(), bill=bill)
+        earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
             return await self._replay(earlier, key), True
         log.info("run accepted", run_id=run.id, kind=run.kind)
         await self._publish(run)
         return run, False
+
+    async def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, budget: Budget | None
+    ) -> IdempotencyRecord | None:
+        try:
+            return await self.store.create(run, idempotency=idempotency, limits=replace(self.limits, budget=budget))
+        except BudgetExhausted:
+            log.warning("budget exhausted", organization_id=run.tenant_id, user_id=run.user_id)
+            raise
 
     async def _replay(self, earlier: IdempotencyRecord, key: IdempotencyKey | None) -> Run:
         if key is None or earlier.body_hash != key.body_hash:
@@ -114,6 +133,12 @@ class SubmitRun:
             raise ConfigurationError("The model that translates for your organization is not set up.")
         return model
 
+    async def _other_models(self, model: Model | None) -> Mapping[str, Model]:
+        """Returns {id: model} of those that the model's record names as fallbacks, as far as they exist."""
+        names = wanted_names(model.fallback) if model else []
+        found = [await self.directory.model(name) for name in names]
+        return {other.id: other for other in found if other is not None}
+
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
         """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
         if submission.prior_run_id is None:
@@ -133,6 +158,16 @@ def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     )
 
 
+def _fallbacks(
+    submission: Submission, organization: Organization, model: Model | None, others: Mapping[str, Model]
+) -> tuple[Target, ...]:
+    """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
+    plan = plan_for_model(model, others, submission.service) if model else plan_for_organization(organization)
+    for problem in plan.problems:
+        log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
+    return plan.targets
+
+
 def _require_own_resources(submission: Submission, organization: Organization) -> None:
     """Raises Forbidden for a phrase client or a reference file that is not the organization's."""
     phrase_clients = {None, organization.phrase_client_id, *organization.phrase_client_ids}
@@ -143,6 +178,7 @@ def _require_own_resources(submission: Submission, organization: Organization) -
 
 
 def _with_defaults_of(parent: Organization, client: Organization) -> Organization:
+    """Returns the end client's record with what it lacks, and with the budget of the organization that pays."""
     return replace(
         client,
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
@@ -153,4 +189,6 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         translation_model=client.translation_model or parent.translation_model,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
+        prices=client.prices or parent.prices,
+        budget=parent.budget,
     )

@@ -57,6 +57,7 @@ STATUS_OF: dict[type[ServiceError], int] = {
     errors.IdempotencyKeyBusy: 409,
     errors.IdempotencyConflict: 422,
     errors.TooManyRuns: 429,
+    errors.BudgetExhausted: 429,
     errors.LlmRefused: 500,
     errors.ResultTooLarge: 500,
     errors.DeadlineExceeded: 500,
@@ -99,6 +100,8 @@ def error_response(error: ServiceError) -> Response:
         headers["Allow"] = error.allow
     if isinstance(error, errors.TooManyRuns):
         headers.update(_limit_headers(error))
+    if isinstance(error, errors.BudgetExhausted):
+        headers["Retry-After"] = str(max(ceil(error.retry_after.total_seconds()), 1))
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

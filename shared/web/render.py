@@ -11,6 +11,7 @@ from shared.domain import views
 from shared.domain.directory import Model
 from shared.domain.run import Run
 from shared.domain.status import Kind
+from shared.domain.usage_sums import UsageReport, report_object
 from shared.usecases.read import Overdue, Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
@@ -58,7 +59,13 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
 
 
 def model_list(models: Sequence[Model]) -> Response:
-    return JSONResponse({"success": True, "models": [views.model_object(model) for model in models]})
+    now = datetime.now(UTC)
+    return JSONResponse({"success": True, "models": [views.model_object(model, now) for model in models]})
+
+
+def usage(report: UsageReport) -> Response:
+    """Answers with a report of what an organization's runs have used."""
+    return JSONResponse({"success": True, **report_object(report)})
 
 
 def overdue_list(overdue: Overdue) -> Response:

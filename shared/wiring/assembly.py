@@ -18,11 +18,12 @@ from shared.ports import (
     RunStore,
     RunWatcher,
     TokenVerifier,
+    UsageSums,
     UserRecords,
 )
 from shared.services import Services
 from shared.settings import Settings
-from shared.usecases.advance import AdvanceRun, TimeBudgets
+from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
@@ -35,6 +36,8 @@ from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.time_budgets import TimeBudgets
+from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
 
 SHORT_CALL = timedelta(seconds=10)
@@ -53,6 +56,7 @@ class Backend:
     directory: Directory
     catalogue: ModelCatalogue
     users: UserRecords
+    usage: UsageSums
     dead_letters: DeadLetters
     durations: DurationStore
     cache: ResultCache
@@ -91,9 +95,15 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         ),
         cancel=cancel,
         forget=ForgetUser(
-            store=store, directory=backend.directory, users=backend.users, cache=backend.cache, cancel=cancel
+            store=store,
+            directory=backend.directory,
+            users=backend.users,
+            usage=backend.usage,
+            cache=backend.cache,
+            cancel=cancel,
         ),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
+        usage=ReadUsage(usage=backend.usage, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),

@@ -88,6 +88,7 @@ class Container:
             directory=CachedDirectory(adapters.directory, clock),
             catalogue=adapters.directory,
             users=adapters.directory,
+            usage=adapters.usage,
             dead_letters=adapters.dead_letters,
             durations=adapters.durations,
             cache=self._result_cache(clock),

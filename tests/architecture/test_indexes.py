@@ -12,6 +12,7 @@ import pytest
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
 from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.adapters.gcp.usage import USAGE, months_query
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
 from shared.domain.status import USER_RUN_KINDS, Kind, Status
@@ -57,7 +58,8 @@ async def all_queries() -> list[Any]:
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
     permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, error=too_many_open_runs(9))
-    return [*store.sent, expired_permits(permits, permit, NOW)._to_protobuf()]
+    usage = months_query(store._firestore.collection(USAGE), "acme", first=NOW.date(), last=NOW.date())
+    return [*store.sent, expired_permits(permits, permit, NOW)._to_protobuf(), usage._to_protobuf()]
 
 
 def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
@@ -79,7 +81,7 @@ def fits(query: Any, index: dict[str, Any]) -> bool:
 
 async def test_every_query_has_an_index() -> None:
     queries = await all_queries()
-    assert len(queries) == 41
+    assert len(queries) == 42
     for query in queries:
         [collection] = [source.collection_id for source in query.from_]
         indexes = [index for index in INDEXES["indexes"] if index["collectionGroup"] == collection]
@@ -101,4 +103,6 @@ def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
 
 def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
     expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
-    assert expiring == {"llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits", "durations"}
+    assert expiring == {
+        "llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits", "durations", "usage", "budgets"
+    }  # fmt: skip

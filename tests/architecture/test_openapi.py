@@ -13,6 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from functions import read_runs, submit_run
 from shared import errors
+from shared.adapters.llm.vendor_errors import SENTENCES
 from shared.domain import fields, submission, views
 from shared.domain.event import EventType
 from shared.domain.language_tag import normalise_language_tag
@@ -215,7 +216,7 @@ def test_the_list_of_codes_is_whole() -> None:
 
 def test_the_codes_of_failures_are_those_of_the_llm_of_time_and_of_the_store() -> None:
     llm = {"LlmRefused", "LlmUnavailable"}
-    codes = {code for name, code in codes_given_where_raised() if name in llm}
+    codes = {code for name, code in codes_given_where_raised() if name in llm} | set(SENTENCES)
     codes |= {kind.code for kind in kinds() if kind.__name__ in llm | {"DeadlineExceeded", "ResultTooLarge"}} | {
         ErrorCode.UNDELIVERABLE,
         ErrorCode.INTERNAL,

@@ -66,7 +66,7 @@ SHAPES: dict[str, Draw] = {"log-normal": log_normal, "bimodal": bimodal, "heavy-
 
 def measure(*, repeats: int = 12, seed: int = 1) -> list[Row]:
     """Returns the rows of all shapes and medians; each stage of the plan is the mean of so many learners."""
-    rows = []
+    rows: list[Row] = []
     for shape, draw in SHAPES.items():
         relative = sorted(draw(Random(f"{seed} {shape} {number}")) for number in range(JOBS))
         middle = median(relative)
@@ -189,7 +189,7 @@ def row_of(rows: Iterable[Row], like: Row, name: str) -> Row:
 
 def price(seconds: float) -> float:
     """Returns what a check is worth after so long, in seconds of lag, when durations are known."""
-    return PRICES[Service.STANDARD] * (seconds / PRICED_SECONDS) ** 0.5
+    return PRICES[Service.STANDARD] * math.sqrt(seconds / PRICED_SECONDS)
 
 
 def main() -> None:

@@ -71,6 +71,16 @@ def sends_headers_slowly(seconds: float) -> Reply:
     return reply
 
 
+def stops_during_answer(seconds: float) -> Reply:
+    """Sends the head and half of the body, and then nothing."""
+
+    def reply(connection: socket.socket) -> None:
+        closes_during_answer(connection)
+        time.sleep(seconds)
+
+    return reply
+
+
 def closes(connection: socket.socket) -> None:
     """Closes the connection without an answer."""
 

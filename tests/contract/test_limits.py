@@ -11,14 +11,14 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from shared.adapters.gcp.run_store import MAX_CREATE_TRIES
+from shared.adapters.gcp.run_creation import MAX_CREATE_TRIES
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.failure import Failure
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import IdempotencyKeyBusy, StoreUnavailable, TooManyRuns
-from shared.ports import IdempotencyRecord
 from tests.contract.runs import NOW, a_run, rows
 from tests.google import store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests

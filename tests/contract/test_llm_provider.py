@@ -34,6 +34,7 @@ from tests.contract.llm_server import (
     scripted_server,
     sends_headers_slowly,
     sends_slowly,
+    stops_during_answer,
     waits,
 )
 from tests.contract.runs import a_run
@@ -223,8 +224,8 @@ async def test_lone_surrogates_and_infinite_numbers_are_replaced(server: Scripte
     [
         (responds(429, b"{}"), "llm_rate_limited"),
         (responds(500, b"oops"), "llm_unavailable"),
-        (responds(503, b"{}"), "llm_unavailable"),
-        (responds(408, b"{}"), "llm_unavailable"),
+        (responds(503, b"{}"), "llm_overloaded"),
+        (responds(408, b"{}"), "llm_timeout"),
         (responds(200, b"<html>"), "llm_unreadable"),
         (responds(200, b"[]"), "llm_unreadable"),
         (responds(200, b"[" * 100_000), "llm_unreadable"),
@@ -246,15 +247,23 @@ async def test_each_transient_failure_has_a_code(
     assert len(server.requests) == 1, "the HTTP client does not retry by itself"
 
 
-@pytest.mark.parametrize("reply", [waits(3), sends_slowly(3), sends_headers_slowly(3)])
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (waits(3), "llm_timeout"),
+        (sends_headers_slowly(3), "llm_timeout"),
+        (sends_slowly(3), "llm_answer_timeout"),
+        (stops_during_answer(3), "llm_answer_timeout"),
+    ],
+)
 async def test_a_call_to_a_hanging_or_slow_server_times_out(
-    server: ScriptedServer, provider: Any, reply: Reply
+    server: ScriptedServer, provider: Any, reply: Reply, code: str
 ) -> None:
     server.replies = [reply]
     began = time.monotonic()
     with pytest.raises(LlmUnavailable) as trouble:
         await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
-    assert trouble.value.code == "llm_timeout"
+    assert trouble.value.code == code and trouble.value.may_be_billed
     assert time.monotonic() - began < 2.5
 
 
@@ -270,7 +279,8 @@ async def test_a_refused_connection_is_a_lost_connection(server: ScriptedServer,
     [
         (responds(400, b'{"error": {"code": "bad", "message": "the text says canary"}}'), "llm_refused"),
         (responds(422, b"{}"), "llm_refused"),
-        (responds(404, b"{}"), "llm_refused"),
+        (responds(404, b"{}"), "llm_model_gone"),
+        (responds(413, b"{}"), "llm_input_too_long"),
         (responds(401, b"{}"), "llm_credentials"),
         (responds(403, b"{}"), "llm_credentials"),
         (responds(402, b"{}"), "llm_quota_exhausted"),
@@ -333,6 +343,7 @@ async def retry_after(server: ScriptedServer, provider: Any, header: str) -> tim
     [
         ("7", 7),
         (" 7 ", 7),
+        ("7.5", 7.5),
         ("0", 0),
         ("3601", 3600),
         ("9" * 400, 3600),
@@ -343,7 +354,7 @@ async def retry_after(server: ScriptedServer, provider: Any, header: str) -> tim
     ],
 )
 async def test_retry_after_is_seconds_or_a_date_and_never_over_an_hour(
-    server: ScriptedServer, provider: Any, header: str, seconds: int
+    server: ScriptedServer, provider: Any, header: str, seconds: float
 ) -> None:
     assert await retry_after(server, provider, header) == timedelta(seconds=seconds)
 
@@ -355,7 +366,7 @@ async def test_a_date_in_retry_after_is_read_as_the_time_until_then(server: Scri
 
 @pytest.mark.parametrize(
     "header",
-    ["", "yesterday", "-5", "+5", "7.5", "NaN", "9" * 5000, "Wed, 21 Oct 99999999 07:28:00 GMT", "32 Foo 2099"],
+    ["", "yesterday", "-5", "+5", "NaN", "9" * 5000, "Wed, 21 Oct 99999999 07:28:00 GMT", "32 Foo 2099"],
     ids=lambda header: header[:20],
 )
 async def test_a_retry_after_that_cannot_be_read_is_ignored(server: ScriptedServer, provider: Any, header: str) -> None:
@@ -379,14 +390,26 @@ async def test_a_chat_answer_without_text_is_unreadable(server: ScriptedServer, 
     assert trouble.value.code == "llm_unreadable"
 
 
+async def test_a_rate_limit_of_a_vendor_is_waited_out_by_its_own_headers(server: ScriptedServer, provider: Any) -> None:
+    server.replies = [responds(429, b"{}", "X-RateLimit-Remaining-Tokens: 0", "X-RateLimit-Reset-Tokens: 6m0s")]
+    with pytest.raises(LlmUnavailable) as trouble:
+        await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert trouble.value.retry_after == timedelta(minutes=6)
+
+
 @pytest.mark.parametrize(
     "choice",
-    [{"message": {"content": ""}, "finish_reason": "content_filter"}, {"message": {"content": None, "refusal": "no"}}],
+    [
+        {"message": {"content": ""}, "finish_reason": "content_filter"},
+        {"message": {"content": ""}, "finish_reason": "content_filter: PROHIBITED_CONTENT"},
+        {"message": {"content": None, "refusal": "no"}},
+    ],
 )
 async def test_a_chat_that_declines_is_a_refusal(server: ScriptedServer, provider: Any, choice: Any) -> None:
     server.replies = [ok(choices=[choice])]
-    with pytest.raises(LlmRefused):
+    with pytest.raises(LlmRefused) as refusal:
         await provider.start(model_run("chat", api=LlmApi.OPENAI_CHAT), {"full_input": "hello"}, within=MINUTE)
+    assert refusal.value.may_be_billed, "the model has read the input"
 
 
 async def test_a_model_without_its_key_or_record_is_refused_without_a_call(
@@ -488,8 +511,10 @@ async def test_a_server_that_keeps_failing_is_left_alone_for_a_while(server: Scr
     log.configure()
     assert len(server.requests) == MAX_FAILURES
     assert '"circuit breaker open", "server": "127.0.0.1"' in written.getvalue()
-    async with http.slot() as has_room:
-        assert not has_room
+    with pytest.raises(LlmUnavailable) as trouble:
+        async with http.slot():
+            pass
+    assert trouble.value.code == "llm_overloaded" and trouble.value.retry_after is not None
     http.close()
 
 
@@ -566,7 +591,7 @@ async def test_a_response_is_retrieved_until_it_is_complete(server: ScriptedServ
     [
         ({"status": "failed", "error": {"code": "server_error", "message": "x"}}, LlmUnavailable, "llm_job_failed"),
         ({"status": "failed", "error": {"code": "rate_limit_exceeded"}}, LlmUnavailable, "llm_job_failed"),
-        ({"status": "failed", "error": {"code": "invalid_prompt", "message": "secret"}}, LlmRefused, "llm_failed"),
+        ({"status": "failed", "error": {"code": "invalid_prompt", "message": "secret"}}, LlmRefused, "llm_refused"),
         ({"status": "incomplete", "incomplete_details": {"reason": "content_filter"}}, LlmRefused, "llm_refused"),
         ({"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}, LlmRefused, "llm_failed"),
         ({"status": "cancelled"}, LlmRefused, "llm_job_cancelled"),
@@ -620,7 +645,7 @@ async def test_a_message_sends_the_key_the_version_and_a_token_limit(server: Scr
         (ok(content=[], stop_reason="refusal"), LlmRefused, "llm_refused"),
         (ok(content=[], stop_reason="end_turn"), LlmUnavailable, "llm_unreadable"),
         (ok(stop_reason="end_turn"), LlmUnavailable, "llm_unreadable"),
-        (anthropic_error(529, "overloaded_error"), LlmUnavailable, "llm_unavailable"),
+        (anthropic_error(529, "overloaded_error"), LlmUnavailable, "llm_overloaded"),
         (
             anthropic_error(429, "rate_limit_error"),
             LlmUnavailable,
@@ -628,7 +653,7 @@ async def test_a_message_sends_the_key_the_version_and_a_token_limit(server: Scr
         ),
         (anthropic_error(401, "authentication_error"), LlmRefused, "llm_credentials"),
         (anthropic_error(402, "billing_error"), LlmRefused, "llm_quota_exhausted"),
-        (anthropic_error(413, "request_too_large"), LlmRefused, "llm_refused"),
+        (anthropic_error(413, "request_too_large"), LlmRefused, "llm_input_too_long"),
     ],
 )
 async def test_each_message_without_a_text_has_a_code(

@@ -6,6 +6,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,20 @@ from typing import Any
 import pytest
 
 from shared.adapters.storage.run_document import from_document, to_document
+from shared.domain import fallback
+from shared.domain.directory import ModelRef
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
+from shared.domain.target import Target
+from shared.errors import LlmRefused
 from tests.contract.runs import NOW, a_run
 from tests.e2e.rolling import RELEASE_0_2_0, unpacked
 
 STATES = ("pending", "claimed", "sent", "progressed", "retrying", "completed", "failed", "cancelled")
 OPEN = STATES[:5]
+TURNED = "turned to a fallback"
+"""A state that the earlier release does not know: it goes on with the model that it finds."""
 IN_THE_EARLIER_RELEASE = """
 import json, sys
 from datetime import datetime, timedelta
@@ -45,7 +52,10 @@ continued = {
     state: run.claimed(now, lease=hour).completed(now, result=result, usage=Usage(), checks=1)
     for state, run in given.items() if not run.is_terminal
 }
-keys = {state: [run.status, run.idempotency_key, run.provider_job_id] for state, run in given.items()}
+keys = {
+    state: [run.status, run.idempotency_key, run.provider_job_id, run.api, run.deployment, run.model and run.model.id]
+    for state, run in given.items()
+}
 shown = {
     "keys": keys,
     "written": {state: to_document(run) for state, run in written.items()},
@@ -61,7 +71,12 @@ def runs_in_each_state() -> dict[str, Run]:
     claimed = pending.claimed(NOW, lease=timedelta(hours=1))
     sent = claimed.with_provider_job(NOW, provider_job_id="job-1")
     hour = timedelta(hours=1)
+    spare = Target(api="openai_chat", model=ModelRef(id="spare", name="Spare", provider="p"), deployment="default")
+    gone = LlmRefused(code="llm_model_gone")
+    turned = fallback.after_call(replace(claimed, fallbacks=(spare, spare)), gone, NOW, delay=timedelta(0))
+    assert turned is not None
     return {
+        TURNED: turned,
         "pending": pending,
         "claimed": claimed,
         "sent": sent,
@@ -74,7 +89,8 @@ def runs_in_each_state() -> dict[str, Run]:
 
 
 def keys(run: Run) -> list[Any]:
-    return [run.status, run.idempotency_key, run.provider_job_id]
+    model = run.model.id if run.model else None
+    return [run.status, run.idempotency_key, run.provider_job_id, run.api, run.deployment, model]
 
 
 @pytest.fixture(scope="module")
@@ -113,16 +129,16 @@ def test_an_open_run_of_the_earlier_release_is_continued_under_its_key(earlier: 
     assert ended.status == "completed" and ended.idempotency_key == f"{run.id}-1"
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", [*STATES, TURNED])
 def test_the_earlier_release_reads_a_run_of_this_one_with_its_state_its_key_and_its_job(
     earlier: Any, state: str
 ) -> None:
     assert earlier["keys"][state] == keys(earlier["given"][state])
 
 
-@pytest.mark.parametrize("state", OPEN)
+@pytest.mark.parametrize("state", [*OPEN, TURNED])
 def test_a_run_that_the_earlier_release_has_ended_after_a_roll_back_is_read_again(earlier: Any, state: str) -> None:
     run, given = from_document(earlier["continued"][state], revision=None), earlier["given"][state]
     assert (run.status, run.id, run.result) == ("completed", given.id, Result(text="done"))
-    assert run.idempotency_key == f"{given.id}-1"
+    assert run.idempotency_key == f"{given.id}-{max(given.attempt, 1)}" and run.model == given.model
     assert [event.type for event in run.events].count("run.completed") == 1

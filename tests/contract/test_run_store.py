@@ -15,12 +15,13 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
 from shared.domain.directory import ModelRef
 from shared.domain.failure import Failure
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, RunFilter, RunPosition
+from shared.ports import RunFilter, RunPosition
 from tests.contract.runs import NOW, a_run, rows
 from tests.google import endpoints, store_behind_a_proxy
 from tests.grpc_proxy import COMMIT, Forward, Refused, Requests

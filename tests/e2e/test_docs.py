@@ -54,7 +54,7 @@ def test_other_paths_than_the_pages_go_to_the_functions(anybody: httpx.Client) -
     for path in ("/docsx", "/openapi.json.bak", "/nothing"):
         answer = anybody.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert anybody.get("/").status_code == 405
+    assert anybody.post("/").status_code == 401
     for path in ("/docs/../main.py", "/docs/index.html", "/docs/swagger-ui-bundle.js.map"):
         assert anybody.get(path).status_code == 404
 

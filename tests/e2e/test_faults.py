@@ -51,7 +51,7 @@ def test_a_run_costs_four_writes_and_three_reads_and_one_for_each_re_check(syste
     with system.client("read_runs") as client:
         reads = system.firestore.reads[document]
         run = client.get(f"/llm_user_runs/{run_id}").json()
-    assert run["status"] == "completed" and run["metrics"]["checks"] >= 5
+    assert run["status"] == "completed" and run["metrics"]["checks"] >= 2
     assert system.firestore.writes[document] == 4
     assert reads <= 3 + run["metrics"]["checks"]
 

@@ -58,6 +58,7 @@ ACTIONS: dict[str, Callable[[str], tuple[str, str, Any]]] = {
         "/llm_user_runs_admin",
         {"text": "t", "source_lang": "en", "target_lang": "fr"},
     ),
+    "usage": lambda run_id: ("GET", "/api/usage/", None),
     "overdue": lambda run_id: ("GET", "/api/admin/overdue/", None),
     "cancel": lambda run_id: ("POST", f"/api/llm/jobs/{run_id}/cancel/", None),
     "delete": lambda run_id: ("DELETE", f"/llm_user_runs/{run_id}", None),
@@ -93,6 +94,12 @@ def unsigned(user: str) -> str:
     return ".".join([*parts, ""])
 
 
+def first_id(cloud: Cloud, collection: str) -> str:
+    """Returns the path of a document that exists, such as usage/{id}."""
+    found = httpx.get(f"{cloud.documents}/{collection}", headers={"Authorization": "Bearer owner"}, trust_env=False)
+    return f"{collection}/{found.json()['documents'][0]['name'].rpartition('/')[2]}"
+
+
 def query(limit: int | None) -> dict[str, Any]:
     whose = {"field": {"fieldPath": "user_id"}, "op": "EQUAL", "value": {"stringValue": "demo"}}
     wanted: dict[str, Any] = {"from": [{"collectionId": "llm_runs"}], "where": {"fieldFilter": whose}}
@@ -111,7 +118,8 @@ def test_the_security_rules_say_the_same(cloud: Cloud, role: str) -> None:
             "unlimited_list": client.post(f"{base}:runQuery", json=query(limit=None)),
             "write": client.patch(f"{run}?updateMask.fieldPaths=status", json={"fields": {}}),
         }
-        others = [client.get(f"{base}/{path}") for path in (f"users/{expected['user']}", f"llm_runs/{run_id}/parts/x")]
+        paths = (f"users/{expected['user']}", f"llm_runs/{run_id}/parts/x", f"{first_id(cloud, 'usage')}", "budgets/x")
+        others = [client.get(f"{base}/{path}") for path in paths]
     assert {name: answer.status_code == 200 for name, answer in answers.items()} == expected["rules"]
     assert {answer.status_code for answer in answers.values()} <= {200, 403}
     assert {answer.status_code for answer in others} == {403}

@@ -112,7 +112,7 @@ async def test_a_pending_job_looks_as_documented(functions: Functions) -> None:
         answer = await client.get(f"/api/llm/jobs/{job_id}/status/")
     body = answer.json()
     documented = {"success", "job_id", "job_type", "status", "is_complete", "created_at", "model"}
-    assert set(body) == documented | {"attempts", "waiting_for", "next_check_at"}
+    assert set(body) == documented | {"metrics", "attempts", "waiting_for", "next_check_at"}
     assert body["attempts"] == [] and body["waiting_for"] is None
     assert body["model"] == {"id": "demo-model", "name": "Demo model", "provider": "simulator"}
     assert 1 <= int(answer.headers["retry-after"]) <= 120

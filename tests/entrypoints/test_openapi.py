@@ -29,7 +29,7 @@ BODIES: dict[str, Any] = {
     "submit_run": {"input_text": "hello"},
     "read_runs": {"kind": "user_run"},
 }
-WRONG_QUERY = {"limit": "0", "starting_after": "x"}
+WRONG_QUERY = {"limit": "0", "starting_after": "x", "group_by": "colour"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ async def plain(functions: Functions, operation: Operation, runs: dict[str, str]
             return replace(call, user=None, body={"id_token": wiring.embedded_tokens().mint("demo")})
         case "end_session" | "get_csrf_token":
             return replace(call, user=None, headers=await session(functions))
-        case "list_overdue_runs":
+        case "list_overdue_runs" | "get_usage":
             return replace(call, user="admin")
         case "submit_admin_run":
             return replace(call, headers={"Accept": "application/json"})

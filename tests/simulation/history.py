@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from shared.domain.budget import Balance
+from shared.domain.directory import LlmApi
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
-from shared.ports import IdempotencyRecord
+from shared.domain.usage_sums import UsageSum
 
 if TYPE_CHECKING:
     from tests.simulation.llm import Job
@@ -43,6 +46,8 @@ class PaidCall:
     job_id: str | None
     fault: str
     is_idempotent: bool
+    api: str = LlmApi.LLM_JOBS
+    """The protocol of the call."""
 
 
 class FaultKind(StrEnum):
@@ -178,6 +183,10 @@ class History:
     unreadable: list[str] = field(default_factory=list)
     """The unreadable documents in that list."""
     permits_left: dict[str, list[str]] = field(default_factory=dict)
+    balances: Mapping[tuple[str, str], Balance] = field(default_factory=dict)
+    """{(tenant, day or month): what its budget has reserved and spent in the end}"""
+    usage: Mapping[str, UsageSum] = field(default_factory=dict)
+    """The sums of usage in the end, by tenant."""
     jobs: Mapping[str, "Job"] = field(default_factory=dict)
     """The provider jobs and chat answers of the LLM, by id."""
     cache: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.adapters.llm.http import LlmHttp, LlmHttpPools, LlmResponse, raise_for_status
+from shared.domain.directory import LlmApi
 from shared.error_codes import ErrorCode
 from shared.errors import LlmUnavailable
 from tests.simulation.calls import Calls
@@ -36,6 +37,7 @@ STATUS_OF: Mapping[LlmFault, tuple[int, Any]] = {
     LlmFault.REFUSED: (400, {}),
     LlmFault.QUOTA: (402, {}),
     LlmFault.CREDENTIALS: (401, {}),
+    LlmFault.GONE: (404, {"error": {"code": "model_not_found", "message": "m"}}),
     LlmFault.ACCEPTED_UNREADABLE: (200, None),
     LlmFault.ACCEPTED_WITHOUT_ID: (200, {}),
 }
@@ -84,7 +86,7 @@ class Llm:
             return llm_fault, None, script
         job = self._by_key.get(key) if script.is_idempotent or not chat else None
         if job is None:
-            job = self._accept(script_id, script, key, by=by, run_id=run_id, llm_fault=llm_fault)
+            job = self._accept(script_id, script, key, by=by, run_id=run_id, llm_fault=llm_fault, chat=chat)
         if chat:
             body: Any = _chat_answer(script_id, script, text)
             self.say(run_id, "answered" if llm_fault is LlmFault.NONE else llm_fault)
@@ -92,7 +94,9 @@ class Llm:
             body = {"job_id": job.id, "status": "queued"}
         return llm_fault, body, script
 
-    def _accept(self, script_id: str, script: LlmScript, key: str, *, by: str, run_id: str, llm_fault: LlmFault) -> Job:
+    def _accept(
+        self, script_id: str, script: LlmScript, key: str, *, by: str, run_id: str, llm_fault: LlmFault, chat: bool
+    ) -> Job:
         number = self._made[script_id] = self._made.get(script_id, 0) + 1
         job_end = script.job_ends[number - 1] if number <= len(script.job_ends) else JobEnd.FINISHED
         now = self._world.now
@@ -115,6 +119,7 @@ class Llm:
                 job_id=job.id,
                 fault=llm_fault,
                 is_idempotent=script.is_idempotent,
+                api=LlmApi.OPENAI_CHAT if chat else LlmApi.LLM_JOBS,
             )
         )
         return job

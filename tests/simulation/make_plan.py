@@ -1,6 +1,7 @@
 """Makes the plan of a seed. Each seed draws which kinds of faults it has, so that rare combinations come up too."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from tests.simulation.faults import (
@@ -22,7 +23,7 @@ from tests.simulation.faults import (
 )
 from tests.simulation.plan import Client, Intrude, Listen, ListRuns, Plan, PlanSettings, Submit
 from tests.simulation.scenarios import SCENARIOS
-from tests.simulation.script import make_script
+from tests.simulation.script import LlmScript, make_script, make_script_that_leaves
 
 FAULTS_END = 200.0
 """No fault of the plan begins or goes on later than this many seconds."""
@@ -71,8 +72,8 @@ def make_plan(seed: int) -> Plan:
     if random.random() < SCENARIO_SHARE:
         return random.choice(SCENARIOS)(seed, random)
     is_without_faults = random.random() < 0.1
-    settings = _settings(random)
-    clients = _clients(random, without_faults=is_without_faults)
+    settings = replace(_settings(random), day_usd=_day_usd(seed))
+    clients = _with_fallbacks(seed, _clients(random, without_faults=is_without_faults))
     faults = () if is_without_faults else _faults(random)
     foreign = [fault for fault in faults if isinstance(fault, OtherRelease)]
     listers = [_lister_of(fault, number) for number, fault in enumerate(foreign)]
@@ -97,6 +98,11 @@ def _settings(random: Random) -> PlanSettings:
         ack_deadline=random.choice((20.0, 60.0, 600.0)),
         firestore=random.random() < 0.65,
     )
+
+
+def _day_usd(seed: int) -> float | None:
+    """Returns the budget of acme, drawn from the seed alone; a run reserves 0.03 USD or about 0.014."""
+    return Random(f"{seed} budget").choice((None, None, 0.02, 0.05, 0.1))
 
 
 def _clients(random: Random, *, without_faults: bool) -> tuple[Client, ...]:
@@ -146,6 +152,21 @@ def _submit(random: Random, number: int, *, without_faults: bool) -> Submit:
         delete=random.random() < 0.25,
         prior=f"c{random.randrange(number)}" if number and random.random() < 0.15 and not is_job else None,
     )
+
+
+def _with_fallbacks(seed: int, clients: tuple[Client, ...]) -> tuple[Client, ...]:
+    """Gives some jobs a model with fallbacks. It draws from a source of its own: all else stays as it is."""
+    random = Random(f"{seed} fallbacks")
+    chosen: dict[str, tuple[bool, LlmScript]] = {}
+    changed: list[Client] = []
+    for client in clients:
+        if not isinstance(client, Submit) or client.family not in ("job", "chat"):
+            changed.append(client)
+            continue
+        script = make_script_that_leaves(random, client.llm) if client.llm.has_faults else client.llm
+        is_chosen, script = chosen.setdefault(client.key or client.name, (random.random() < 0.3, script))
+        changed.append(replace(client, fallback=True, llm=script) if is_chosen else client)
+    return tuple(changed)
 
 
 def _same_key(random: Random, first: Submit, name: str) -> Submit:

@@ -1,12 +1,13 @@
 """The small ports of one instance: directory, result cache, dead letters, and who calls."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.domain.dead_letter import DeadLetter
 from shared.domain.durations import MAX_JOBS, Durations
+from shared.domain.usage_sums import UsageKey, UsageSum
 from shared.errors import CacheUnavailable, StoreUnavailable
 from shared.ports import Identity
 from tests.simulation.calls import Calls
@@ -15,8 +16,16 @@ from tests.simulation.instance import EPOCH
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-ORGANIZATIONS = {
-    "acme": {"name": "Acme", "deployment": "europe", "source_lang": "en", "target_lang": "de"},
+RUN_PRICE = 0.01
+"""What one attempt of a run without a model costs acme, in USD."""
+ORGANIZATIONS: dict[str, dict[str, Any]] = {
+    "acme": {
+        "name": "Acme",
+        "deployment": "europe",
+        "source_lang": "en",
+        "target_lang": "de",
+        "prices": {"job": RUN_PRICE},
+    },
     "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
     "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
     "initech": {
@@ -33,12 +42,21 @@ USERS = {
     "eve": {"organization_id": "globex", "groups": ["users"]},
     "kim": {"organization_id": "initech", "groups": ["users"]},
 }
-_MODEL = {"provider": "simulated", "upstream_model": "m", "deployment": "default", "prices": {"input": 1, "output": 2}}
+_MODEL: dict[str, Any] = {
+    "provider": "simulated",
+    "upstream_model": "m",
+    "deployment": "default",
+    "prices": {"input": 1, "output": 2},
+    "max_output_tokens": 2000,
+}
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
+    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
-DOCUMENTS: Mapping[str, Mapping[str, Any]] = {
+Documents = Mapping[str, Mapping[str, Any]]
+DOCUMENTS: Mapping[str, Documents] = {
     "organizations": ORGANIZATIONS,
     "users": USERS,
     "models": MODELS,
@@ -47,21 +65,25 @@ DOCUMENTS: Mapping[str, Mapping[str, Any]] = {
 
 
 class SimulatedDirectory(DocumentDirectory):
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, *, day_usd: float | None) -> None:
+        """`day_usd` is what acme's runs may cost in a day."""
         self._calls = calls
+        acme = {**ORGANIZATIONS["acme"], "budget": {"day_usd": day_usd}}
+        self._documents: dict[str, Documents] = {**DOCUMENTS, "organizations": {**ORGANIZATIONS, "acme": acme}}
 
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
 
     async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
-        return DOCUMENTS[collection]
+        return self._documents[collection]
 
     async def _delete(self, collection: str, document_id: str) -> None:
         raise NotImplementedError("the directory of a simulation does not change")
 
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         def find() -> dict[str, Any] | None:
-            return DOCUMENTS[collection].get(document_id)
+            found = self._documents[collection].get(document_id)
+            return None if found is None else dict(found)
 
         return await self._calls.call("directory.get", find, error=StoreUnavailable)
 
@@ -131,6 +153,16 @@ class SimulatedDurationStore:
             self._world.durations[key] = stored.updated(durations, most=MAX_JOBS)
 
         await self._calls.call("durations.add", update, error=StoreUnavailable)
+
+
+class NoReports:
+    """No administrator of the simulation asks for usage; the invariants look at the sums themselves."""
+
+    async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
+        raise NotImplementedError
+
+    async def forget_user(self, user_id: str) -> None:
+        raise NotImplementedError
 
 
 class NoTokens:

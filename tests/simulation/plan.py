@@ -18,6 +18,8 @@ class PlanSettings:
     """The longest a synchronous LLM call may take."""
     submits_a_minute: int | None = None
     open_runs: int | None = None
+    day_usd: float | None = None
+    """What the runs of acme may cost in a day."""
     llm_threads: int = 4
     task_attempts: int = 100
     ack_deadline: float = 600.0
@@ -27,7 +29,7 @@ class PlanSettings:
     second_chat: float = 25.0
 
     def __str__(self) -> str:
-        limits = f"{self.submits_a_minute} submits a minute, {self.open_runs} open runs"
+        limits = f"{self.submits_a_minute} submits a minute, {self.open_runs} open runs, {self.day_usd} USD a day"
         store = "Firestore" if self.firestore else "SQLite"
         return (
             f"sweep {self.sweep:g} s, grace {self.grace:g} s, deadline {self.deadline:g} s, chat call {self.chat:g} s, "
@@ -63,6 +65,8 @@ class Submit:
     delete: bool = False
     prior: str | None = None
     """The name of the client whose run this one re-runs."""
+    fallback: bool = False
+    """The job's model has two fallbacks, of the other protocol and of its own."""
 
     @property
     def script_id(self) -> str:
@@ -80,6 +84,7 @@ class Submit:
         words += [f"breaks it every {self.break_every:g} s"] if self.break_every else []
         words += [f"cancels {self.cancel_after:.1f} s later"] if self.cancel_after is not None else []
         words += ["deletes it in the end"] if self.delete else []
+        words += ["names a model with two fallbacks"] if self.fallback else []
         return f"{', '.join(words)}; {self.llm}"
 
     def simplifications(self) -> "list[Submit]":
@@ -90,6 +95,7 @@ class Submit:
             "deadline": None,
             "cancel_after": None,
             "delete": False,
+            "fallback": False,
         }
         more: dict[str, Any] = {"channel": None, "prior": None, "follow": "poll"}
         changes = [{name: value} for name, value in {**plain, **more}.items() if getattr(self, name) != value]

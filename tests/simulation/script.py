@@ -25,6 +25,7 @@ class LlmFault(StrEnum):
     REFUSED = "is refused"
     QUOTA = "is told that there is no quota"
     CREDENTIALS = "is told that the key is wrong"
+    GONE = "is told that the model is gone"
 
 
 PASSING = (LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE, LlmFault.SILENT, LlmFault.NOT_CONNECTED)
@@ -122,6 +123,14 @@ def make_script(random: Random, *, without_faults: bool) -> LlmScript:
         retry_after=random.choice((None, None, 3.0, 20.0, 300.0)),
         latency=random.choice((0.3, 0.3, 0.3, 4.0, 15.0)),
     )
+
+
+def make_script_that_leaves(random: Random, script: LlmScript) -> LlmScript:
+    """Returns the script with submits after which a run goes to its next model, in some plans after a lost call."""
+    kind = random.choice((LlmFault.GONE, LlmFault.RATE_LIMITED, LlmFault.UNAVAILABLE))
+    lost = random.choice(((), (), (LlmFault.ACCEPTED_LOST,), (LlmFault.ACCEPTED_SILENT,)))
+    submits = (*lost, *(kind for _ in range(random.choice((1, 1, 2, 4)))))
+    return replace(script, submits=submits, retry_after=random.choice((script.retry_after, 20.0)))
 
 
 def _job_ends(random: Random) -> tuple[JobEnd, ...]:

@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.readable import must_be_readable
 from shared.domain.channel import Channel
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
+from shared.ports import RunFilter, RunPage, RunPosition
 from tests.simulation.calls import Calls
 from tests.simulation.history import Commit
 from tests.simulation.instance import EPOCH, Instance
@@ -157,7 +159,7 @@ class SimulatedRunStore:
                 raise
             stored, stored_id = await self._call("get", lambda: self._tables.revision_of(run.id), run.id)
             if stored_id is save_id:
-                return replace(run, permit=None if run.is_terminal else run.permit, revision=stored)
+                return replace(as_saved(run), revision=stored)
             raise (error if stored == run.revision else StaleRun()) from None
 
     async def _exists(self, run_id: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.domain.run import Run
 from shared.errors import (
+    BudgetExhausted,
     CallerError,
     IdempotencyConflict,
     IdempotencyKeyBusy,
@@ -72,7 +73,7 @@ class Submitter(ApiClient):
             history.requests[entry.name].append(asked_at)
             try:
                 run = await self.ask(self._request)
-            except (IdempotencyKeyBusy, TooManyRuns) as error:
+            except (BudgetExhausted, IdempotencyKeyBusy, TooManyRuns) as error:
                 self._record_refusal(error.code, asked_at)
                 await asyncio.sleep(AFTER_TROUBLE)
             except CallerError as error:
@@ -128,7 +129,7 @@ class Submitter(ApiClient):
             return {**body, "input_text": text}
         if entry.deadline:
             body["deadline_seconds"] = int(entry.deadline)
-        model = "chat-model" if entry.family == "chat" else "jobs-model"
+        model = ("chat-model" if entry.family == "chat" else "jobs-model") + ("-first" if entry.fallback else "")
         return {**body, "job_type": "general_llm_request", "model_id": model, "input_data": {"full_input": text}}
 
     def _is_expected(self, error: CallerError) -> None:

@@ -5,13 +5,25 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from shared.adapters.storage.ending import as_saved, must_be_counted, must_be_settled
 from shared.adapters.storage.readable import readable_runs
 from shared.adapters.storage.run_document import from_document
+from shared.domain.budget import (
+    NOTHING_USED,
+    Balance,
+    cost,
+    day_of,
+    month_of,
+    require_room,
+    reservation,
+)
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Status
+from shared.domain.usage_sums import UsageSum, usage_of
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, RunPage, RunPosition
+from shared.ports import RunPage, RunPosition
 
 INLINE_CHARACTERS = 200
 """A longer result or input is kept in parts."""
@@ -45,6 +57,10 @@ class Tables:
         self.keys: dict[str, IdempotencyRecord] = {}
         self.permits: dict[str, dict[int, str]] = {}
         """Which run holds which permit of which tenant."""
+        self.balances: dict[tuple[str, str], Balance] = {}
+        """{(tenant, day or month): what it has reserved and spent}"""
+        self.usage: dict[str, UsageSum] = {}
+        """The sums of the runs that have ended, by tenant."""
 
     def create(self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits) -> IdempotencyRecord | Run | None:
         """Returns the stored run, None when it was stored before, or the record of the run that has the key."""
@@ -54,7 +70,10 @@ class Tables:
                 return taken
         if run.id in self.rows:
             return None
+        if limits.budget is not None:
+            require_room(limits.budget, run, day=self._balance(run, day_of), month=self._balance(run, month_of))
         permit = self._take_permit(limits, run)
+        self._change_balances(run, Balance(reserved=reservation(run)))
         if idempotency is not None:
             self.keys[idempotency.key_hash] = idempotency
         text = str(run.input)
@@ -89,6 +108,8 @@ class Tables:
             whole = replace(whole, result=row.whole.result if row.whole is not None else None)
         if run.is_terminal:
             whole = self._give_back(whole)
+            self._count(whole)
+            whole = as_saved(whole)
         stored = replace(whole, result=None) if in_parts else whole
         self._put(
             Row(
@@ -165,6 +186,22 @@ class Tables:
             return run
         self.permits.get(run.tenant_id, {}).pop(run.permit, None)
         return replace(run, permit=None)
+
+    def _count(self, run: Run) -> None:
+        """Counts a run that this commit ends, and replaces its reservation by its cost."""
+        if must_be_counted(run):
+            self.usage[run.tenant_id] = self.usage.get(run.tenant_id, UsageSum()) + usage_of(run)
+        if must_be_settled(run):
+            self._change_balances(run, Balance(reserved=-reservation(run), spent=cost(run)))
+
+    def _balance(self, run: Run, period_of: Callable[[Run], str]) -> Balance:
+        return self.balances.get((run.tenant_id, period_of(run)), NOTHING_USED)
+
+    def _change_balances(self, run: Run, change: Balance) -> None:
+        for period_of in (day_of, month_of):
+            old = self._balance(run, period_of)
+            new = Balance(reserved=old.reserved + change.reserved, spent=old.spent + change.spent)
+            self.balances[run.tenant_id, period_of(run)] = new
 
 
 def _read(row: Row, *, with_result: bool) -> Run:

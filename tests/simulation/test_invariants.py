@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from shared.domain.progress import DEADLINE_EXCEEDED
+from shared.domain.result import Usage
 from shared.domain.run import Run
 from shared.domain.status import Status
 from tests.simulation.history import Commit, EventAnswer, History, LlmAnswer, Refusal
@@ -17,9 +18,15 @@ from tests.simulation.script import LlmFault, LlmScript
 from tests.simulation.simulate import run_plan
 
 SCRIPT = LlmScript(takes=2.0)
+GONE = LlmScript(takes=2.0, submits=(LlmFault.GONE,))
+PLAN_WITH_FALLBACK = Plan(
+    seed=1,
+    settings=PlanSettings(),
+    clients=(Submit(name="turned", at=0.0, user="bob", family="job", llm=GONE, fallback=True),),
+)
 PLAN = Plan(
     seed=1,
-    settings=PlanSettings(llm_threads=8, open_runs=5, submits_a_minute=6),
+    settings=PlanSettings(llm_threads=8, open_runs=5, submits_a_minute=6, day_usd=1.0),
     clients=(
         Submit(name="job", at=0.0, user="ann", family="job", llm=SCRIPT, follow="stream", key="k", channel="desk"),
         Submit(name="chat", at=1.0, user="bob", family="chat", llm=SCRIPT),
@@ -31,11 +38,6 @@ PLAN = Plan(
         ListRuns(name="list", at=20.0, user="ann", jobs=True),
     ),
 )
-
-
-@pytest.fixture
-def history() -> History:
-    return run_plan(PLAN)
 
 
 def run_of(history: History, client: str) -> Run:
@@ -183,6 +185,31 @@ def plant_a_refusal_with_free_places(history: History) -> None:
     history.refusals.append(refusal)
 
 
+def plant_a_reservation_above_the_budget(history: History) -> None:
+    created = next(one for one in history.commits if one.before is None and one.limits and one.limits.budget)
+    bill = replace(created.after.bill, reserved_usd=99.0)
+    history.commits[history.commits.index(created)] = replace(created, after=replace(created.after, bill=bill))
+
+
+def plant_a_kept_reservation(history: History) -> None:
+    period, balance = next(iter(history.balances.items()))
+    history.balances = {**history.balances, period: replace(balance, reserved=5)}
+
+
+def plant_a_run_counted_twice(history: History) -> None:
+    acme = history.usage["acme"]
+    history.usage = {**history.usage, "acme": replace(acme, runs=acme.runs + 1)}
+
+
+def plant_a_free_call(history: History) -> None:
+    change_end(history, "gone", usage=Usage(cost_usd=0.0))
+
+
+def plant_a_refusal_with_money_left(history: History) -> None:
+    refusal = Refusal(at=50, client="job", code="budget_exhausted", is_in_doubt=False, asked_at=49, tenant_id="acme")
+    history.refusals.append(refusal)
+
+
 def plant_a_run_that_does_not_exist(history: History) -> None:
     history.accepted_ids["chat"].append((9.0, "none"))
 
@@ -272,6 +299,17 @@ def plant_a_submit_within_the_waiting_time(history: History) -> None:
     history.script_ids[run_id] = "patient/0"
 
 
+def plant_a_call_under_the_key_of_another_model(history: History) -> None:
+    run_id = run_of(history, "turned").id
+    index = next(i for i, call in enumerate(history.paid) if call.run_id == run_id)
+    history.paid[index] = replace(history.paid[index], key=f"{run_id}-1")
+
+
+def plant_a_fallback_for_no_reason(history: History) -> None:
+    run_id = run_of(history, "turned").id
+    history.llm_answers = [one for one in history.llm_answers if one.run_id != run_id]
+
+
 PLANTS: dict[str, Plant] = {
     "nothing_fails_unexpectedly": plant_an_unexpected_error,
     "no_answer_slows_the_queue": plant_a_throttling_answer,
@@ -302,10 +340,17 @@ PLANTS: dict[str, Plant] = {
     "calls_follow_a_claim": plant_a_call_without_claim,
     "checks_stay_on_the_plan": plant_many_checks,
     "a_waiting_time_is_respected": plant_a_submit_within_the_waiting_time,
+    "calls_go_where_their_key_belongs": plant_a_call_under_the_key_of_another_model,
+    "a_fallback_has_a_reason_and_leaves_no_job": plant_a_fallback_for_no_reason,
     "an_ended_run_stops_its_provider_job": plant_a_job_that_goes_on,
     "limits_hold": plant_an_open_run_too_many,
     "permits_are_given_back": plant_a_kept_permit,
     "free_places_are_given_out": plant_a_refusal_with_free_places,
+    "budgets_hold": plant_a_reservation_above_the_budget,
+    "balances_agree_with_the_runs": plant_a_kept_reservation,
+    "ended_runs_are_counted_once": plant_a_run_counted_twice,
+    "paid_calls_cost_money": plant_a_free_call,
+    "free_money_is_given_out": plant_a_refusal_with_money_left,
     "accepted_runs_exist": plant_a_run_that_does_not_exist,
     "no_run_without_a_request": plant_a_run_without_request,
     "one_run_for_one_key": plant_two_runs_for_a_key,
@@ -320,16 +365,21 @@ PLANTS: dict[str, Plant] = {
     "deleted_content_is_gone": plant_content_after_a_delete,
 }
 
+OF_FALLBACKS = ("calls_go_where_their_key_belongs", "a_fallback_has_a_reason_and_leaves_no_job")
+
 
 def test_every_invariant_is_shown_to_notice_something() -> None:
     assert {invariant.__name__ for invariant in INVARIANTS} == set(PLANTS)
 
 
-def test_a_history_without_faults_violates_nothing(history: History) -> None:
-    assert check(PLAN, history) == []
+@pytest.mark.parametrize("plan", [PLAN, PLAN_WITH_FALLBACK])
+def test_a_history_without_a_violation_violates_nothing(plan: Plan) -> None:
+    assert check(plan, run_plan(plan)) == []
 
 
 @pytest.mark.parametrize("invariant", PLANTS)
-def test_an_invariant_notices_what_was_planted(invariant: str, history: History) -> None:
+def test_an_invariant_notices_what_was_planted(invariant: str) -> None:
+    plan = PLAN_WITH_FALLBACK if invariant in OF_FALLBACKS else PLAN
+    history = run_plan(plan)
     PLANTS[invariant](history)
-    assert invariant in {violation.invariant for violation in check(PLAN, history)}
+    assert invariant in {violation.invariant for violation in check(plan, history)}

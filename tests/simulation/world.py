@@ -30,6 +30,7 @@ from tests.simulation.llm import Llm, SimulatedLlmPools
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.make_plan import FAULTS_END
 from tests.simulation.parts import (
+    NoReports,
     NoTokens,
     SimulatedDeadLetters,
     SimulatedDirectory,
@@ -176,7 +177,7 @@ class World:
         calls = Calls(instance)
         is_firestore = self.plan.settings.firestore
         store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
-        records = SimulatedDirectory(calls)
+        records = SimulatedDirectory(calls, day_usd=self.plan.settings.day_usd)
         directory = CachedDirectory(records, instance.clock)
         no_tokens: Any = NoTokens()
         sessions = Sessions(
@@ -190,6 +191,7 @@ class World:
             directory=directory,
             catalogue=records,
             users=records,
+            usage=NoReports(),
             dead_letters=SimulatedDeadLetters(self, calls),
             durations=SimulatedDurationStore(self, calls),
             cache=SimulatedResultCache(self, calls),
@@ -248,6 +250,7 @@ class World:
             history.overdue, history.unreadable = [run.id for run in overdue.runs], list(overdue.unreadable)
         history.unexpected_errors += [repr(error) for error in self.loop.unhandled]
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
+        history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
         history.expected_cache = {run.id: views.status_text(run) for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}

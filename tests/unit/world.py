@@ -71,10 +71,13 @@ class FakeLlm:
     jobs: dict[str, datetime] = field(default_factory=dict)
     checks: int = 0
     cancelled: list[str] = field(default_factory=list)
+    during_slot: Callable[[Run], None] | None = None
     during_start: Callable[[Run], Awaitable[None]] | None = None
     during_check: Callable[[Run], Awaitable[None]] | None = None
 
     def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
+        if self.during_slot is not None:
+            self.during_slot(run)
         return nullcontext(self.clock.now() >= self.busy_until)
 
     async def start(self, run: Run, content: Mapping[str, Any], *, within: timedelta) -> JobCreated | Finished:
@@ -213,6 +216,7 @@ class World:
             "directory": lite.directory,
             "catalogue": lite.directory,
             "users": lite.directory,
+            "usage": lite.usage,
             "dead_letters": lite.dead_letters,
             "durations": lite.durations,
             "cache": self.cache,

@@ -11,6 +11,7 @@ from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, Ta
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+from shared.adapters.gcp.usage import FirestoreUsageSums
 from shared.domain.status import Lane
 
 
@@ -21,6 +22,7 @@ class GoogleBackend:
         """Each topic has the form projects/{project}/topics/{topic}."""
         self.store = FirestoreRunStore(clients)
         self.watcher = FirestoreRunWatcher(clients, self.store)
+        self.usage = FirestoreUsageSums(clients)
         self.queue = PubSubRunQueue(clients, topics=topics)
         self.scheduler = CloudTasksRecheckScheduler(clients, target)
         self.directory = FirestoreDirectory(clients)

@@ -9,8 +9,8 @@ from google.cloud.firestore import AsyncClient
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
 from shared.adapters.gcp.bounds import bounded, google_errors_as
+from shared.domain.idempotency import IdempotencyRecord
 from shared.errors import StoreUnavailable
-from shared.ports import IdempotencyRecord
 
 KEYS = "idempotency_keys"
 

@@ -9,85 +9,64 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from random import uniform
 from typing import Any
 from uuid import uuid4
 
-from google.api_core.exceptions import Conflict, FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted
+from google.api_core.exceptions import InvalidArgument, ResourceExhausted
 from google.cloud.firestore import AsyncClient, FieldFilter
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
 
 from shared.adapters.gcp.bounds import bounded, google_errors_as, is_too_large
+from shared.adapters.gcp.budgets import BudgetReservation, BudgetTurns, settle_in
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.idempotency_keys import IdempotencyKey
 from shared.adapters.gcp.permits import RunPermits, release_permit
+from shared.adapters.gcp.run_creation import AMBIGUOUS_ERRORS, RunCreation
 from shared.adapters.gcp.run_parts import PARTS, add_parts, read_parts
-from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_required, split_large_input
+from shared.adapters.gcp.usage import count_in
+from shared.adapters.storage.ending import as_saved
+from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_required
 from shared.adapters.storage.readable import must_be_readable, readable_runs
+from shared.domain.budget import reservation
 from shared.domain.channel import Channel
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
-from shared.errors import IdempotencyKeyBusy, ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
-from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
+from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
+from shared.ports import RunFilter, RunPage, RunPosition
 
 RUNS = "llm_runs"
-MAX_CREATE_TRIES = 8
 CREATE_TIMEOUT_SECONDS = 20.0
 """All tries together."""
-MAX_RETRY_PAUSE_SECONDS = 0.5
 EPOCH = datetime.fromtimestamp(0, UTC)
-_AMBIGUOUS_ERRORS = (Conflict, FailedPrecondition, InvalidArgument, NotFound)
-"""Errors that a commit can raise although its first try was written. AlreadyExists is a Conflict."""
 
 
 class FirestoreRunStore:
     def __init__(self, clients: ClientsByLoop, *, create_timeout_seconds: float = CREATE_TIMEOUT_SECONDS) -> None:
         self._clients = clients
         self._create_timeout_seconds = create_timeout_seconds
+        self._turns = BudgetTurns()
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
-        permits = RunPermits(self._firestore, run, limits)
-        key = IdempotencyKey(self._firestore, idempotency, has_failed=self._has_failed) if idempotency else None
+        firestore, budget = self._firestore, limits.budget if reservation(run) > 0 else None
+        creation = RunCreation(
+            firestore,
+            run,
+            reference=self._reference(run.id),
+            key=IdempotencyKey(firestore, idempotency, has_failed=self._has_failed) if idempotency else None,
+            permits=RunPermits(firestore, run, limits),
+            reservation=BudgetReservation(firestore, run, budget) if budget else None,
+            exists=self._exists,
+        )
         try:
             async with asyncio.timeout(self._create_timeout_seconds):
-                return await self._create(run, key, permits)
+                return await creation(self._turns)
         except TimeoutError as error:
             raise StoreUnavailable from error
-
-    async def _create(self, run: Run, key: IdempotencyKey | None, permits: RunPermits) -> IdempotencyRecord | None:
-        """Tries again after each failed commit. Its error does not tell the cause, so the key and permits are read."""
-        for _ in range(MAX_CREATE_TRIES):
-            if await self._try_to_create(run, key, permits):
-                return None
-            if key is not None and (holder := await key.find_holder(now=run.created_at)) is not None:
-                return holder
-            await permits.choose_available()
-        raise IdempotencyKeyBusy if key is not None and key.is_busy else StoreUnavailable
-
-    async def _try_to_create(self, run: Run, key: IdempotencyKey | None, permits: RunPermits) -> bool:
-        """Returns True when the run is stored, and False when the commit failed for any reason."""
-        stored, parts = split_large_input(replace(run, permit=permits.open_run_number))
-        batch, reference = self._firestore.batch(), self._reference(run.id)
-        document, _ = to_firestore(stored)
-        batch.create(reference, document)
-        permits.acquire_in(batch)
-        add_parts(batch, reference, run, INPUT, parts)
-        if key is not None:
-            key.acquire_in(batch)
-        try:
-            async with google_errors_as(StoreUnavailable):
-                try:
-                    await batch.commit(**bounded())
-                except _AMBIGUOUS_ERRORS:
-                    return await self._exists(run.id)
-        except StoreUnavailable:  # also when many concurrent commits want the same permits
-            await asyncio.sleep(uniform(0, MAX_RETRY_PAUSE_SECONDS))
-            return await self._exists(run.id)
-        return True
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
         snapshot = await self._snapshot(run_id)
@@ -139,12 +118,14 @@ class FirestoreRunStore:
     async def _save(self, run: Run, *, deleted_parts: Sequence[Any]) -> Run:
         """`deleted_parts` are the references of the part documents to delete in the same commit."""
         batch, reference = self._firestore.batch(), self._reference(run.id)
-        stored = replace(run, permit=None) if run.is_terminal else run
+        stored = as_saved(run)
         document, parts = to_firestore(stored)
         document["save_id"] = save_id = uuid4().hex
         batch.update(reference, document, option=self._firestore.write_option(last_update_time=run.revision))
         if run.is_terminal:
             release_permit(batch, self._firestore, run)
+            settle_in(batch, self._firestore, run)
+            count_in(batch, self._firestore, run)
         add_parts(batch, reference, run, RESULT, parts)
         for part in deleted_parts:
             batch.delete(part)
@@ -157,7 +138,7 @@ class FirestoreRunStore:
     async def _commit_save(self, batch: AsyncWriteBatch, run: Run, save_id: str) -> Run:
         try:
             result, *_ = await batch.commit(**bounded())
-        except (*_AMBIGUOUS_ERRORS, ResourceExhausted) as error:
+        except (*AMBIGUOUS_ERRORS, ResourceExhausted) as error:
             if isinstance(error, ResourceExhausted) and not is_too_large(error):
                 raise
             is_refused = isinstance(error, InvalidArgument | ResourceExhausted)

@@ -13,17 +13,17 @@ from shared.adapters.llm.batch import (
     SUBMIT_SECONDS,
     BatchProtocol,
     expired,
-    failed_for_now,
     get,
     read_id,
 )
 from shared.adapters.llm.http import unreadable
 from shared.adapters.llm.protocol import LlmCall
+from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
 
-_RETRYABLE_ERRORS = frozenset({"api_error", "overloaded_error", "rate_limit_error", "timeout_error"})
+_RETRYABLE_ERRORS = frozenset({"api_error", "timeout_error"})
 
 
 class AnthropicBatchProtocol(BatchProtocol):
@@ -54,10 +54,7 @@ class AnthropicBatchProtocol(BatchProtocol):
             case "succeeded" if isinstance(message := get(result, "message"), dict):
                 return messages.read_message(message, call.prices)
             case "errored":
-                error = get(result, "error")
-                if get(get(error, "error") or error, "type") in _RETRYABLE_ERRORS:
-                    raise failed_for_now()
-                raise LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED)
+                raise error_of_failed_job(get(result, "error"), retryable=_RETRYABLE_ERRORS)
             case "expired":
                 raise expired()
             case "canceled":

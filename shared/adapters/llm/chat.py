@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.adapters.llm.vendor_errors import is_content_filter
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.errors import LlmRefused
@@ -47,7 +48,7 @@ def _read_completion(body: Mapping[str, Any], prices: Mapping[str, float] | None
         text, finish_reason = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise unreadable() from None
-    if finish_reason == "content_filter" or (text is None and choice["message"].get("refusal")):
+    if is_content_filter(finish_reason) or (text is None and choice["message"].get("refusal")):
         raise LlmRefused(may_be_billed=True)
     if not isinstance(text, str):
         raise unreadable()

@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError, ReadTimeoutError
-from urllib3.util import Retry
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from shared import log, tracing
 from shared.adapters.llm.breaker import CircuitBreaker
+from shared.adapters.llm.vendor_errors import SENTENCES, error_of
+from shared.adapters.llm.vendor_waits import read_wait
 from shared.domain.fields import is_nested_too_deeply
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
@@ -32,10 +33,16 @@ MAX_BYTES = 8 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024
 SLOT_WAIT_SECONDS = 1.0
 HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
-MAX_RETRY_AFTER = timedelta(hours=1)
-_SERVER_FAULTS = frozenset({ErrorCode.LLM_UNAVAILABLE, ErrorCode.LLM_TIMEOUT, ErrorCode.LLM_CONNECTION_LOST})
+_SERVER_FAULTS = frozenset(
+    {
+        ErrorCode.LLM_UNAVAILABLE,
+        ErrorCode.LLM_OVERLOADED,
+        ErrorCode.LLM_TIMEOUT,
+        ErrorCode.LLM_ANSWER_TIMEOUT,
+        ErrorCode.LLM_CONNECTION_LOST,
+    }
+)
 """Errors that count for the circuit breaker."""
-_QUOTA_CODES = frozenset({"insufficient_quota", "quota_exceeded", "billing_hard_limit_reached"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +56,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlmResponse:
-    """`body` is the parsed JSON, or None when the body is not JSON."""
+    """`body` is the parsed JSON, or None when the body is not JSON. `retry_after` is the wait that it asks for."""
 
     status: int
     body: Any
@@ -76,12 +83,11 @@ class LlmHttp:
     async def slot(self) -> AsyncIterator[bool]:
         """Yields True when a place for one more call that starts a run is free within SLOT_WAIT_SECONDS, else False.
 
-        There are as many places as threads, and none while the server keeps failing. The caller holds its place until
-        it leaves the context.
+        There are as many places as threads. The caller holds its place until it leaves the context. Raises
+        LlmUnavailable while the server keeps failing.
         """
         if self._breaker.remaining_seconds > 0:
-            yield False
-            return
+            raise self._left_alone()
         try:
             async with asyncio.timeout(SLOT_WAIT_SECONDS):
                 await self._slots.acquire()
@@ -103,7 +109,7 @@ class LlmHttp:
         server keeps failing (see CircuitBreaker).
         """
         if not self._breaker.allows_call():
-            raise LlmUnavailable(retry_after=timedelta(seconds=self._breaker.remaining_seconds))
+            raise self._left_alone()
         try:
             response = await self._exchange(method, url, seconds=seconds, headers=headers, body=body)
         except LlmUnavailable as error:
@@ -132,6 +138,11 @@ class LlmHttp:
                 raise _timeout(may_be_billed=True) from error
             raise_for_status(response, is_check=method == "GET")
             return response
+
+    def _left_alone(self) -> LlmUnavailable:
+        """Returns the error of a call that is not made, because the server has failed too often."""
+        pause = timedelta(seconds=self._breaker.remaining_seconds)
+        return LlmUnavailable(SENTENCES[ErrorCode.LLM_OVERLOADED], code=ErrorCode.LLM_OVERLOADED, retry_after=pause)
 
     def close(self) -> None:
         """Closes pool and connections at once. Calls that are under way end in their threads, without a reader."""
@@ -182,19 +193,29 @@ def _send_request(transport: HTTPAdapter, request: requests.PreparedRequest, dea
         if remaining <= 0:
             raise requests.Timeout
         with transport.send(request, timeout=(min(CONNECT_SECONDS, remaining), remaining), stream=True) as response:
-            content = _read_body(response, deadline)
+            content = _read_answer(response, deadline)
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
         raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
     except (requests.RequestException, HTTPError, OSError) as error:
         raise LlmUnavailable(
             "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
         ) from error
-    retry_after = _parse_retry_after(response.headers.get("Retry-After"))
-    return LlmResponse(status=response.status_code, body=_parse_json(content), retry_after=retry_after)
+    body = _parse_json(content)
+    retry_after = read_wait(response.status_code, response.headers, body, now=datetime.now(UTC))
+    return LlmResponse(status=response.status_code, body=body, retry_after=retry_after)
 
 
 def _timeout(*, may_be_billed: bool) -> LlmUnavailable:
     return LlmUnavailable("The LLM did not answer in time.", code=ErrorCode.LLM_TIMEOUT, may_be_billed=may_be_billed)
+
+
+def _read_answer(response: requests.Response, deadline: float) -> bytes:
+    """Returns the whole body of a response whose headers are there. Raises LlmUnavailable after the deadline."""
+    try:
+        return _read_body(response, deadline)
+    except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
+        message = "The LLM began to answer and did not end in time; try again with a shorter text."
+        raise LlmUnavailable(message, code=ErrorCode.LLM_ANSWER_TIMEOUT, may_be_billed=True) from error
 
 
 def _was_sent(error: Exception) -> bool:
@@ -240,53 +261,15 @@ def _parse_finite_float(digits: str) -> float | None:
     return value if isfinite(value) else None
 
 
-def _parse_retry_after(header: str | None) -> timedelta | None:
-    """Reads seconds or a date (RFC 9110 section 10.2.3), from 0 to MAX_RETRY_AFTER. Returns None for anything else."""
-    if header is None:
-        return None
-    try:
-        seconds = Retry(retry_after_max=int(MAX_RETRY_AFTER.total_seconds())).parse_retry_after(header)
-    except (InvalidHeader, ValueError, OverflowError):  # urllib3 lets the last two pass: a year or a number too large
-        return None
-    return timedelta(seconds=seconds)
-
-
 def raise_for_status(response: LlmResponse, *, is_check: bool) -> None:
-    """Raises the error that a response's status means for a run; a usable response raises nothing.
-
-    `is_check` is True for a question about a provider job. The job may still be at work then, so no 4xx status fails
-    the run at once: the LLM is asked again.
-    """
-    quota_exhausted = response.status == 402 or error_code(response.body) in _QUOTA_CODES
-    match response.status:
-        case 402 | 429 if quota_exhausted:
-            raise LlmRefused("The LLM account has no quota left.", code=ErrorCode.LLM_QUOTA_EXHAUSTED)
-        case 429:
-            message = "The LLM is asked for too much at the moment."
-            raise LlmUnavailable(message, code=ErrorCode.LLM_RATE_LIMITED, retry_after=response.retry_after)
-        case 404 if is_check:
-            raise LlmUnavailable("The LLM does not know this job.", code=ErrorCode.LLM_JOB_UNKNOWN)
-        case 408 | 504:  # the request had been sent when time was up
-            raise LlmUnavailable(retry_after=response.retry_after, may_be_billed=True)
-        case 409 | 425:
-            raise LlmUnavailable(retry_after=response.retry_after)
-        case status if status >= 500 or (status >= 400 and is_check):
-            raise LlmUnavailable(retry_after=response.retry_after)
-        case 401 | 403:
-            raise LlmRefused("The LLM does not accept our credentials.", code=ErrorCode.LLM_CREDENTIALS)
-        case status if status >= 400:
-            raise LlmRefused("The LLM refused this input.")
-        case status if status >= 300 or not isinstance(response.body, dict):
-            raise unreadable()
+    """Raises the error that a response means for a run (see `error_of`); a usable response raises nothing."""
+    error = error_of(response.status, response.body, is_check=is_check, retry_after=response.retry_after)
+    if error is not None:
+        raise error
+    if response.status >= 300 or not isinstance(response.body, dict):
+        raise unreadable()
 
 
 def unreadable() -> LlmUnavailable:
     """Returns the error of an answer that arrived and could not be read."""
     return LlmUnavailable("The LLM's answer could not be read.", code=ErrorCode.LLM_UNREADABLE, may_be_billed=True)
-
-
-def error_code(body: Any) -> str | None:
-    """Returns `error.code` of a JSON body {error: {code, message}}, or None when it has no such string."""
-    error = body.get("error") if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, str) else None

@@ -6,19 +6,20 @@ from datetime import timedelta
 from typing import Any, TypeGuard
 from urllib.parse import quote
 
-from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
+from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.protocol import LlmCall
+from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import read_result, read_usage
 from shared.domain.status import Kind
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmRefused
 
 SUBMIT_SECONDS = 10.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
 MAX_JOB_ID_LENGTH = 255
-_RETRYABLE_FAILURES = frozenset({"overloaded", "rate_limited", "unavailable", "timeout", "interrupted"})
+_RETRYABLE_FAILURES = frozenset({"unavailable", "timeout", "interrupted"})
 
 
 class JobsProtocol:
@@ -49,7 +50,7 @@ class JobsProtocol:
             case "queued" | "running":
                 return _read_running(response.body)
             case "failed":
-                raise _read_failure(response.body)
+                raise error_of_failed_job(response.body, retryable=_RETRYABLE_FAILURES)
             case "cancelled":
                 raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
         raise unreadable()
@@ -100,13 +101,3 @@ def _read_running(body: Mapping[str, Any]) -> Running:
 
 def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
-    """Returns the error of a failed job, without the LLM's own message, which may quote the user's text."""
-    code = error_code(body)
-    if code in _RETRYABLE_FAILURES:
-        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
-    if code in ("refused", "content_filter"):
-        return LlmRefused()
-    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED)

@@ -5,11 +5,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from shared import log
 from shared.domain.directory import Model, Organization
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
+from shared.domain.run_prices import prices_of
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused
+from shared.errors import ConfigurationError, LlmRefused
 
 Secrets = Callable[[str], str | None]
 """Returns the API key of a name, or None when it is not set."""
@@ -26,8 +28,12 @@ class LlmCall:
 
     @property
     def prices(self) -> Mapping[str, float] | None:
-        """Returns the model's prices (see Model.prices)."""
-        return self.model.prices if self.model else None
+        """Returns the run's price list, None when there is none or when it cannot be read any more."""
+        try:
+            return prices_of(self.run, self.organization, self.model)
+        except ConfigurationError:
+            log.warning("prices not readable", run_id=self.run.id)
+            return None
 
     @property
     def upstream_model(self) -> str | None:

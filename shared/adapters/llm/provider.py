@@ -12,7 +12,7 @@ from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused
+from shared.errors import LlmRefused, StoreUnavailable
 from shared.ports import Directory
 
 
@@ -70,7 +70,17 @@ class DirectoryLlmProvider:
         )
 
     async def check(self, run: Run) -> Running | Finished:
-        return await self._asynchronous[run.api].check(await self._call(run))
+        call = await self._call(run)
+        if run.model is None:
+            call = replace(call, organization=await self._organization_if_known(run))
+        return await self._asynchronous[run.api].check(call)
+
+    async def _organization_if_known(self, run: Run) -> Organization | None:
+        """Returns the record with the run's prices. Without it the check goes on, and the run's estimate counts."""
+        try:
+            return await self._directory.organization(run.organization_id)
+        except StoreUnavailable:
+            return None
 
     async def cancel(self, run: Run) -> None:
         await self._asynchronous[run.api].cancel(await self._call(run))

@@ -8,18 +8,19 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import quote
 
-from shared.adapters.llm.http import LlmHttpPools, error_code, unreadable
+from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result, read_usage
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused, LlmUnavailable
+from shared.errors import LlmRefused
 
 SUBMIT_SECONDS = 20.0
 CHECK_SECONDS = 10.0
 CANCEL_SECONDS = 3.0
 MAX_ID_LENGTH = 255
-_RETRYABLE_FAILURES = frozenset({"server_error", "rate_limit_exceeded", "vector_store_timeout"})
+_RETRYABLE_FAILURES = frozenset({"server_error", "vector_store_timeout"})
 
 
 class ResponsesProtocol:
@@ -55,7 +56,7 @@ class ResponsesProtocol:
             case "incomplete":
                 raise read_incomplete(response.body)
             case "failed":
-                raise _read_failure(response.body)
+                raise error_of_failed_job(response.body, retryable=_RETRYABLE_FAILURES)
             case "cancelled":
                 raise LlmRefused("The LLM cancelled the job.", code=ErrorCode.LLM_JOB_CANCELLED)
         raise unreadable()
@@ -102,13 +103,6 @@ def read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
     if _get(body.get("incomplete_details"), "reason") == "content_filter":
         return LlmRefused(may_be_billed=True)
     return LlmRefused("The answer was longer than the model may write.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
-
-
-def _read_failure(body: Mapping[str, Any]) -> LlmRefused | LlmUnavailable:
-    """Returns the error of a failed response, without the LLM's own message, which may quote the user's text."""
-    if error_code(body) in _RETRYABLE_FAILURES:
-        return LlmUnavailable("The LLM could not finish the job.", code=ErrorCode.LLM_JOB_FAILED)
-    return LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
 
 
 def _list(value: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
 from shared.adapters.sqlite.run_store import SqliteRunStore
 from shared.adapters.sqlite.run_watcher import SqliteRunWatcher
+from shared.adapters.sqlite.usage import SqliteUsageSums
 from shared.ports import Clock
 
 
@@ -24,6 +25,7 @@ class SqliteBackend:
         self.database = Database(path)
         self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
         self.watcher = SqliteRunWatcher(self.database, self.store)
+        self.usage = SqliteUsageSums(self.database)
         self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
         self.directory = SqliteDirectory(self.database)

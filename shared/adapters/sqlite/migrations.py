@@ -54,6 +54,21 @@ STEPS = (
     CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
     """,
     "CREATE TABLE durations (key TEXT PRIMARY KEY, weights TEXT NOT NULL) WITHOUT ROWID",
+    """
+    CREATE TABLE usage (
+        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
+        deployment TEXT NOT NULL, runs INTEGER NOT NULL, failed INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL, cost INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, day, user_id, model, deployment)
+    ) WITHOUT ROWID;
+    CREATE INDEX usage_by_user ON usage (user_id);
+    CREATE INDEX usage_by_day ON usage (day);
+    CREATE TABLE budgets (
+        tenant_id TEXT NOT NULL, period TEXT NOT NULL, reserved INTEGER NOT NULL, spent INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, period)
+    ) WITHOUT ROWID;
+    CREATE INDEX budgets_by_period ON budgets (period);
+    """,
 )
 
 

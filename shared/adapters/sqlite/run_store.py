@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from shared.adapters.sqlite import usage
 from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.parts import (
     INPUT,
     RESULT,
@@ -19,11 +21,12 @@ from shared.adapters.storage.parts import (
 from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
+from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import RunNotFound, StaleRun
-from shared.ports import IdempotencyRecord, RunFilter, RunPage, RunPosition
+from shared.ports import RunFilter, RunPage, RunPosition
 
 _AFTER_ALL_TIMES = "9999"
 """Is greater than every time as text."""
@@ -52,7 +55,9 @@ class SqliteRunStore:
                 return holder
             _check_limits(connection, limits, run)
             placeholders = ", ".join("?" * (len(row) - 1))
-            connection.execute(f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING", row)
+            insertion = f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING"
+            if connection.execute(insertion, row).rowcount:
+                usage.reserve(connection, run, limits.budget)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
             return None
@@ -94,6 +99,7 @@ class SqliteRunStore:
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         def delete(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM idempotency WHERE expires_at <= ?", (now.isoformat(),))
+            usage.forget_expired(connection, now)
             return connection.execute(
                 "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE expires_at <= ? LIMIT ?)",
                 (now.isoformat(), limit),
@@ -103,7 +109,8 @@ class SqliteRunStore:
 
     async def _save(self, run: Run, *, delete_parts: bool = False) -> Run:
         revision = run.revision + 1
-        mutable, result_parts = _mutable_columns(run)
+        saved = as_saved(run)
+        mutable, result_parts = _mutable_columns(saved)
         row = (revision, *mutable, run.id, run.revision)
 
         def update(connection: sqlite3.Connection) -> int:
@@ -113,6 +120,7 @@ class SqliteRunStore:
                 row,
             ).rowcount
             if updated:
+                usage.end(connection, run)
                 _put_parts(connection, run.id, RESULT, result_parts)
             if updated and delete_parts:
                 connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
@@ -121,7 +129,7 @@ class SqliteRunStore:
         if await self._database.write(update) == 0:
             raise StaleRun
         self._on_change(run.id)
-        return replace(run, revision=revision)
+        return replace(saved, revision=revision)
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None

@@ -14,6 +14,8 @@ BEYOND_SCHEMAS = {
     ("invalid_request", "source_lang"): "the IANA registry says which languages, scripts and regions there are",
     ("invalid_request", "target_lang"): "so it does of this one, which must differ from source_lang as well",
     ("invalid_request", "notebook"): "its metadata and outputs are read too, and something must be in its cells",
+    ("invalid_request", "from"): "the range begins in 2000 at the earliest, and not behind its end",
+    ("invalid_request", "to"): "the range ends in 2000 at the earliest",
     ("run_open", None): "an open run is not deleted",
     ("run_not_finished", None): "an open run has no result",
     ("run_cancelled", None): "a cancelled run has no result",

@@ -110,6 +110,11 @@ class Case:
         """Returns the faults between a worker and the LLM."""
         return [fault for fault in self.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE) if fault.part == "llm"]
 
+    def turns(self, run_id: str) -> list[Commit]:
+        """Returns the commits that sent the run to its next model."""
+        commits = self.commits.get(run_id, ())
+        return [one for one in commits if one.before is not None and one.before.fallbacks != one.after.fallbacks]
+
     def has_outage_of(self, part: str) -> bool:
         return any(isinstance(one, Outage) and one.part == part for one in self.plan.faults)
 

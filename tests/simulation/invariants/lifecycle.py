@@ -55,6 +55,8 @@ def only_its_own_faults_fail_a_run(case: Case) -> Iterator[str]:
         lost = len(case.lost_workers(run_id)) + len(case.llm_call_faults(run_id))
         if not said and lost < 1:
             yield f"run {short(run_id)} failed with {error.code} although the LLM did not fail it"
+        if error.code == ErrorCode.LLM_MODEL_GONE and commit.after.fallbacks:
+            yield f"run {short(run_id)} failed although not all of its models are gone"
         if error.code in (ErrorCode.INTERNAL, ErrorCode.UNDELIVERABLE):
             yield f"run {short(run_id)} failed with {error.code}"
 

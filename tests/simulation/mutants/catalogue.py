@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 ADVANCE = "shared.usecases.advance"
+BILL = "shared.domain.bill"
 CANCEL = "shared.usecases.cancel"
 CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
+ENDING = "shared.adapters.storage.ending"
+FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
 PUSH = "shared.web.push"
 READ = "shared.usecases.read"
@@ -20,6 +23,7 @@ SUBMIT = "shared.usecases.submit"
 SWEEP = "shared.usecases.sweep"
 TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
+TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
 
 
@@ -60,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (
             STORE,
             "if stored_id is save_id:",
-            "if self._tables.get(run.id) == (replace(run, permit=None) if run.is_terminal else run):",
+            "if self._tables.get(run.id) == as_saved(run):",
         ),
     ),
     _mutant(
@@ -72,6 +76,26 @@ MUTANTS: tuple[Mutant, ...] = (
         "limit of open runs not enforced",
         "limits are never exceeded",
         (TABLES, "            raise too_many_open_runs(limits.open_runs)", "            return None"),
+    ),
+    _mutant(
+        "budget not enforced",
+        "budgets are never exceeded",
+        (TABLES, "if limits.budget is not None:", "if run.id is None:"),
+    ),
+    _mutant(
+        "reservation kept at the end",
+        "the end of a run settles its reservation",
+        (ENDING, "return run.is_terminal and run.bill.reserved_usd is not None", "return False"),
+    ),
+    _mutant(
+        "ended run counted at each save",
+        "a run is counted once",
+        (ENDING, "is_counted=True", "is_counted=False"),
+    ),
+    _mutant(
+        "attempts of unknown cost are free",
+        "an attempt that may have been billed counts",
+        (BILL, "return bill.estimate_usd if attempt.cost_usd is None", "return 0.0 if attempt.cost_usd is None"),
     ),
     _mutant(
         "limit of submits not enforced",
@@ -154,7 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "lease ends before the answer is saved",
         "an answer is bought once",
-        (ADVANCE, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
+        (TIME_BUDGETS, "(self.saving if lane is Lane.LONG else timedelta(0))", "timedelta(0)"),
     ),
     _mutant(
         "answer dropped when the store fails",
@@ -416,6 +440,21 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "fallback leaves a job that a lost worker knew",
+        "a fallback leaves no job",
+        (FALLBACK, "delay > PATIENCE and not run.has_resumed_attempt", "delay > PATIENCE"),
+    ),
+    _mutant(
+        "fallback keeps the idempotency key",
+        "a key belongs to one model",
+        (FALLBACK, "attempt=run.attempt + 1,", "attempt=run.attempt,"),
+    ),
+    _mutant(
+        "fallback not taken",
+        "a run goes to its next model when its own is gone",
+        (FALLBACK, "if fault.code in GONE or (", "if ("),
     ),
     _mutant(
         "check writes what it knew",
