@@ -189,13 +189,12 @@ class RecheckScheduler(Protocol):
 
 
 class DurationStore(Protocol):
-    """Stores roughly how long provider jobs take, by key. Of concurrent calls of `add`, some may have no effect."""
+    """Stores roughly how long provider jobs take, by key. The newest few hundred jobs count; some may be missing."""
 
     async def known(self, key: str) -> Durations:
         """Returns the durations stored under the key; empty ones when there are none. They may be a minute old."""
 
-    async def add(self, key: str, durations: Durations) -> None:
-        """Adds durations to those stored, which fade, so that the newest few hundred jobs count."""
+    async def add(self, key: str, durations: Durations) -> None: ...
 
 
 class LlmProvider(Protocol):

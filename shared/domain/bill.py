@@ -35,19 +35,19 @@ def estimate_usd(
     content: Mapping[str, Any],
     *,
     max_output_tokens: int | None,
-    further_bytes: int = 0,
+    added_bytes: int = 0,
 ) -> float | None:
     """Returns an upper estimate of the cost of one attempt, None without prices.
 
-    A token stands for one byte of UTF-8 at least, so an input has no more tokens than bytes; `further_bytes` are sent
-    beside `content`. The answer is as long as the model's record allows. Both are counted at the highest price that
-    may apply.
+    A token stands for one byte of UTF-8 at least, so an input has no more tokens than bytes. The answer is as long as
+    the model's record allows. `added_bytes` is what instructions add to the content. Both are counted at the highest
+    price that may apply.
     """
     if prices is None:
         return None
     input_price = max(prices.get(name, 0.0) for name in ("input", "cached_input", "cache_write"))
     tokens = TokenCounts(
-        input=_bytes_of(content) + further_bytes + FRAMING_TOKENS, output=max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+        input=_bytes_of(content) + added_bytes + FRAMING_TOKENS, output=max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
     )
     return to_usd(cost_nano(tokens, {**prices, "input": input_price}))
 

@@ -76,6 +76,12 @@ class Organization:
     """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
     translation_model: str | None = None
     """The id of the model that translates for the organization; None for its deployment."""
+    fallback: Sequence[str] = ()
+    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
+    prices: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    """What its runs cost at its deployment, as in Model.prices; jobs have the prices of their model."""
+    budget: Mapping[str, float] | None = None
+    """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +135,14 @@ class Model:
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
     fallback: Sequence[str] = ()
     """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
+    parameters: Mapping[str, Any] | None = None
+    """Defaults for what a job's input leaves open: {temperature?, top_p?, max_output_tokens?, response_schema?}."""
+    unsupported_parameters: Sequence[str] = ()
+    """The parameters that this model refuses, such as `temperature` of a model that reasons."""
+    token_limit_field: str | None = None
+    """The field of an `openai_chat` server for the most tokens of an answer; None for `max_tokens`, which most take."""
+    auth: str | None = None
+    """`google`: calls carry an access token of the service's own Google account, in place of a key."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

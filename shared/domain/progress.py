@@ -4,7 +4,7 @@
 observed of the LLM. Each is called at one place in usecases/advance.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain import fallback
@@ -191,8 +191,8 @@ def _consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
     if run.is_terminal:
         return Nothing()
     match observed:
-        case Finished():
-            return _after_answer(run, observed, now)
+        case Finished(result=result):
+            return _after_answer(run, replace(observed, result=fallback.answered_by(run, result)), now)
         case LlmRefused():
             moved = fallback.after_call(run, observed, now, delay=timedelta(0))
             if moved is not None:

@@ -226,8 +226,11 @@ class Run:
         due_at = self.due_at if self.provider_job_id else now + delay
         return replace(self, worker_errors=self.worker_errors + 1, due_at=due_at)
 
-    def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
-        attempts = with_result(self.attempts, now, cost_usd=usage.cost_usd)
+    def completed(
+        self, now: datetime, *, result: Result, usage: Usage, checks: int, attempts: tuple[Attempt, ...] | None = None
+    ) -> "Run":
+        """Completes the run. `attempts` replaces its attempts; by default the last one has cost what `usage` says."""
+        attempts = attempts or with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
         ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
         return replace(ended, result=result, checks=checks, progress=None)
 
@@ -247,22 +250,6 @@ class Run:
     def with_late_result(self, now: datetime) -> "Run":
         """Records in the history that the LLM delivered after the cancel; status and result stay."""
         return replace(self, updated_at=now, events=self._with_event(EventType.LATE_RESULT, now))
-
-    def erased(self, now: datetime) -> "Run":
-        """Removes what user and LLM wrote; times, status and metrics stay."""
-        return replace(
-            self,
-            input={},
-            input_parts=0,
-            style_guide=None,
-            reference_file_ids=(),
-            terms=(),
-            result=None,
-            result_parts=0,
-            deleted_at=now,
-            updated_at=now,
-            due_at=None,
-        )
 
     def waiting(self, reason: Wait, *, due_at: datetime | None) -> "Run":
         """Records that any worker may start the run at once; the sweeper sends it to one at `due_at`."""

@@ -24,7 +24,9 @@ MAX_REFERENCES_CHARACTERS = 40_000
 """Of all reference files together."""
 MAX_EARLIER_CHARACTERS = 20_000
 """Of the translation that is to be repaired."""
-MAX_FINDINGS_CHARACTERS = 8_000
+INSTRUCTION_BYTES = 8_000
+"""More than the fixed instructions and the schema of the answer have."""
+MAX_BYTES_OF_CHARACTER = 4
 MAX_OBJECTS_TRIED = 20
 _SYSTEM = """\
 You are a professional translator. Translate the section `source` of the user message from the language {source} into \
@@ -92,16 +94,14 @@ def translation_content(
     return {"system_message": system, "full_input": full_input, "response_schema": RESPONSE_SCHEMA}
 
 
-def max_instruction_bytes(run: Run) -> int:
-    """Returns how many bytes the instructions of a run may have beside its text, the larger ones of a repair too."""
-    if not is_instructed(run):
-        return 0
-    references = min(MAX_REFERENCE_CHARACTERS * len(run.reference_file_ids), MAX_REFERENCES_CHARACTERS)
-    characters = len(_SYSTEM) + sum(map(len, _RULES.values())) + references
+def max_added_bytes(run: Run) -> int:
+    """Returns the most bytes that a run's instructions, terms, style guide and references add to its text."""
+    characters = MAX_REFERENCES_CHARACTERS if run.reference_file_ids else 0
+    characters = min(len(run.reference_file_ids) * MAX_REFERENCE_CHARACTERS, characters)
     characters += MAX_STYLE_GUIDE_CHARACTERS if run.style_guide else 0
-    characters += sum(len(term["source"]) + len(term["target"]) + 30 for term in run.terms)
-    characters += MAX_EARLIER_CHARACTERS + MAX_FINDINGS_CHARACTERS if run.repairs else 0
-    return 4 * characters
+    characters += MAX_EARLIER_CHARACTERS if run.repairs else 0
+    terms = json.dumps([dict(term) for term in run.terms], ensure_ascii=False).encode()
+    return INSTRUCTION_BYTES + len(terms) + characters * MAX_BYTES_OF_CHARACTER
 
 
 def _sections(

@@ -68,8 +68,8 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": _metrics(run),
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
-        **_checks(run),
         **_model_used(run),
+        **_checks(run),
         **_waiting(run),
         **_deletion(run),
     }

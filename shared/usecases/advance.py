@@ -225,8 +225,8 @@ class AdvanceRun:
             case Complete(result=result, usage=usage, attempts=attempts, leaves_job=leaves_job):
                 if leaves_job:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))
-                ended = replace(run, attempts=attempts or run.attempts)
-                await self._complete(ended.completed(now, result=result, usage=usage, checks=checks), before=run)
+                completed = run.completed(now, result=result, usage=usage, attempts=attempts, checks=checks)
+                await self._complete(completed, before=run)
             case Fail(error=error, may_be_billed=may_be_billed):
                 if error == DEADLINE_EXCEEDED:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))

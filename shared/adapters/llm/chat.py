@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.parameters import chat_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.adapters.llm.vendor_errors import is_content_filter
 from shared.domain.progress import Finished
@@ -28,7 +29,11 @@ class ChatProtocol:
             f"{call.base_url}/chat/completions",
             seconds=min(self._seconds, seconds),
             headers={"Idempotency-Key": call.run.idempotency_key, **call.bearer(self._secrets)},
-            body={"model": call.upstream_model, "messages": _build_messages(content)},
+            body={
+                "model": call.upstream_model,
+                "messages": _build_messages(content),
+                **chat_parameters(call, content),
+            },
         )
         return _read_completion(response.body, call.prices)
 

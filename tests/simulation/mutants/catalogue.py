@@ -128,8 +128,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "publish after commit",
         (
             SUBMIT,
-            "        earlier = await self.store.create(",
-            "        await self._publish(run)\n        earlier = await self.store.create(",
+            "        earlier = await self._create(",
+            "        await self._publish(run)\n        earlier = await self._create(",
         ),
         (SUBMIT, "        await self._publish(run)\n        return run, False", "        return run, False"),
     ),
