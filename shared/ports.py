@@ -106,7 +106,10 @@ class RunStore(Protocol):
         """Deletes the run with all its parts, whatever was saved since it was read. Nothing happens if it is gone."""
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
-        """Deletes at most `limit` expired runs and returns how many; 0 of a store that deletes them by itself."""
+        """Deletes at most `limit` runs whose `expires_at` has passed, and returns how many it deleted.
+
+        A store that deletes them by itself returns 0.
+        """
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None

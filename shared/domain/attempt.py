@@ -94,13 +94,6 @@ def with_last(attempts: tuple[Attempt, ...], ended_at: datetime | None = None, *
     return (*attempts[:-1], replace(attempts[-1], ended_at=ended_at, **changes))
 
 
-def with_result(attempts: tuple[Attempt, ...], now: datetime, *, cost_usd: float | None) -> tuple[Attempt, ...]:
-    """Ends the last attempt with a result, unless its end is recorded, as that of a repair."""
-    if not attempts or attempts[-1].ended_at is not None:
-        return attempts
-    return with_last(attempts, now, outcome=Outcome.COMPLETED, cost_usd=cost_usd)
-
-
 def with_last_ended(
     attempts: tuple[Attempt, ...], now: datetime, outcome: Outcome, may_be_billed: bool | None = None
 ) -> tuple[Attempt, ...]:

@@ -65,15 +65,9 @@ class Organization:
 
     A pair with languages counts in runs of these languages alone; `de` includes `de-AT`.
     """
-    fallback: Sequence[str] = ()
-    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
-    prices: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
-    """What its runs cost at its deployment, as in Model.prices; jobs have the prices of their model."""
-    budget: Mapping[str, float] | None = None
-    """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
     translation_model: str | None = None
     """The id of the model that translates for the organization; None for its deployment."""
     fallback: Sequence[str] = ()

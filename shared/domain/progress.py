@@ -177,7 +177,7 @@ def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
 
 def _after_answer(run: Run, answer: Finished, now: datetime) -> Complete | Retry:
     """Checks the answer. The first one may be sent back to be repaired; of two answers the better one is taken."""
-    checked = with_checks(run, fallback.answered_by(run, answer.result))
+    checked = with_checks(run, answer.result)
     if run.result is not None:
         attempts = with_last(run.attempts, now, outcome=Outcome.COMPLETED, cost_usd=answer.usage.cost_usd)
         usage = total_usage(run.usage, answer.usage)

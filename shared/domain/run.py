@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new, with_result
+from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event
@@ -77,6 +77,7 @@ class Run:
     """Part of the idempotency key; rises when a provider job has failed and a new one is wanted."""
     attempts: tuple[Attempt, ...] = ()
     repairs: int = 0
+    """How often a chat model may still be asked to repair its translation."""
     max_attempts: int = 3
     """How many attempts may be billed before the run fails."""
     worker_errors: int = 0
@@ -96,6 +97,7 @@ class Run:
     checks: int = 0
     """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
+    """Of an open run: the first answer, while a second one that repairs it is awaited."""
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
@@ -152,7 +154,9 @@ class Run:
 
     @property
     def processing_time(self) -> timedelta | None:
-        return self.completed_at - self.started_at if self.started_at and self.completed_at else None
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return self.completed_at - self.started_at
 
     def claimed(self, now: datetime, *, lease: timedelta) -> "Run":
         """Records the intent to call the LLM: until the lease ends no other worker may. Raises the fence.

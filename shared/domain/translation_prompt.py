@@ -122,8 +122,7 @@ def _sections(
     if run.result is not None:
         findings = [check for check in run.result.checks if not check["ok"]]
         sections.append(("earlier", cut(run.result.text, MAX_EARLIER_CHARACTERS)))
-        listed = json.dumps([dict(check) for check in findings], ensure_ascii=False)
-        sections.append(("findings", cut(listed, MAX_FINDINGS_CHARACTERS)))
+        sections.append(("findings", json.dumps([dict(check) for check in findings], ensure_ascii=False)))
     return sections
 
 
