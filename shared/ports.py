@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
-from shared.domain.directory import Model, Organization, Profile
+from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
@@ -176,10 +176,7 @@ class RunWatcher(Protocol):
 
 class RunQueue(Protocol):
     async def publish(self, run_id: str, *, lane: Lane) -> None:
-        """Makes process_run be called with the run at least once, through the queue of that lane.
-
-        Raises QueueUnavailable.
-        """
+        """Calls process_run with the run at least once, through the queue of that lane. Raises QueueUnavailable."""
 
 
 class RecheckScheduler(Protocol):
@@ -192,13 +189,12 @@ class RecheckScheduler(Protocol):
 
 
 class DurationStore(Protocol):
-    """Stores roughly how long provider jobs take, by key. Of concurrent calls of `add`, some may have no effect."""
+    """Stores roughly how long provider jobs take, by key. The newest few hundred jobs count; some may be missing."""
 
     async def known(self, key: str) -> Durations:
         """Returns the durations stored under the key; empty ones when there are none. They may be a minute old."""
 
-    async def add(self, key: str, durations: Durations) -> None:
-        """Adds durations to those stored, which fade, so that the newest few hundred jobs count."""
+    async def add(self, key: str, durations: Durations) -> None: ...
 
 
 class LlmProvider(Protocol):
@@ -225,6 +221,8 @@ class Directory(Protocol):
     async def profile(self, user_id: str) -> Profile | None: ...
     async def organization(self, organization_id: str) -> Organization | None: ...
     async def model(self, model_id: str) -> Model | None: ...
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None: ...
+    async def reference_file(self, file_id: str) -> ReferenceFile | None: ...
 
 
 class ModelCatalogue(Protocol):

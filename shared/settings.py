@@ -61,6 +61,8 @@ class Settings:
     llm_threads: int = 32
     max_attempts: int = 3
     """How many attempts of a run may be billed; a model's record may say otherwise."""
+    translation_repairs: int = 1
+    """How often a chat model is asked to repair a translation in which checks failed."""
     long_runs_topic: str = "llm-runs-long"
     long_tasks_queue: str = "rechecks-long"
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
@@ -98,6 +100,7 @@ class Settings:
             "SUBMITS_PER_MINUTE": str(self.limits.submits_a_minute or 0),
             "MAX_OPEN_RUNS": str(self.limits.open_runs or 0),
             "MAX_ATTEMPTS": str(self.max_attempts),
+            "TRANSLATION_REPAIRS": str(self.translation_repairs),
             "SWEEP_SECONDS": str(self.sweep_interval.total_seconds()),
         }
         return {name: value for name, value in variables.items() if value is not None}
@@ -129,6 +132,7 @@ def from_environment() -> Settings:
         chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=500),
         llm_threads=reader.number("LLM_THREADS", 32, minimum=1, maximum=1000),
         max_attempts=reader.number("MAX_ATTEMPTS", 3, minimum=1, maximum=10),
+        translation_repairs=reader.number("TRANSLATION_REPAIRS", 1, minimum=0, maximum=1),
         deadlines=reader.deadlines("DEADLINE_SECONDS"),
         limits=Limits(
             submits_a_minute=reader.number("SUBMITS_PER_MINUTE", 60, minimum=0, maximum=10_000) or None,

@@ -14,18 +14,43 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
         "phrase_client_id": "pc-acme",
         "phrase_client_ids": ["pc-acme", "pc-acme-legal"],
         "reference_files": ["file-1", "file-2"],
+        "term_pairs": [
+            {"source": "invoice", "target": "Rechnung", "source_lang": "en", "target_lang": "de"},
+            {"source": "customer", "target": "Kunde", "source_lang": "en", "target_lang": "de"},
+        ],
         "style_guide": "acme-default",
         "source_lang": "en",
         "target_lang": "de",
     },
     "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
+    "initech": {
+        "name": "Initech",
+        "deployment": "europe",
+        "translation_model": "demo-chat-model",
+        "style_guide": "initech-formal",
+        "reference_files": ["initech-letter"],
+        "term_pairs": [{"source": "invoice", "target": "Rechnung", "target_lang": "de"}],
+        "source_lang": "en",
+        "target_lang": "de",
+    },
     "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
 }
 USERS: dict[str, dict[str, Any]] = {
     "demo": {"organization_id": "acme", "groups": ["users"]},
     "admin": {"organization_id": "acme", "groups": ["users", "admins"]},
     "other": {"organization_id": "globex", "groups": ["users"]},
+    "translator": {"organization_id": "initech", "groups": ["users"]},
     "nogroup": {"organization_id": "acme", "groups": []},
+}
+STYLE_GUIDES: dict[str, dict[str, Any]] = {
+    "initech-formal": {"organization_id": "initech", "text": "Address readers formally. Keep sentences short."},
+}
+REFERENCE_FILES: dict[str, dict[str, Any]] = {
+    "initech-letter": {
+        "organization_id": "initech",
+        "name": "An earlier letter",
+        "text": "Dear customer, ... = Sehr geehrte Kundin, sehr geehrter Kunde, ...",
+    },
 }
 MODELS: dict[str, dict[str, Any]] = {
     "demo-model": {
@@ -67,7 +92,13 @@ MODELS: dict[str, dict[str, Any]] = {
 
 async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
     """Creates or replaces the fixtures; other records stay as they are."""
-    records = {"organizations": ORGANIZATIONS, "users": USERS, "models": {**MODELS, **_configured_model(settings)}}
+    records = {
+        "organizations": ORGANIZATIONS,
+        "users": USERS,
+        "models": {**MODELS, **_configured_model(settings)},
+        "style_guides": STYLE_GUIDES,
+        "reference_files": REFERENCE_FILES,
+    }
     for collection, documents in records.items():
         for document_id, document in documents.items():
             await directory.put(collection, document_id, document)

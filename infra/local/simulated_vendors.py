@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from infra.local.simulated_translator import answer_to_instructions
 from infra.local.translation import translate
 
 
@@ -34,7 +35,10 @@ def message_object(model: str, text: str) -> dict[str, Any]:
 
 
 def _answer(text: str) -> str:
-    return f"Simulated analysis of {len(text.split())} words: {translate(text[:400], target_lang='en')['text']}"
+    return (
+        answer_to_instructions(text)
+        or f"Simulated analysis of {len(text.split())} words: {translate(text[:400], target_lang='en')['text']}"
+    )
 
 
 def completion(model: str, text: str) -> dict[str, Any]:

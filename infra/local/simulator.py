@@ -2,8 +2,8 @@
 
 A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
 `[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
-with a page that is not JSON; simulated_streams.py has more. Jobs survive a killed process: each is a line of a file,
-and its state follows from the time in that line.
+with a page that is not JSON; simulated_streams.py has more. Chat models translate `[[bad-translation]]` with faults at
+first. Jobs survive a killed process: each is a line of a file, and its state follows from the time in that line.
 
     python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
 """

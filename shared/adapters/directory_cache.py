@@ -1,4 +1,4 @@
-"""Saves most look-ups in a directory: it caches each record for one minute."""
+"""Saves most look-ups in a directory: it caches each record but texts for one minute."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from shared.domain.directory import Model, Organization, Profile
+from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from shared.ports import Clock, Directory
 
 KEPT_FOR = timedelta(minutes=1)
@@ -31,6 +31,13 @@ class CachedDirectory:
     async def model(self, model_id: str) -> Model | None:
         record: Model | None = await self._get("model", model_id, self._directory.model)
         return record
+
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None:
+        """Reads it anew: texts are large, and few runs name the same one within a minute."""
+        return await self._directory.style_guide(style_guide_id)
+
+    async def reference_file(self, file_id: str) -> ReferenceFile | None:
+        return await self._directory.reference_file(file_id)
 
     async def _get(self, kind: str, record_id: str, look_up: Callable[[str], Awaitable[Any]]) -> Any:
         """Returns the record; `kind` keeps records of different kinds with the same id apart."""

@@ -31,18 +31,23 @@ NO_BILL = Bill()
 
 
 def estimate_usd(
-    prices: Mapping[str, float] | None, content: Mapping[str, Any], *, max_output_tokens: int | None
+    prices: Mapping[str, float] | None,
+    content: Mapping[str, Any],
+    *,
+    max_output_tokens: int | None,
+    added_bytes: int = 0,
 ) -> float | None:
     """Returns an upper estimate of the cost of one attempt, None without prices.
 
     A token stands for one byte of UTF-8 at least, so an input has no more tokens than bytes. The answer is as long as
-    the model's record allows. Both are counted at the highest price that may apply.
+    the model's record allows. `added_bytes` is what instructions add to the content. Both are counted at the highest
+    price that may apply.
     """
     if prices is None:
         return None
     input_price = max(prices.get(name, 0.0) for name in ("input", "cached_input", "cache_write"))
     tokens = TokenCounts(
-        input=_bytes_of(content) + FRAMING_TOKENS, output=max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+        input=_bytes_of(content) + added_bytes + FRAMING_TOKENS, output=max_output_tokens or DEFAULT_MAX_OUTPUT_TOKENS
     )
     return to_usd(cost_nano(tokens, {**prices, "input": input_price}))
 

@@ -60,15 +60,41 @@ class Organization:
     """The phrase clients that a submission may name, beside `phrase_client_id`."""
     reference_files: Sequence[str] = ()
     """The ids of the reference files that a submission may name."""
-    fallback: Sequence[str] = ()
-    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
+    term_pairs: Sequence[Mapping[str, str]] = ()
+    """[{source, target, source_lang?, target_lang?}]: translations that are required wherever the source term stands.
+
+    A pair with languages counts in runs of these languages alone; `de` includes `de-AT`.
+    """
     style_guide: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
+    translation_model: str | None = None
+    """The id of the model that translates for the organization; None for its deployment."""
+    fallback: Sequence[str] = ()
+    """The deployments to which its runs go next, in this order, when `deployment` cannot take them."""
     prices: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     """What its runs cost at its deployment, as in Model.prices; jobs have the prices of their model."""
     budget: Mapping[str, float] | None = None
     """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StyleGuide:
+    """What a style guide that a run names says, as the document `style_guides/{id}` has it."""
+
+    id: str
+    organization_id: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceFile:
+    """The text of a reference file that a run names, as the document `reference_files/{id}` has it."""
+
+    id: str
+    organization_id: str
+    name: str | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +138,6 @@ def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:
 
 
 def read_record(kind: type[Record], record_id: str, document: Mapping[str, Any]) -> Record:
-    """Returns the document as an Organization or Model (`kind`); ignores fields that the class does not have."""
+    """Returns the document as a record of the class `kind`; ignores fields that the class does not have."""
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{**{name: value for name, value in document.items() if name in names}, "id": record_id})

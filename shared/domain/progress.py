@@ -5,12 +5,23 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.domain import fallback
+from shared.domain.attempt import Attempt, Outcome, with_last
+from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
 from shared.domain.recheck_plan import CLOCK_SKEW, RecheckPlan, recheck_time
+from shared.domain.repair import (
+    better_answer,
+    ended_repair,
+    has_answer_in_hand,
+    has_tried_repair,
+    total_usage,
+    wants_repair,
+    with_answer_in_hand,
+)
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.status import Status, Wait
@@ -94,10 +105,13 @@ class CheckLater:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete:
-    """Save the result."""
+    """Save the result. `attempts` replaces the run's attempts; None for the end of the last one with this usage."""
 
     result: Result
     usage: Usage
+    attempts: tuple[Attempt, ...] | None = None
+    leaves_job: bool = False
+    """Whether a provider job may still be at work, whose result nobody awaits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +130,7 @@ class Fail:
     may_be_billed: bool | None = None
 
 
-NextStep = Nothing | Start | Check | CheckLater | Fail
+NextStep = Nothing | Start | Check | CheckLater | Complete | Fail
 Consequence = Nothing | CheckLater | Complete | Retry | Fail
 
 
@@ -126,10 +140,14 @@ def next_step(run: Run, now: datetime) -> NextStep:
         return Nothing()
     if run.provider_job_id is not None:
         return Check()
+    if has_answer_in_hand(run) and now >= run.deadline_at:
+        return first_answer(run, now)
     if now >= run.deadline_at:
         return Fail(error=DEADLINE_EXCEEDED)
     if run.due_at is not None and now < run.due_at - CLOCK_SKEW and not _is_free(run):
         return CheckLater(delay=run.due_at - now)
+    if has_answer_in_hand(run) and has_tried_repair(run):
+        return first_answer(run, now, LlmUnavailable(code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=True))
     if run.billed_attempts >= run.max_attempts and not run.resumes_attempt:
         return Fail(error=WORKERS_LOST)
     return Start()
@@ -140,16 +158,44 @@ def _is_free(run: Run) -> bool:
     return run.status is Status.PENDING or run.waiting_for in (Wait.ROOM, Wait.WORKER)
 
 
+def first_answer(run: Run, now: datetime, observed: Observation | None = None, *, leaves_job: bool = False) -> Complete:
+    """Completes the run with the answer in hand, after a repair that brought none."""
+    assert run.result is not None
+    attempts = ended_repair(run, now, observed)
+    return Complete(result=run.result, usage=run.usage, attempts=attempts, leaves_job=leaves_job)
+
+
 def consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
     """Returns what follows from the observation.
 
-    A result is taken even past the deadline; without one the deadline ends every open run.
+    A result is taken even past the deadline; without one the deadline ends every open run. With an answer in hand no
+    error fails the run.
     """
+    step = _consequence(run, observed, now)
+    if has_answer_in_hand(run) and isinstance(step, Fail | Retry):
+        is_too_late = isinstance(step, Fail) and step.error == DEADLINE_EXCEEDED
+        return first_answer(run, now, observed, leaves_job=is_too_late)
+    return step
+
+
+def _after_answer(run: Run, answer: Finished, now: datetime) -> Complete | Retry:
+    """Checks the answer. The first one may be sent back to be repaired; of two answers the better one is taken."""
+    checked = with_checks(run, answer.result)
+    if run.result is not None:
+        attempts = with_last(run.attempts, now, outcome=Outcome.COMPLETED, cost_usd=answer.usage.cost_usd)
+        usage = total_usage(run.usage, answer.usage)
+        return Complete(result=better_answer(run.result, answer.result, checked), usage=usage, attempts=attempts)
+    if wants_repair(run, answer.result, checked, now):
+        return Retry(delay=timedelta(0), changed=with_answer_in_hand(run, now, result=checked, usage=answer.usage))
+    return Complete(result=checked, usage=answer.usage)
+
+
+def _consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
     if run.is_terminal:
         return Nothing()
     match observed:
-        case Finished(result=result, usage=usage):
-            return Complete(result=fallback.answered_by(run, result), usage=usage)
+        case Finished(result=result):
+            return _after_answer(run, replace(observed, result=fallback.answered_by(run, result)), now)
         case LlmRefused():
             moved = fallback.after_call(run, observed, now, delay=timedelta(0))
             if moved is not None:

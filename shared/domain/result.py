@@ -53,6 +53,10 @@ class Result:
     raw: Mapping[str, Any] = field(default_factory=dict)
     model_used: str | None = None
     """The id of the model, or the name of the deployment, that answered in place of the requested one."""
+    checks: tuple[Mapping[str, Any], ...] = ()
+    """What the checks of a translation found, [{check, ok, detail, source?, target?}]; empty of other runs."""
+    repaired: bool = False
+    """Whether this is the answer to a second call, with what the checks found in the first answer."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:

@@ -63,6 +63,8 @@ class Run:
     style_guide: str | None = None
     phrase_client_id: str | None = None
     reference_file_ids: tuple[str, ...] = ()
+    terms: tuple[Mapping[str, str], ...] = ()
+    """[{source, target}]: the organization's required terms that the text of a translation has."""
     started_at: datetime | None = None
     sent_at: datetime | None = None
     """When the LLM created the provider job; re-checks are planned from this time."""
@@ -74,6 +76,8 @@ class Run:
     attempt: int = 0
     """Part of the idempotency key; rises when a provider job has failed and a new one is wanted."""
     attempts: tuple[Attempt, ...] = ()
+    repairs: int = 0
+    """How often a chat model may still be asked to repair its translation."""
     max_attempts: int = 3
     """How many attempts may be billed before the run fails."""
     worker_errors: int = 0
@@ -93,6 +97,7 @@ class Run:
     checks: int = 0
     """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
+    """Of an open run: the first answer, while a second one that repairs it is awaited."""
     result_parts: int = field(default=0, compare=False)
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
@@ -225,8 +230,11 @@ class Run:
         due_at = self.due_at if self.provider_job_id else now + delay
         return replace(self, worker_errors=self.worker_errors + 1, due_at=due_at)
 
-    def completed(self, now: datetime, *, result: Result, usage: Usage, checks: int) -> "Run":
-        attempts = with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
+    def completed(
+        self, now: datetime, *, result: Result, usage: Usage, checks: int, attempts: tuple[Attempt, ...] | None = None
+    ) -> "Run":
+        """Completes the run. `attempts` replaces its attempts; by default the last one has cost what `usage` says."""
+        attempts = attempts or with_last(self.attempts, now, outcome=Outcome.COMPLETED, cost_usd=usage.cost_usd)
         ended = replace(self, usage=usage)._ended(Status.COMPLETED, now, EventType.COMPLETED, attempts)
         events = without_deltas(ended.events)
         return replace(ended, result=result, checks=checks, progress=None, events=events)
@@ -242,27 +250,11 @@ class Run:
 
     def cancelled(self, now: datetime) -> "Run":
         attempts = with_last_ended(self.attempts, now, Outcome.CANCELLED)
-        return self._ended(Status.CANCELLED, now, EventType.CANCELLED, attempts)
+        return replace(self._ended(Status.CANCELLED, now, EventType.CANCELLED, attempts), result=None)
 
     def with_late_result(self, now: datetime) -> "Run":
         """Records in the history that the LLM delivered after the cancel; status and result stay."""
         return replace(self, updated_at=now, events=self._with_event(EventType.LATE_RESULT, now))
-
-    def erased(self, now: datetime) -> "Run":
-        """Removes what user and LLM wrote; times, status and metrics stay."""
-        return replace(
-            self,
-            input={},
-            input_parts=0,
-            style_guide=None,
-            reference_file_ids=(),
-            result=None,
-            result_parts=0,
-            events=without_deltas(self.events),
-            deleted_at=now,
-            updated_at=now,
-            due_at=None,
-        )
 
     def waiting(self, reason: Wait, *, due_at: datetime | None) -> "Run":
         """Records that any worker may start the run at once; the sweeper sends it to one at `due_at`."""

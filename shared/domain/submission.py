@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
 
+from shared.domain.checked_translation import required_terms
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization, Profile
 from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
@@ -14,7 +15,7 @@ from shared.domain.notebook import render_notebook
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
 from shared.domain.target import Target
-from shared.errors import InputTooLarge, InvalidRequest
+from shared.errors import ConfigurationError, InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
 MAX_NAME_LENGTH = 255
@@ -56,6 +57,8 @@ class RunPolicy:
     """How long a run can be read after its deadline."""
     pending_grace: timedelta
     """How long a new run may wait for its message before the sweeper publishes it again."""
+    repairs: int = 1
+    """How often a chat model may be asked to repair a translation in which checks failed."""
     max_attempts: int = 3
     """How many attempts may be billed, unless the model's record says otherwise."""
 
@@ -181,10 +184,15 @@ def new_run(
 ) -> Run:
     """Returns the run to store: pending, with its first event.
 
-    `prior` is the run that this one repeats; `model` is None for runs that are no jobs. Languages that the submission
-    does not name come from the prior run, then from the organization.
+    `prior` is the run that this one repeats; `model` is None for translations by the organization's deployment.
+    Languages that a translation's submission does not name come from the prior run, then from the organization. Raises
+    ConfigurationError when a model is to translate into a language that nobody names.
     """
     deadline_at = now + policy.deadline(submission)
+    is_job = submission.kind is Kind.JOB
+    translation = {} if is_job else _translation(submission, organization, prior)
+    if model is not None and not is_job and translation["target_lang"] is None:
+        raise ConfigurationError("Your organization has no target language; ask your administrator.")
     return Run(
         id=run_id,
         kind=submission.kind,
@@ -210,12 +218,10 @@ def new_run(
         model=ModelRef(id=model.id, name=model.name, provider=model.provider) if model else None,
         deployment=model.deployment if model else organization.deployment,
         fallbacks=fallbacks,
+        repairs=0 if is_job or model is None else policy.repairs,
         max_attempts=(model.max_attempts if model else None) or policy.max_attempts,
-        source_lang=submission.source_lang or _default_language("source_lang", prior, organization, model),
-        target_lang=submission.target_lang or _default_language("target_lang", prior, organization, model),
-        style_guide=submission.style_guide or (None if model else organization.style_guide),
-        phrase_client_id=submission.phrase_client_id or (None if model else organization.phrase_client_id),
         reference_file_ids=submission.reference_file_ids,
+        **translation,
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
     )
 
@@ -231,9 +237,18 @@ def _api(model: Model | None, service: Service) -> str:
     return model.batch_api
 
 
-def _default_language(name: str, prior: Run | None, organization: Organization, model: Model | None) -> str | None:
-    """Returns the `source_lang` or `target_lang` of the prior run, else of the organization; a job has no languages."""
-    if model is not None:
-        return None
-    language: str | None = getattr(prior, name, None) or getattr(organization, name)
-    return language
+def _translation(submission: Submission, organization: Organization, prior: Run | None) -> dict[str, Any]:
+    """Returns the fields of a run that translates; the submission's own values come first.
+
+    Further languages come from the prior run, then from the organization, and all else from the organization.
+    """
+    languages = {
+        "source_lang": submission.source_lang or (prior and prior.source_lang) or organization.source_lang,
+        "target_lang": submission.target_lang or (prior and prior.target_lang) or organization.target_lang,
+    }
+    return {
+        **languages,
+        "style_guide": submission.style_guide or organization.style_guide,
+        "phrase_client_id": submission.phrase_client_id or organization.phrase_client_id,
+        "terms": required_terms(submission.input, organization, **languages),
+    }

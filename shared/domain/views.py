@@ -69,6 +69,7 @@ def user_run_object(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in run.attempts],
         "error": _error(run.error) if run.error else None,
         **_model_used(run),
+        **_checks(run),
         **_waiting(run),
         **_deletion(run),
     }
@@ -232,6 +233,9 @@ def _processing_time(run: Run) -> float | None:
 
 
 def _result(run: Run) -> dict[str, Any] | None:
+    """Returns the result of a completed run; an open one may have a first answer, which is not final."""
+    if run.status is not Status.COMPLETED:
+        return None
     if run.lacks_result:
         return {"text": None, "memory_flags": [], "term_pairs": [], **_elsewhere(urls(run)["self"])}
     if run.result is None:
@@ -239,6 +243,13 @@ def _result(run: Run) -> dict[str, Any] | None:
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
     return {"text": run.result.text, **lists, **raw}
+
+
+def _checks(run: Run) -> dict[str, Any]:
+    """Returns what the checks of a finished translation found, and whether it is the answer to a second call."""
+    if run.status is not Status.COMPLETED or run.result is None or not run.result.checks:
+        return {}
+    return {"checks": list(run.result.checks), "repaired": run.result.repaired}
 
 
 def _elsewhere(url: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from functools import partial
 
 from shared import log, tracing
 from shared.domain import fallback
+from shared.domain.claim import has_saved, is_same_claim
 from shared.domain.failure import Failure
 from shared.domain.progress import (
     BROKEN,
@@ -25,10 +26,12 @@ from shared.domain.progress import (
     Running,
     Start,
     consequence,
+    first_answer,
     next_step,
     until_next_check,
 )
 from shared.domain.recheck_plan import Recheck, RecheckPlan
+from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
 from shared.domain.status import Lane, Status, Wait
 from shared.errors import LlmRefused, LlmUnavailable, ResultTooLarge, StaleRun, StoreUnavailable, TransientError
@@ -36,7 +39,7 @@ from shared.ports import Clock, LlmProvider, RecheckScheduler, RunStore
 from shared.usecases.conflicts import MAX_UPDATES, retry_when_stale
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.save_final_run import SaveFinalRun
-from shared.usecases.save_text import is_same_claim, start_and_save_text
+from shared.usecases.save_text import start_and_save_text
 from shared.usecases.time_budgets import TimeBudgets
 
 FIRST_SAVE_PAUSE = timedelta(seconds=0.25)
@@ -89,7 +92,8 @@ class AdvanceRun:
         if counted.worker_errors < MAX_WORKER_ERRORS:
             await self.store.save(counted)
         else:
-            await self._save_final(counted.failed(now, error=BROKEN))
+            step = first_answer(counted, now) if has_answer_in_hand(counted) else Fail(error=BROKEN)
+            await self._carry_out(counted, step, now, checks=counted.checks)
 
     def _now(self, run: Run) -> datetime:
         """Returns the time on the store's clock, so that a worker whose clock is wrong takes no other worker's run."""
@@ -198,8 +202,8 @@ class AdvanceRun:
                 return await self._carry_out(run, step, now, observed=observed, checks=checks)
             except StaleRun:
                 current = await self.store.get(run.id)
-                if _has_saved(current, run, observed):  # the answer to our own commit was lost
-                    later = CheckLater(delay=until_next_check(current, now))
+                if has_saved(current, run, observed):  # the answer to our own commit was lost
+                    later = CheckLater(delay=until_next_check(current, now) if current.sent_at else timedelta(0))
                     return await self._carry_out(current, later, now, checks=checks)
                 if not is_same_claim(current, run):
                     return await self._drop_observation(current, run, observed)
@@ -224,8 +228,11 @@ class AdvanceRun:
                     )
                 recheck = recheck_of(saved, now + delay, checks=checks)
                 await self.scheduler.schedule(recheck, at=now + delay, lane=saved.lane)
-            case Complete(result=result, usage=usage):
-                await self._complete(run.completed(now, result=result, usage=usage, checks=checks), before=run)
+            case Complete(result=result, usage=usage, attempts=attempts, leaves_job=leaves_job):
+                if leaves_job:
+                    await cancel_provider_job(self.provider, _with_observed_job(run, observed))
+                completed = run.completed(now, result=result, usage=usage, attempts=attempts, checks=checks)
+                await self._complete(completed, before=run)
             case Fail(error=error, may_be_billed=may_be_billed):
                 if error == DEADLINE_EXCEEDED:
                     await cancel_provider_job(self.provider, _with_observed_job(run, observed))
@@ -270,12 +277,6 @@ async def cancel_provider_job(provider: LlmProvider, run: Run) -> None:
         await provider.cancel(run)
     except (TransientError, LlmRefused) as error:
         log.warning("provider job not cancelled", run_id=run.id, code=error.code)
-
-
-def _has_saved(current: Run, mine: Run, observed: Observation) -> bool:
-    if current.is_terminal or current.fence != mine.fence or not isinstance(observed, JobCreated):
-        return False
-    return current.provider_job_id == observed.provider_job_id
 
 
 def _with_observed_job(mine: Run, observed: Observation | None) -> Run:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared import log
 from shared.domain.directory import Profile
+from shared.domain.erasure import erased
 from shared.domain.run import Run
 from shared.errors import RunOpen
 from shared.ports import Clock
@@ -28,6 +29,6 @@ class DeleteRun:
             raise RunOpen
         if run.deleted_at is not None:
             return run
-        erased = await self.save_final(run.erased(self.clock.now()))
+        deleted = await self.save_final(erased(run, self.clock.now()))
         log.info("run deleted", run_id=run.id)
-        return erased
+        return deleted

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import log
+from shared.domain.claim import is_same_claim
 from shared.domain.delta import MAX_TEXT_BYTES, next_gap, wrote
 from shared.domain.progress import Finished, JobCreated, Observation
 from shared.domain.run import Run
@@ -114,10 +115,3 @@ class AnswerText:
 
     def _now(self) -> datetime:
         return self.clock.now() + self.run.clock_offset
-
-
-def is_same_claim(current: Run, mine: Run) -> bool:
-    """Returns whether nobody has claimed or ended the run since `mine` was read."""
-    stored, claimed = [(run.fence, run.attempt, run.provider_job_id) for run in (current, mine)]
-    same_claim = stored == claimed
-    return same_claim and not current.is_terminal

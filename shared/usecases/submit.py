@@ -12,6 +12,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.domain.run_prices import bill_of
+from shared.domain.status import Kind
 from shared.domain.submission import RunPolicy, Submission, new_run
 from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
@@ -56,8 +57,9 @@ class SubmitRun:
         if submission.channel is not None:
             channel_for(caller, submission.channel)
         now = self.clock.now()
-        organization, model = await self._organization(caller, submission), await self._model(submission)
+        organization = await self._organization(caller, submission)
         _require_own_resources(submission, organization)
+        model = await self._model(submission, organization)
         others = await self._other_models(model)
         run = new_run(
             submission,
@@ -113,12 +115,22 @@ class SubmitRun:
             raise Forbidden("end_client_id is not your organization or one of its end clients.", field="end_client_id")
         return _with_defaults_of(own, client)
 
-    async def _model(self, submission: Submission) -> Model | None:
-        if submission.model_id is None:
-            return None
+    async def _model(self, submission: Submission, organization: Organization) -> Model | None:
+        """Returns the model that a job names, or that translates for the organization; None for its deployment."""
+        if submission.kind is not Kind.JOB:
+            return await self._translation_model(organization)
+        assert submission.model_id is not None
         model = await self.directory.model(submission.model_id)
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
+        return model
+
+    async def _translation_model(self, organization: Organization) -> Model | None:
+        if organization.translation_model is None:
+            return None
+        model = await self.directory.model(organization.translation_model)
+        if model is None or not model.enabled:
+            raise ConfigurationError("The model that translates for your organization is not set up.")
         return model
 
     async def _other_models(self, model: Model | None) -> Mapping[str, Model]:
@@ -172,7 +184,9 @@ def _with_defaults_of(parent: Organization, client: Organization) -> Organizatio
         phrase_client_id=client.phrase_client_id or parent.phrase_client_id,
         phrase_client_ids=client.phrase_client_ids or parent.phrase_client_ids,
         reference_files=client.reference_files or parent.reference_files,
+        term_pairs=client.term_pairs or parent.term_pairs,
         style_guide=client.style_guide or parent.style_guide,
+        translation_model=client.translation_model or parent.translation_model,
         source_lang=client.source_lang or parent.source_lang,
         target_lang=client.target_lang or parent.target_lang,
         prices=client.prices or parent.prices,

@@ -108,17 +108,18 @@ class SweepRuns:
             async for page in self._pages(shard, before=before):
                 if before is not None:
                     this.swept.overdue += sum(_is_overdue(run, before) for run in page)
-                await asyncio.gather(*[self._repair_one(this, run, counter=counter, repair=repair) for run in page])
+                await self._repair_page(this, page, counter=counter, repair=repair)
                 if self.clock.now() > give_up_at:
                     log.warning("sweep stopped early: too many runs", shard=shard)
                     return
 
-    async def _repair_one(self, this: Pass, run: Run, *, counter: str, repair: Repair) -> None:
-        """Repairs one run. An unexpected error is kept for the end of the pass, so that it stops no other repair."""
-        try:
-            await self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter)
-        except Exception as error:  # noqa: BLE001 - the pass raises it at its end
-            this.unexpected.append(error)
+    async def _repair_page(self, this: Pass, page: Sequence[Run], *, counter: str, repair: Repair) -> None:
+        """Repairs the runs side by side. An unexpected error stops no other repair; the pass raises it at its end."""
+        repairs = [_traced(repair, run, this.now + run.clock_offset) for run in page]
+        ends = await asyncio.gather(
+            *[self._count(work, this.swept, counter) for work in repairs], return_exceptions=True
+        )
+        this.unexpected += [end for end in ends if isinstance(end, Exception)]
 
     async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
         """Writes one run after the other, so that a cache that is down costs one try."""

@@ -126,6 +126,7 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         retention=settings.retention,
         pending_grace=settings.pending_grace,
         max_attempts=settings.max_attempts,
+        repairs=settings.translation_repairs,
     )
     return SubmitRun(
         store=backend.store,

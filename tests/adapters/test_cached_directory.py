@@ -1,7 +1,7 @@
 """The cache in front of a directory: how long it keeps records, how many, and what it does not keep."""
 
 from shared.adapters.directory_cache import CachedDirectory
-from shared.domain.directory import Model, Organization, Profile
+from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 from tests.unit.world import TestClock
 
 
@@ -23,6 +23,12 @@ class RecordingDirectory:
     async def model(self, model_id: str) -> Model | None:
         self.calls.append(f"model {model_id}")
         return None
+
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None:
+        return StyleGuide(id=style_guide_id, organization_id="acme")
+
+    async def reference_file(self, file_id: str) -> ReferenceFile | None:
+        return ReferenceFile(id=file_id, organization_id="acme")
 
 
 async def test_a_record_is_kept_for_one_minute() -> None:

@@ -20,7 +20,7 @@ from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.messages import MessagesProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.adapters.llm.responses import ResponsesProtocol
-from shared.domain.directory import LlmApi, Model, ModelRef, Organization
+from shared.domain.directory import LlmApi, Model, ModelRef, Organization, ReferenceFile, StyleGuide
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
 from shared.domain.status import Kind
@@ -81,6 +81,14 @@ class Records:
 
     async def model(self, model_id: str) -> Model | None:
         return self.models.get(model_id)
+
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None:
+        owner = "globex" if style_guide_id == "foreign" else "acme"
+        return StyleGuide(id=style_guide_id, organization_id=owner, text=f"style {style_guide_id}")
+
+    async def reference_file(self, file_id: str) -> ReferenceFile | None:
+        owner = "globex" if file_id == "foreign" else "acme"
+        return ReferenceFile(id=file_id, organization_id=owner, text=f"reference {file_id}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.channel import Channel
 from shared.domain.directory import ModelRef
+from shared.domain.erasure import erased as without_content
 from shared.domain.failure import Failure
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
@@ -176,7 +177,7 @@ async def test_saving_a_run_that_was_read_without_its_large_result_keeps_the_res
     assert (await backend.store.get(run.id)).result == large
     [changed] = (await backend.store.changed_runs(Channel(name="user:demo"), since=NOW, limit=10)).runs
     assert changed.result is None and changed.lacks_result
-    erased = await backend.store.erase((await backend.store.get(run.id)).erased(NOW))
+    erased = await backend.store.erase(without_content(await backend.store.get(run.id), NOW))
     assert not erased.lacks_result and not (await backend.store.get(run.id)).lacks_result
 
 
@@ -189,9 +190,9 @@ async def test_erasing_a_run_deletes_its_content_and_its_parts(backend: Any, siz
     done = await backend.store.save(done)
     await backend.store.save(done.with_late_result(NOW))
     with pytest.raises(StaleRun):
-        await backend.store.erase(done.erased(NOW))
+        await backend.store.erase(without_content(done, NOW))
     newest = await backend.store.get(run.id)
-    erased = await backend.store.erase(newest.erased(NOW))
+    erased = await backend.store.erase(without_content(newest, NOW))
     stored = await backend.store.get(run.id)
     assert stored == erased and "canary" not in repr(stored) and await backend.store.load_input(stored) == {}
     assert (stored.status, stored.usage, stored.deleted_at) == (Status.COMPLETED, Usage(input_tokens=3), NOW)

@@ -43,6 +43,10 @@ def test_a_streams_its_updates_without_being_asked(system: System) -> None:
     assert all(kept in result["text"] for kept in ("4711", "{amount}", "2026-12-01", "Rechnung"))
     assert {"source": "invoice", "target": "Rechnung"} in result["term_pairs"]
     assert set(result["memory_flags"][0]) == {"segment", "match", "used"}
+    checks = last["run"]["checks"]
+    required = [check for check in checks if check.get("source") == "invoice"]
+    assert [(check["check"], check["ok"], check["target"]) for check in required] == [("terms", True, "Rechnung")]
+    assert all(check["ok"] for check in checks)
 
 
 def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
@@ -73,6 +77,8 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
         "metrics",
         "attempts",
         "error",
+        "checks",
+        "repaired",
     }
     assert run["kind"] == "user_run" and run["deployment"] == "europe" and run["channel"] == "user:demo"
     assert set(run["metrics"]) == {
@@ -86,6 +92,17 @@ def test_b_answers_json_and_is_read_as_one_object(system: System) -> None:
     assert run["metrics"]["checks"] >= 1 and run["processing_time"] >= 0.5
     assert run["result"]["text"] == "[de] Hallo Welt"
     assert run_id in [item["run_uuid"] for item in listed["runs"]]
+
+
+def test_a_chat_model_translates_for_an_organization_and_repairs_what_the_checks_find(system: System) -> None:
+    text = "[[bad-translation]] Dear {name}, the invoice of 120 euros is due on 2026-12-01."
+    run_id = submit(system, "/llm_user_runs", {"input_text": text}, user="translator")
+    finished(system, run_id, user="translator")
+    with system.client("translator") as client:
+        run = client.get(f"/llm_user_runs/{run_id}").json()
+    assert run["repaired"] is True and all(check["ok"] for check in run["checks"])
+    assert [attempt["outcome"] for attempt in run["attempts"]] == ["completed", "completed"]
+    assert {"source": "invoice", "target": "Rechnung"} in run["result"]["term_pairs"]
 
 
 def test_b_streams_when_asked(system: System) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SCRIPT_ID = re.compile(r"<<(.+?)>>")
+BAD_ENDING = " 4711"
+"""What the checks find in a first translation that is bad."""
 DROPS = frozenset({LlmFault.NOT_CONNECTED, LlmFault.ACCEPTED_LOST})
 """Troubles after which the caller finds its connection closed."""
 MAX_PIECES = 30
@@ -89,7 +91,7 @@ class Llm:
         if job is None:
             job = self._accept(script_id, script, key, by=by, run_id=run_id, llm_fault=llm_fault, chat=chat)
         if chat:
-            body: Any = _chat_answer(script_id, script)
+            body: Any = _chat_answer(script_id, script, text)
             self.say(run_id, "answered" if llm_fault is LlmFault.NONE else llm_fault)
         else:
             body = {"job_id": job.id, "status": "queued"}
@@ -189,8 +191,10 @@ def _final_answer(job: Job) -> tuple[int, Any]:
     return 200, {"status": "failed", "error": {"code": code, "message": "m"}}
 
 
-def _chat_answer(script_id: str, script: LlmScript) -> dict[str, Any]:
-    message = {"role": "assistant", "content": result_text(script_id, script)}
+def _chat_answer(script_id: str, script: LlmScript, asked: str) -> dict[str, Any]:
+    is_bad = script.is_bad_at_first and "<<<source " in asked and "<<<findings " not in asked
+    content = result_text(script_id, script) + (BAD_ENDING if is_bad else "")
+    message = {"role": "assistant", "content": content}
     usage = {"prompt_tokens": 10, "completion_tokens": 20}
     return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 

@@ -28,11 +28,19 @@ ORGANIZATIONS: dict[str, dict[str, Any]] = {
     },
     "acme-client": {"name": "Acme's client", "deployment": "europe", "parent_id": "acme"},
     "globex": {"name": "Globex", "deployment": "tokyo", "source_lang": "en", "target_lang": "ja"},
+    "initech": {
+        "name": "Initech",
+        "deployment": "europe",
+        "target_lang": "de",
+        "translation_model": "chat-model",
+        "style_guide": "brief",
+    },
 }
 USERS = {
     "ann": {"organization_id": "acme", "groups": ["users", "admins"]},
     "bob": {"organization_id": "acme", "groups": ["users"]},
     "eve": {"organization_id": "globex", "groups": ["users"]},
+    "kim": {"organization_id": "initech", "groups": ["users"]},
 }
 _MODEL: dict[str, Any] = {
     "provider": "simulated",
@@ -48,7 +56,12 @@ MODELS = {
     "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 Documents = Mapping[str, Mapping[str, Any]]
-DOCUMENTS: Mapping[str, Documents] = {"organizations": ORGANIZATIONS, "users": USERS, "models": MODELS}
+DOCUMENTS: Mapping[str, Documents] = {
+    "organizations": ORGANIZATIONS,
+    "users": USERS,
+    "models": MODELS,
+    "style_guides": {"brief": {"organization_id": "initech", "text": "Be brief."}},
+}
 
 
 class SimulatedDirectory(DocumentDirectory):

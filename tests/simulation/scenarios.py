@@ -5,9 +5,10 @@ from random import Random
 
 from tests.simulation.faults import AtCall, AtDelivery, CallFaultKind, DeliveryFaultKind, Outage, OutageMode
 from tests.simulation.plan import Plan, PlanSettings, Submit
-from tests.simulation.script import JobEnd, LlmFault, LlmScript
+from tests.simulation.script import ACCEPTED, FINAL, PASSING, JobEnd, LlmFault, LlmScript
 
 USERS = ("ann", "bob", "eve")
+CRASHES = (CallFaultKind.CRASH_BEFORE, CallFaultKind.CRASH_AFTER)
 
 
 def workers_die_in_calls(seed: int, random: Random) -> Plan:
@@ -88,6 +89,33 @@ def a_paid_submit_is_never_answered(seed: int, random: Random) -> Plan:
     return Plan(seed=seed, settings=settings, clients=(submit,))
 
 
+def a_translation_is_repaired(seed: int, random: Random) -> Plan:
+    """A chat model translates badly at first, and what may go wrong goes wrong with the call that repairs it."""
+    settings = PlanSettings(
+        sweep=15.0, deadline=random.choice((25.0, 300.0)), chat=20.0, firestore=random.random() < 0.65
+    )
+    kind = random.choice(
+        (*CRASHES, *CRASHES, CallFaultKind.FREEZE_BEFORE, CallFaultKind.FAIL, CallFaultKind.LOSE_ANSWER)
+    )
+    call = random.choice(("llm.start", "llm.start", "llm.start", "store.save", "timers.schedule"))
+    nth = 2 if call == "llm.start" else random.randint(1, 5)
+    times = 1 if kind is CallFaultKind.FREEZE_BEFORE else random.choice((1, 1, 3))
+    seconds = random.uniform(10, 120)
+    fault = AtCall(call=call, nth=nth, kind=kind, seconds=seconds, times=times)
+    second = random.choice((LlmFault.NONE, LlmFault.NONE, *PASSING, *ACCEPTED, *FINAL))
+    script = LlmScript(takes=random.uniform(0.5, 15), submits=(LlmFault.NONE, second), is_bad_at_first=True)
+    submit = Submit(
+        name="c0",
+        at=0.0,
+        user="kim",
+        family="user",
+        llm=script,
+        follow=random.choice(("poll", "stream")),
+        cancel_after=random.choice((None, None, None, random.uniform(0, 20))),
+    )
+    return Plan(seed=seed, settings=settings, clients=(submit,), faults=(fault,))
+
+
 def _chat(random: Random, number: int, *, takes: float, family: str = "chat") -> Submit:
     return Submit(
         name=f"c{number}",
@@ -110,4 +138,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     two_deliveries_go_on_together,
     jobs_fail_again_and_again,
     a_paid_submit_is_never_answered,
+    a_translation_is_repaired,
 )

@@ -66,6 +66,8 @@ class LlmScript:
     reports_progress: bool = False
     is_large: bool = False
     """The result is too large for lists."""
+    is_bad_at_first: bool = False
+    """A chat model's first translation has a fault that the checks find."""
 
     def __str__(self) -> str:
         words = [f"takes {self.takes:g} s" if self.takes < NEVER else "never ends"]
@@ -75,6 +77,7 @@ class LlmScript:
         words += [f"asks to wait {self.retry_after:g} s"] if self.retry_after else []
         words += [f"answers after {self.latency:g} s"] if self.latency > 1 else []
         words += [] if self.is_idempotent else ["knows no idempotency keys of chat calls"]
+        words += ["translates badly at first"] if self.is_bad_at_first else []
         return "the LLM " + ", ".join(words)
 
     @property
@@ -95,6 +98,7 @@ class LlmScript:
             "is_idempotent": True,
             "reports_progress": False,
             "is_large": False,
+            "is_bad_at_first": False,
         }
         return [replace(self, **{name: value}) for name, value in plain.items() if getattr(self, name) != value]
 

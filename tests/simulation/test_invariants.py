@@ -34,6 +34,7 @@ PLAN = Plan(
         Submit(name="gone", at=2.0, user="ann", family="user", llm=SCRIPT, delete=True),
         Submit(name="stopped", at=3.0, user="eve", family="user", llm=LlmScript(takes=30.0), cancel_after=5.0),
         Submit(name="patient", at=4.0, user="ann", family="user", llm=LlmScript(takes=2.0, retry_after=9.0)),
+        Submit(name="repaired", at=5.0, user="kim", family="user", llm=LlmScript(takes=2.0, is_bad_at_first=True)),
         Listen(name="listener", at=0.0, user="bob", channel="desk"),
         ListRuns(name="list", at=20.0, user="ann", jobs=True),
     ),
@@ -70,6 +71,16 @@ def change_final(history: History, client: str, **changes: object) -> None:
 
 
 Plant = Callable[[History], None]
+
+
+def plant_a_dropped_first_answer(history: History) -> None:
+    change_end(history, "repaired", result=None)
+
+
+def plant_a_second_repair(history: History) -> None:
+    calls = [call for call in history.paid if call.run_id == run_of(history, "repaired").id]
+    assert len(calls) == 2
+    history.paid.append(calls[-1])
 
 
 def plant_an_end_that_never_comes(history: History) -> None:
@@ -324,6 +335,8 @@ PLANTS: dict[str, Plant] = {
     "terminal_states_absorb": plant_a_second_end,
     "histories_only_grow": plant_a_lost_event,
     "fences_rise": plant_a_falling_fence,
+    "a_first_answer_is_kept": plant_a_dropped_first_answer,
+    "a_translation_is_repaired_once": plant_a_second_repair,
     "only_the_claimer_writes_its_outcome": plant_an_outcome_of_another_worker,
     "no_claim_within_a_lease": plant_a_claim_within_a_lease,
     "a_write_says_something_new": plant_a_write_of_nothing,

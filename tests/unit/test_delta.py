@@ -7,6 +7,7 @@ import pytest
 
 from shared.domain.delta import MAX_DELTAS, MAX_TEXT_BYTES, next_gap, wrote
 from shared.domain.directory import LlmApi
+from shared.domain.erasure import erased
 from shared.domain.event import MAX_EVENTS
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
@@ -65,7 +66,7 @@ def test_a_result_replaces_the_deltas_and_a_stream_resumes_behind_them() -> None
 def test_a_run_that_failed_or_was_cancelled_keeps_its_text_until_it_is_deleted() -> None:
     cancelled = written("Once ").cancelled(NOW)
     assert joined(cancelled) == "Once "
-    assert joined(cancelled.erased(NOW)) == ""
+    assert joined(erased(cancelled, NOW)) == ""
 
 
 @pytest.mark.parametrize("letter", ["x", "ü", "訳", "🙂"])

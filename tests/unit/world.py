@@ -32,6 +32,8 @@ from shared.wiring.assembly import Backend, assemble
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 DEMO = Profile(user_id="demo", organization_id="acme", groups=frozenset({"users"}))
 OTHER = Profile(user_id="other", organization_id="globex", groups=frozenset({"users"}))
+TRANSLATOR = Profile(user_id="translator", organization_id="initech", groups=frozenset({"users"}))
+"""A user of an organization whose translations a chat model makes."""
 FOREVER = timedelta(days=1000)
 
 
@@ -63,6 +65,8 @@ class FakeLlm:
     reports_progress: bool = False
     troubles: list[ServiceError] = field(default_factory=list)
     check_troubles: list[ServiceError] = field(default_factory=list)
+    chat_answers: list[str] = field(default_factory=list)
+    """What chat models answer, one a call; further calls get "answered"."""
     submits: Counter[str] = field(default_factory=Counter)
     jobs: dict[str, datetime] = field(default_factory=dict)
     checks: int = 0
@@ -86,7 +90,7 @@ class FakeLlm:
         if self.troubles:
             raise self.troubles.pop(0)
         if run.api == LlmApi.OPENAI_CHAT:
-            return Finished(result=Result(text="answered"))
+            return Finished(result=Result(text=self.chat_answers.pop(0) if self.chat_answers else "answered"))
         self.jobs.setdefault(f"job-{run.idempotency_key}", self.clock.now() + self.takes)
         return JobCreated(provider_job_id=f"job-{run.idempotency_key}")
 
@@ -254,8 +258,8 @@ class World:
         self.answers.append((function, status))
         return status
 
-    async def submit(self, **body: Any) -> Run:
-        run, _ = await self.services.submit(DEMO, submission.user_run({"input_text": "hello", **body}))
+    async def submit(self, caller: Profile = DEMO, **body: Any) -> Run:
+        run, _ = await self.services.submit(caller, submission.user_run({"input_text": "hello", **body}))
         return run
 
     async def submit_job(self, **body: Any) -> Run:

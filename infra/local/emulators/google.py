@@ -1,6 +1,5 @@
 """Starts Google's own Firestore and Pub/Sub emulators as child processes."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -40,5 +39,6 @@ def _start(name: str, command: list[str], folder: Path, host: str) -> ChildProce
     if problem is not None:
         raise ConfigurationError(problem)
     log = folder / f"{name}-emulator.log"
-    java_options = f"JAVA_TOOL_OPTIONS={os.environ.get('JAVA_TOOL_OPTIONS', JAVA_OPTIONS)}"
-    return start_process(name, ["env", java_options, *command, f"--host-port={host}"], log=log, host=host)
+    return start_process(
+        name, ["env", f"JAVA_TOOL_OPTIONS={JAVA_OPTIONS}", *command, f"--host-port={host}"], log=log, host=host
+    )

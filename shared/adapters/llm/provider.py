@@ -10,6 +10,7 @@ from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, Synchron
 from shared.domain.directory import LlmApi, Model, Organization
 from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
+from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, StoreUnavailable
 from shared.ports import Directory
@@ -47,8 +48,30 @@ class DirectoryLlmProvider:
         self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
     ) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
-        call = replace(await self._call(run), organization=organization, on_text=on_text)
+        call = replace(await self._call(run), organization=organization)
+        if not is_instructed(run):  # an instructed model writes JSON, of which the text is a part only
+            call = replace(call, on_text=on_text)
+        content = await self._instructed(run, content, organization)
         return await self._protocol(run).start(call, content, seconds=within.total_seconds())
+
+    async def _instructed(
+        self, run: Run, content: Mapping[str, Any], organization: Organization | None
+    ) -> Mapping[str, Any]:
+        """Returns the instructions for a chat model that translates; other content stays as it is.
+
+        Style guides and reference files of other organizations count as missing.
+        """
+        if not is_instructed(run):
+            return content
+        owners = {run.organization_id, organization.parent_id if organization else None}
+        guide = await self._directory.style_guide(run.style_guide) if run.style_guide else None
+        files = [await self._directory.reference_file(file_id) for file_id in run.reference_file_ids]
+        return translation_content(
+            run,
+            content["text"],
+            style_guide=guide if guide and guide.organization_id in owners else None,
+            references=[file for file in files if file and file.organization_id in owners],
+        )
 
     async def check(self, run: Run) -> Running | Finished:
         call = await self._call(run)

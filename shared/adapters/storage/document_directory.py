@@ -1,13 +1,21 @@
 """Implements the Directory port over any document store; a subclass reads and writes single documents.
 
-The collections are `users`, `organizations` and `models`.
+The collections are `users`, `organizations`, `models`, `style_guides` and `reference_files`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.domain.directory import Model, Organization, Profile, read_profile, read_record
+from shared.domain.directory import (
+    Model,
+    Organization,
+    Profile,
+    ReferenceFile,
+    StyleGuide,
+    read_profile,
+    read_record,
+)
 
 
 class DocumentDirectory(ABC):
@@ -28,6 +36,14 @@ class DocumentDirectory(ABC):
     async def model(self, model_id: str) -> Model | None:
         document = await self._document("models", model_id)
         return None if document is None else read_record(Model, model_id, document)
+
+    async def style_guide(self, style_guide_id: str) -> StyleGuide | None:
+        document = await self._document("style_guides", style_guide_id)
+        return None if document is None else read_record(StyleGuide, style_guide_id, document)
+
+    async def reference_file(self, file_id: str) -> ReferenceFile | None:
+        document = await self._document("reference_files", file_id)
+        return None if document is None else read_record(ReferenceFile, file_id, document)
 
     async def models(self) -> Sequence[Model]:
         documents = await self._collection("models")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
 from tests.simulation.faults import Outage, Rollout, Skew
 from tests.simulation.history import Commit, FaultKind, History, MetFault, PaidCall
@@ -86,6 +87,14 @@ class Case:
     @cached_property
     def has_rollout(self) -> bool:
         return any(isinstance(fault, Rollout) for fault in self.plan.faults)
+
+    def repairs_begun(self, run_id: str) -> list[Commit]:
+        """Returns the commits that saved a first answer, which the LLM is to repair."""
+        return [
+            commit
+            for commit in self.commits.get(run_id, ())
+            if commit.before is not None and not commit.before.result and has_answer_in_hand(commit.after)
+        ]
 
     def script(self, run_id: str) -> LlmScript:
         return self.submits[self.history.script_ids[run_id]][0].llm

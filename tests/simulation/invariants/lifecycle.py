@@ -8,6 +8,7 @@ from shared.domain.attempt import Outcome
 from shared.domain.event import EventType, without_deltas
 from shared.domain.progress import plan_of
 from shared.domain.recheck_plan import CLOCK_SKEW
+from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.error_codes import ErrorCode
@@ -19,6 +20,7 @@ EARLY_SECONDS = CLOCK_SKEW.total_seconds() + 0.2
 MAX_COMMITS = 4
 """Of an undisturbed run without progress reports: accepted, claimed, sent, ended."""
 DELETE_COMMITS = 2
+REPAIR_COMMITS = 2
 MAX_WAITS = 1
 """A run that waits for room in the LLM's thread pool may say so once."""
 PROMPT_SECONDS = 3.0
@@ -68,6 +70,17 @@ def an_answer_in_hand_is_saved(case: Case) -> Iterator[str]:
         excuses = [fault for fault in case.lost_workers(answer.run_id) if fault.at >= answer.at - 0.001]
         if ended.after.status is Status.FAILED and not excuses and case.store_outage_seconds() < 50:
             yield f"run {short(answer.run_id)} failed although a worker had its result at {answer.at:.1f} s"
+
+
+def a_first_answer_is_kept(case: Case) -> Iterator[str]:
+    """Once a first answer is saved, nothing but a cancel keeps the run from completing."""
+    for run_id, commits in case.commits.items():
+        for commit in commits:
+            if commit.before is None or not has_answer_in_hand(commit.before):
+                continue
+            is_dropped = commit.after.result is None and commit.after.status is not Status.CANCELLED
+            if is_dropped or commit.after.status is Status.FAILED:
+                yield f"run {short(run_id)} lost its first answer at {commit.at:.1f} s"
 
 
 def a_finished_job_is_found(case: Case) -> Iterator[str]:
@@ -162,7 +175,8 @@ def _is_outcome_of_submit(commit: Commit) -> bool:
     if before is None or before.is_terminal or before.provider_job_id is not None or before.fence == 0:
         return False
     is_sent = after.provider_job_id is not None
-    return is_sent or after.status is Status.COMPLETED or after.faults > before.faults
+    is_answered = after.status is Status.COMPLETED and after.result != before.result
+    return is_sent or is_answered or after.faults > before.faults
 
 
 def no_claim_within_a_lease(case: Case) -> Iterator[str]:
@@ -203,6 +217,7 @@ def writes_stay_within_budget(case: Case) -> Iterator[str]:
         reports = sum(_reports_progress(commit) for commit in mine)
         late = sum(event.type == EventType.LATE_RESULT for event in run.events)
         budget = MAX_COMMITS + MAX_WAITS + reports + late + DELETE_COMMITS * (run.deleted_at is not None)
+        budget += REPAIR_COMMITS * len(case.repairs_begun(run_id))
         if case.plan.settings.llm_threads >= ROOMY_THREADS:
             budget -= MAX_WAITS
         if len(mine) > budget:
@@ -235,14 +250,14 @@ def undisturbed_runs_start_at_once(case: Case) -> Iterator[str]:
 
 
 def attempts_have_an_end(case: Case) -> Iterator[str]:
-    """When the run has ended, so has its last attempt, and only the last may have a result."""
+    """When the run has ended, so has its last attempt, and only the last, or one before a repair, may have a result."""
     for run_id, run in case.history.final.items():
         if not run.is_terminal or not run.attempts:
             continue
         if run.attempts[-1].outcome in (None, Outcome.ACCEPTED):
             yield f"run {short(run_id)} ended as {run.status}, its last attempt did not"
         is_completed = run.attempts[-1].outcome == Outcome.COMPLETED
-        if is_completed != (run.status is Status.COMPLETED):
+        if is_completed != (run.status is Status.COMPLETED) and not case.repairs_begun(run_id):
             yield f"run {short(run_id)} is {run.status}, its last attempt {run.attempts[-1].outcome}"
 
 
@@ -283,6 +298,7 @@ LIFECYCLE = (
     no_deadline_passes_early,
     only_its_own_faults_fail_a_run,
     an_answer_in_hand_is_saved,
+    a_first_answer_is_kept,
     a_finished_job_is_found,
     terminal_states_absorb,
     histories_only_grow,

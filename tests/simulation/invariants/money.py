@@ -48,10 +48,19 @@ def a_further_attempt_has_a_reason(case: Case) -> Iterator[str]:
     for run_id, calls in case.paid.items():
         failures = [one for one in case.history.llm_answers if one.run_id == run_id and one.said in PAID_FAILURES]
         reasons = len(failures) + len(case.lost_workers(run_id)) + len(case.llm_call_faults(run_id))
+        reasons += len(case.repairs_begun(run_id))
         if case.store_outage_seconds() >= SAVING_SECONDS:
             reasons += len(case.faults(run_id, FaultKind.OUTAGE))
         if len(calls) > 1 + reasons:
             yield f"run {short(run_id)} was paid {len(calls)} times for {reasons} failures"
+
+
+def a_translation_is_repaired_once(case: Case) -> Iterator[str]:
+    for run_id in case.commits:
+        begun = case.repairs_begun(run_id)
+        later = [call for call in case.paid.get(run_id, ()) if begun and call.at > begun[0].at]
+        if len(later) > 1:
+            yield f"run {short(run_id)} was paid {len(later)} times after its first answer was saved"
 
 
 def paid_calls_are_recorded(case: Case) -> Iterator[str]:
@@ -263,6 +272,7 @@ def free_money_is_given_out(case: Case) -> Iterator[str]:
 MONEY = (
     paid_calls_stay_below_the_maximum,
     a_further_attempt_has_a_reason,
+    a_translation_is_repaired_once,
     paid_calls_are_recorded,
     checks_stay_on_the_plan,
     a_waiting_time_is_respected,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 ADVANCE = "shared.usecases.advance"
 BILL = "shared.domain.bill"
 CANCEL = "shared.usecases.cancel"
+CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 DELTA = "shared.domain.delta"
@@ -15,7 +16,6 @@ PUSH = "shared.web.push"
 READ = "shared.usecases.read"
 READABLE = "shared.adapters.storage.readable"
 RUN = "shared.domain.run"
-SAVE_TEXT = "shared.usecases.save_text"
 SAVE_FINAL = "shared.usecases.save_final_run"
 SSE = "shared.web.sse"
 STORE = "tests.simulation.store"
@@ -129,8 +129,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "publish after commit",
         (
             SUBMIT,
-            "        earlier = await self.store.create(",
-            "        await self._publish(run)\n        earlier = await self.store.create(",
+            "        earlier = await self._create(",
+            "        await self._publish(run)\n        earlier = await self._create(",
         ),
         (SUBMIT, "        await self._publish(run)\n        return run, False", "        return run, False"),
     ),
@@ -163,7 +163,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "fence not checked",
         "a write of an old claim is refused",
-        (SAVE_TEXT, "return same_claim and not current.is_terminal", "return not current.is_terminal"),
+        (CLAIM, "getattr(current, name) == getattr(mine, name)", "name"),
     ),
     _mutant("fence not raised", "fences rise", (RUN, "fence=self.fence + 1", "fence=self.fence")),
     _mutant(
@@ -276,6 +276,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "job left at the deadline",
         "an ended run stops its provider job",
         (ADVANCE, "if error == DEADLINE_EXCEEDED:", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped by an error",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and isinstance(step, Fail | Retry):", "if False:"),
+    ),
+    _mutant(
+        "first answer dropped at the deadline",
+        "an answer in hand is never dropped",
+        (PROGRESS, "if has_answer_in_hand(run) and now >= run.deadline_at:", "if False:"),
+    ),
+    _mutant(
+        "lost repair made again",
+        "a translation is repaired once",
+        (PROGRESS, "if has_answer_in_hand(run) and has_tried_repair(run):", "if False:"),
     ),
     # --- queue and timers ---
     _mutant(
