@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from shared.domain.directory import LlmApi
 from shared.domain.limits import Limits
 from shared.settings_reader import SettingsReader
 
@@ -16,6 +17,8 @@ BACKENDS = ("embedded", "gcp")
 TRACE_EXPORTS = ("none", "otlp", "cloud_trace")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 REGIONS = ("europe", "tokyo", "default")
+VENDORS = ("openai", "anthropic", "gemini")
+OPENAI_APIS = (LlmApi.OPENAI_RESPONSES, LlmApi.OPENAI_CHAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +56,13 @@ class Settings:
     """True when LLM_DEPLOYMENTS is set: the local hosts then start no simulator."""
     sim_port: int = 8090
     sim_seconds: float = 2.0
-    chat_base_url: str | None = None
-    chat_model: str | None = None
-    chat_has_key: bool = False
+    vendor_keys: frozenset[str] = frozenset()
+    """The vendors of LLMs whose key is set, of VENDORS; the keys themselves are read when they are needed."""
+    vendor_base_urls: Mapping[str, str] = field(default_factory=dict)
+    """{vendor: base URL} where it is not the vendor's own."""
+    openai_api: str = OPENAI_APIS[0]
+    openai_model: str | None = None
+    """The one model of the OpenAI-compatible server at the base URL of `openai`."""
     chat_seconds: float = 300.0
     """Maximum duration of a synchronous LLM call."""
     llm_threads: int = 32
@@ -84,6 +91,12 @@ class Settings:
     def is_local(self) -> bool:
         """Returns True when everything runs on one machine, where the tokens of `make token` are accepted."""
         return self.backend == "embedded" or self.on_emulators
+
+    @property
+    def vendors_with_models(self) -> frozenset[str]:
+        """Returns the vendors whose models are offered. A server that is set up with OPENAI_MODEL has that one only."""
+        is_one_model = self.openai_model is not None and "openai" in self.vendor_base_urls
+        return self.vendor_keys - {"openai"} if is_one_model else self.vendor_keys
 
     def as_environment(self) -> dict[str, str]:
         """Returns the environment variables with which another process runs on the same emulators and directory."""
@@ -126,9 +139,7 @@ def from_environment() -> Settings:
         own_llm=reader.text("LLM_DEPLOYMENTS") is not None,
         sim_port=sim_port,
         sim_seconds=reader.decimal("LLM_SIM_SECONDS", 2.0, minimum=0, maximum=86400),
-        chat_base_url=reader.url("OPENAI_BASE_URL"),
-        chat_model=reader.text("OPENAI_MODEL"),
-        chat_has_key=reader.text("OPENAI_API_KEY") is not None,
+        **_vendors(reader),
         chat_seconds=reader.decimal("LLM_CALL_SECONDS", 300.0, minimum=1, maximum=500),
         llm_threads=reader.number("LLM_THREADS", 32, minimum=1, maximum=1000),
         max_attempts=reader.number("MAX_ATTEMPTS", 3, minimum=1, maximum=10),
@@ -149,6 +160,18 @@ def from_environment() -> Settings:
         ),
     )
     _check_place(reader, settings, on_cloud_run=reader.text("K_SERVICE") is not None)
+    reader.raise_if_invalid()
+    return settings
+
+
+def of_project(project: str) -> Settings:
+    """Returns settings with which a program of the operators reaches the records of a project, and nothing else.
+
+    Raises ConfigurationError.
+    """
+    reader = SettingsReader(os.environ)
+    google = {**_google(reader), "project": project}
+    settings = Settings(backend="gcp", **google, **_vendors(reader))
     reader.raise_if_invalid()
     return settings
 
@@ -183,6 +206,20 @@ def _callers(reader: SettingsReader) -> dict[str, Any]:
     }
 
 
+def _vendors(reader: SettingsReader) -> dict[str, Any]:
+    keys = (reader.text("OPENAI_API_KEY"), reader.text("ANTHROPIC_API_KEY"), reader.text("GEMINI_API_KEY"))
+    urls = (reader.url("OPENAI_BASE_URL"), reader.url("ANTHROPIC_BASE_URL"), reader.url("GEMINI_BASE_URL"))
+    model = reader.text("OPENAI_MODEL")
+    if model is not None and keys[0] is None and urls[0] is None:
+        reader.problems.append("OPENAI_MODEL needs OPENAI_BASE_URL or OPENAI_API_KEY")
+    return {
+        "vendor_keys": frozenset(vendor for vendor, key in zip(VENDORS, keys, strict=True) if key),
+        "vendor_base_urls": {vendor: url for vendor, url in zip(VENDORS, urls, strict=True) if url},
+        "openai_api": reader.choice("OPENAI_API", OPENAI_APIS),
+        "openai_model": model,
+    }
+
+
 def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bool) -> None:
     """Adds the problems of settings that are valid one by one, but not together or not on this machine."""
     emulators = (settings.firestore_emulator, settings.pubsub_emulator, settings.tasks_emulator)
@@ -190,8 +227,6 @@ def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bo
         reader.problems.append("BACKEND=embedded does not run on Cloud Run, which deletes an instance's files with it")
     if on_cloud_run and reader.has_emulator_host():
         reader.problems.append("*_EMULATOR_HOST must not be set on Cloud Run")
-    if (settings.chat_base_url is None) != (settings.chat_model is None):
-        reader.problems.append("OPENAI_BASE_URL and OPENAI_MODEL must be set together")
     if settings.backend == "gcp":
         _check_google(reader, settings, emulators)
 
@@ -226,4 +261,5 @@ def _check_production(reader: SettingsReader, settings: Settings) -> None:
 
 def secret(name: str) -> str | None:
     """Returns the value of the environment variable that a model's record names; None when it is not set."""
-    return os.environ.get(name) if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else None
+    value = os.environ.get(name, "").strip() if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else ""
+    return value or None

@@ -8,7 +8,11 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
 
-SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT", "OPENAI_BASE_URL")
+SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT")
+VENDORS = (
+    "OPENAI_API", "OPENAI_MODEL", "OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL",
+    "GEMINI_API_KEY", "GEMINI_BASE_URL",
+)  # fmt: skip
 CALLERS = ("FIREBASE_PROJECT", "OIDC_AUDIENCES", "OIDC_EMAILS", "ALLOWED_ORIGINS", "GOOGLE_APPLICATION_CREDENTIALS")
 
 
@@ -28,8 +32,7 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         *SETTINGS,
         *CALLERS,
-        "OPENAI_MODEL",
-        "OPENAI_API_KEY",
+        *VENDORS,
         "REDIS_URL",
         "DEADLINE_SECONDS",
         "LLM_CALL_SECONDS",

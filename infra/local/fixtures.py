@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from infra.models import VENDORS, records
 from shared.adapters.storage.document_directory import DocumentDirectory
 from shared.domain.directory import LlmApi
 from shared.settings import Settings
@@ -92,31 +93,45 @@ MODELS: dict[str, dict[str, Any]] = {
 
 async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None:
     """Creates or replaces the fixtures; other records stay as they are."""
-    records = {
+    offered = records(settings)
+    fixtures = {
         "organizations": ORGANIZATIONS,
         "users": USERS,
-        "models": {**MODELS, **_configured_model(settings)},
+        "models": {**MODELS, **offered, **_configured_model(settings)},
         "style_guides": STYLE_GUIDES,
         "reference_files": REFERENCE_FILES,
     }
-    for collection, documents in records.items():
+    for collection, documents in fixtures.items():
         for document_id, document in documents.items():
             await directory.put(collection, document_id, document)
+    withdrawn = records(settings, vendors=set(VENDORS) - settings.vendors_with_models)
+    await _disable(directory, withdrawn)
+
+
+async def _disable(directory: DocumentDirectory, withdrawn: Mapping[str, dict[str, Any]]) -> None:
+    """Disables models whose key an earlier start had. Their runs stay, so the records stay too."""
+    for model in await directory.models():
+        document = withdrawn.get(model.id)
+        if document is not None and model.enabled and model.secret == document["secret"]:
+            await directory.put("models", model.id, {**document, "enabled": False})
 
 
 def _configured_model(settings: Settings) -> Mapping[str, dict[str, Any]]:
-    """Returns {"my-model": its document}; empty unless both settings OPENAI_BASE_URL and OPENAI_MODEL are set.
+    """Returns {"my-model": its document}; empty unless the setting OPENAI_MODEL is set.
 
-    `my-model` is the model OPENAI_MODEL of the OpenAI-compatible server at OPENAI_BASE_URL.
+    `my-model` is the model OPENAI_MODEL of the OpenAI-compatible server at OPENAI_BASE_URL, or else of OpenAI itself.
     """
-    if settings.chat_base_url is None or settings.chat_model is None:
+    if settings.openai_model is None:
         return {}
+    own: str = VENDORS["openai"]["base_url"]
+    base_url = settings.vendor_base_urls.get("openai", own)
     document = {
-        "name": settings.chat_model,
+        "name": settings.openai_model,
         "provider": "openai",
         "api": LlmApi.OPENAI_CHAT,
-        "upstream_model": settings.chat_model,
-        "base_url": settings.chat_base_url,
-        "secret": "OPENAI_API_KEY" if settings.chat_has_key else None,
+        "upstream_model": settings.openai_model,
+        "base_url": base_url,
+        "secret": VENDORS["openai"]["secret"] if "openai" in settings.vendor_keys else None,
+        "token_limit_field": VENDORS["openai"]["token_limit_field"] if base_url.startswith(own) else None,
     }
     return {"my-model": document}

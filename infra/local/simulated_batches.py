@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from infra.local.simulated_vendors import anthropic_error, message_object, openai_error, response_object
 
 if TYPE_CHECKING:
-    from infra.local.simulator import Handler, Job, Jobs
+    from infra.local.simulated_jobs import Job, Jobs
+    from infra.local.simulator import Handler
 
 
 class SimulatedBatches:

@@ -10,7 +10,9 @@ from infra.local.translation import translate
 
 def openai_error(status: int, code: str, message: str, *, retry_after: int | None = None) -> Response:
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status, headers=headers)
+    kind = "rate_limit_error" if status == 429 else "invalid_request_error"
+    body = {"error": {"code": code, "message": message, "type": kind, "param": None}}
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 def anthropic_error(status: int, kind: str, message: str, *, retry_after: int | None = None) -> Response:
@@ -44,10 +46,12 @@ def _answer(text: str) -> str:
 def completion(model: str, text: str) -> dict[str, Any]:
     """Builds OpenAI's chat completion."""
     answer = _answer(text)
-    usage = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(answer) // 4 + 1}
+    counts = {"prompt_tokens": len(text) // 4 + 1, "completion_tokens": len(answer) // 4 + 1}
+    usage = {**counts, "total_tokens": sum(counts.values())}
     message = {"role": "assistant", "content": answer}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-    return {"object": "chat.completion", "model": model, "choices": choices, "usage": usage}
+    shown = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": model}
+    return {**shown, "choices": choices, "usage": usage}
 
 
 def response_object(job_id: str, model: str, text: str, created_at: float, state: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,13 @@ first. Jobs survive a killed process: each is a line of a file, and its state fo
 
 import argparse
 import asyncio
-import json
 import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from uuid import uuid4
 
 import uvicorn
@@ -26,8 +24,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from infra.local.ledger import Ledger
 from infra.local.simulated_batches import SimulatedBatches
+from infra.local.simulated_jobs import Job, Jobs
 from infra.local.simulated_streams import stream_completion, stream_message
 from infra.local.simulated_vendors import (
     anthropic_error,
@@ -44,76 +45,6 @@ NEVER_SECONDS = 1e12
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-@dataclass(slots=True)
-class Job:
-    """`body` is the body of its POST /jobs; `created_at` is a time.time() value."""
-
-    job_id: str
-    body: dict[str, Any]
-    created_at: float
-    cancelled: bool = False
-
-    @property
-    def text(self) -> str:
-        return str(self.body.get("input_text") or "")
-
-
-@dataclass(slots=True)
-class Jobs:
-    """All jobs, in memory and, when there is a `path`, as lines of JSON in that file.
-
-    A line is {key, body, at, action?, traceparent?}: a submit with its idempotency key, time and trace, a submit that
-    was answered with 429 (`refused`), or a cancel, whose `key` is the job id.
-    """
-
-    path: Path | None = None
-    by_key: dict[str, Job] = field(default_factory=dict)
-    by_id: dict[str, Job] = field(default_factory=dict)
-    submits: Counter[str] = field(default_factory=Counter)
-    """How often each idempotency key was submitted."""
-    _file: TextIO | None = None
-
-    def load(self) -> None:
-        """Reads the lines of earlier processes and opens the file for more.
-
-        Ignores a line that is cut short: its process was killed while it wrote, before it answered the request.
-        """
-        if self.path is None:
-            return
-        if self.path.exists():
-            for line in self.path.read_text().splitlines():
-                try:
-                    self._apply(**json.loads(line))
-                except ValueError:
-                    continue
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a", buffering=1)
-        self._file.write("\n")
-
-    def write(self, **line: Any) -> None:
-        """Applies the line and appends it to the file. The file is line-buffered, so a killed process loses no line."""
-        self._apply(**line)
-        if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
-
-    def _apply(
-        self,
-        *,
-        key: str,
-        body: dict[str, Any] | None,
-        at: float,
-        action: str = "submit",
-        traceparent: str | None = None,
-    ) -> None:
-        if action == "cancel":
-            self.by_id[key].cancelled = True
-            return
-        self.submits[key] += 1
-        if action == "submit" and key not in self.by_key:
-            job = Job(sha256(key.encode()).hexdigest()[:32], body or {}, at)
-            self.by_key[key] = self.by_id[job.job_id] = job
-
-
 class Simulator:
     """The simulated LLM. All protocols read the markers of a text."""
 
@@ -125,8 +56,9 @@ class Simulator:
         self._reports_progress = reports_progress
         self._checks = 0
         self._chat_calls: Counter[str] = Counter()
+        self._ledger = Ledger(self.jobs, self._state)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Returns the ASGI app. It serves each route at the root and below the name of any deployment."""
         routes: list[tuple[str, Handler, str]] = [
             ("/jobs", self._submit, "POST"),
@@ -144,7 +76,8 @@ class Simulator:
             for prefix in ("", "/{deployment}")
             for path, handler, method in routes
         ]
-        return Starlette(routes=[Route("/stats", self._stats), *protocol_routes])
+        own_routes = [Route("/stats", self._stats), Route("/ledger", self._show_ledger)]
+        return self._ledger.watch(Starlette(routes=[*own_routes, *protocol_routes]))
 
     async def _submit(self, request: Request) -> Response:
         body = await request.json()
@@ -263,6 +196,10 @@ class Simulator:
             return Response("<html>502 bad luck</html>", media_type="text/html")
         await asyncio.sleep(min(seconds, 86400))
         return JSONResponse(answer)
+
+    async def _show_ledger(self, request: Request) -> Response:
+        charges = self._ledger.charges()
+        return JSONResponse({"charges": charges, "total_usd": round(sum(charge["cost_usd"] for charge in charges), 9)})
 
     async def _stats(self, request: Request) -> Response:
         finish_times = {job.job_id: job.created_at + self._seconds for job in self.jobs.by_id.values()}

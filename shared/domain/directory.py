@@ -129,6 +129,14 @@ class Model:
     """How many attempts of a run may be billed; None for the setting MAX_ATTEMPTS."""
     fallback: Sequence[str] = ()
     """The ids of the models to which its runs go next, in this order, when this one cannot take them."""
+    parameters: Mapping[str, Any] | None = None
+    """Defaults for what a job's input leaves open: {temperature?, top_p?, max_output_tokens?, response_schema?}."""
+    unsupported_parameters: Sequence[str] = ()
+    """The parameters that this model refuses, such as `temperature` of a model that reasons."""
+    token_limit_field: str | None = None
+    """The field of an `openai_chat` server for the most tokens of an answer; None for `max_tokens`, which most take."""
+    auth: str | None = None
+    """`google`: calls carry an access token of the service's own Google account, in place of a key."""
 
 
 def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:

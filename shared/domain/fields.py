@@ -108,12 +108,26 @@ class Fields:
             raise InvalidRequest(f"{name} must be a whole number {bounds}", field=name)
         return value
 
-    def mapping(self, name: str) -> Mapping[str, Any]:
-        """Reads a required JSON object."""
+    def optional_number(self, name: str, *, minimum: float, maximum: float) -> float | None:
+        """Reads a number; returns None when it is absent."""
         value = self.raw(name)
         if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise InvalidRequest(f"{name} must be a number from {minimum:g} to {maximum:g}", field=name)
+        return value
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        """Reads a required JSON object."""
+        value = self.optional_mapping(name)
+        if value is None:
             raise InvalidRequest(f"{name} is required", field=name)
-        if not isinstance(value, dict):
+        return value
+
+    def optional_mapping(self, name: str) -> Mapping[str, Any] | None:
+        """Reads a JSON object; returns None when it is absent."""
+        value = self.raw(name)
+        if value is not None and not isinstance(value, dict):
             raise InvalidRequest(f"{name} must be an object", field=name)
         return value
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from shared.domain.bill import Bill, estimate_usd, new_bill
 from shared.domain.directory import Model, Organization
 from shared.domain.money import price_list_at, with_text
+from shared.domain.parameters import parameters_of
 from shared.domain.run import Run
 from shared.domain.status import Kind, Service
 from shared.domain.translation_prompt import max_added_bytes
@@ -30,7 +31,7 @@ def bill_of(run: Run, organization: Organization, models: Sequence[Model | None]
         estimate_usd(
             prices_of(run, organization, model),
             run.input,
-            max_output_tokens=model.max_output_tokens if model else None,
+            max_output_tokens=parameters_of(run.input, model).max_output_tokens,
             added_bytes=max_added_bytes(run) if model and run.kind is not Kind.JOB else 0,
         )
         for model in models

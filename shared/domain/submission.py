@@ -12,6 +12,7 @@ from shared.domain.directory import LlmApi, Model, ModelRef, Organization, Profi
 from shared.domain.event import Event, EventType
 from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
+from shared.domain.parameters import check_parameters
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
 from shared.domain.target import Target
@@ -30,7 +31,7 @@ class Submission:
 
     kind: Kind
     input: Mapping[str, Any]
-    """Of an admin run and a user run: {text}. Of a job: {system_message?, full_input} and any fields of the client."""
+    """Of an admin run and a user run: {text}. Of a job: {system_message?, full_input} and parameters of the model."""
     prior_run_id: str | None = None
     end_client_id: str | None = None
     phrase_client_id: str | None = None
@@ -143,7 +144,7 @@ def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submis
 
 
 def _input_data(data: Mapping[str, Any], job_type: str, max_bytes: int) -> Mapping[str, Any]:
-    """Returns the input of a job, {system_message?, full_input}, with the client's further fields unchanged.
+    """Returns the input of a job: {system_message?, full_input}, parameters of the model, and `instructions`.
 
     The limit counts what the run stores. Of a notebook that is its text, without the images in it.
     """
@@ -153,6 +154,10 @@ def _input_data(data: Mapping[str, Any], job_type: str, max_bytes: int) -> Mappi
     fields = Fields(job_input)
     fields.optional_text("system_message", max_length=max_bytes)
     fields.text("full_input", max_length=max_bytes)
+    check_parameters(fields)
+    if job_type == "review_colab":
+        fields.raw("instructions")
+    fields.reject_unknown_fields()
     return job_input
 
 

@@ -10,6 +10,7 @@ from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
+from shared.domain.parameters import require_parameters
 from shared.domain.run import Run
 from shared.domain.run_prices import bill_of
 from shared.domain.status import Kind
@@ -123,6 +124,7 @@ class SubmitRun:
         model = await self.directory.model(submission.model_id)
         if model is None or not model.enabled:
             raise InvalidRequest("model_id names no model that is available", field="model_id")
+        require_parameters(submission.input, model)
         return model
 
     async def _translation_model(self, organization: Organization) -> Model | None:

@@ -119,7 +119,7 @@ class SweepRuns:
         ends = await asyncio.gather(
             *[self._count(work, this.swept, counter) for work in repairs], return_exceptions=True
         )
-        this.unexpected += [end for end in ends if isinstance(end, Exception)]
+        this.unexpected.extend(end for end in ends if isinstance(end, Exception))
 
     async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
         """Writes one run after the other, so that a cache that is down costs one try."""

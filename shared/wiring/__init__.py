@@ -15,8 +15,10 @@ from shared.wiring.container import Container
 
 if TYPE_CHECKING:
     from shared.adapters.gcp.clients import ClientsByLoop
+    from shared.adapters.gcp.directory import FirestoreDirectory
     from shared.adapters.identity.embedded import EmbeddedTokens
     from shared.adapters.sqlite.backend import SqliteBackend
+    from shared.adapters.sqlite.directory import SqliteDirectory
     from shared.wiring.identity import Endpoints
 
 _container: Container | None = None
@@ -35,6 +37,11 @@ def services() -> Services:
 def sqlite() -> "SqliteBackend":
     """Returns the embedded back end. The local host delivers the messages and tasks in it."""
     return _current().sqlite
+
+
+def directory() -> "FirestoreDirectory | SqliteDirectory":
+    """Returns the directory of the back end without a cache, for programs that write records."""
+    return _current().directory
 
 
 def embedded_tokens() -> "EmbeddedTokens":

@@ -19,8 +19,11 @@ from shared.wiring.identity import Endpoints, assemble_authentication
 if TYPE_CHECKING:
     from shared.adapters.gcp.backend import GoogleBackend
     from shared.adapters.gcp.clients import ClientsByLoop
+    from shared.adapters.gcp.directory import FirestoreDirectory
+    from shared.adapters.identity.access_tokens import AccessTokens
     from shared.adapters.identity.embedded import EmbeddedTokens
     from shared.adapters.sqlite.backend import SqliteBackend
+    from shared.adapters.sqlite.directory import SqliteDirectory
 
 
 class Container:
@@ -46,6 +49,11 @@ class Container:
         backend = SqliteBackend(self.settings.data_dir / "runs.db", SystemClock())
         self._closing.callback(backend.close)
         return backend
+
+    @property
+    def directory(self) -> "FirestoreDirectory | SqliteDirectory":
+        """Returns the directory without a cache."""
+        return self._google().directory if self.settings.backend == "gcp" else self.sqlite.directory
 
     @cached_property
     def embedded_tokens(self) -> "EmbeddedTokens":
@@ -138,6 +146,19 @@ class Container:
 
         return RedisResultCache(self.settings.redis_url)
 
+    async def _google_token(self) -> str:
+        """Returns an access token for models with `auth: google`. The first call loads Google's library."""
+        return await self._access_tokens()
+
+    @cached_property
+    def _access_tokens(self) -> "AccessTokens":
+        from shared.adapters.identity.access_tokens import CLOUD_PLATFORM, AccessTokens
+        from shared.adapters.identity.http import IdentityHttp
+
+        http = IdentityHttp(threads=2, name="llm-tokens")
+        self._closing.callback(http.close)
+        return AccessTokens(http, scopes=CLOUD_PLATFORM)
+
     def _provider(self, directory: Directory) -> LlmProvider:
         """Makes thread pools by lane and server, so that long or hanging calls delay no others."""
         from shared.adapters.llm.anthropic_batch import AnthropicBatchProtocol
@@ -163,6 +184,7 @@ class Container:
                 LlmApi.OPENAI_BATCH: OpenAiBatchProtocol(short_pools, secrets=secret),
                 LlmApi.ANTHROPIC_BATCH: AnthropicBatchProtocol(short_pools, secrets=secret),
             },
+            google_token=self._google_token,
             synchronous={
                 LlmApi.OPENAI_CHAT: ChatProtocol(long_pools, seconds=settings.chat_seconds, secrets=secret),
                 LlmApi.ANTHROPIC_MESSAGES: MessagesProtocol(long_pools, seconds=settings.chat_seconds, secrets=secret),

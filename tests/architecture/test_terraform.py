@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[2]
 CLOUD = json.loads((ROOT / "infra/cloud.json").read_text())
 ALARMS = json.loads((ROOT / "infra/alarms.json").read_text())
 OF_ONE_MACHINE = {
-    "CLOUD_TASKS_EMULATOR_HOST", "DATA_DIR", "FIRESTORE_EMULATOR_HOST", "LLM_SIM_PORT", "LLM_SIM_SECONDS",
-    "OPENAI_BASE_URL", "OPENAI_MODEL", "PORT", "PUBSUB_EMULATOR_HOST",
+    "ANTHROPIC_BASE_URL", "CLOUD_TASKS_EMULATOR_HOST", "DATA_DIR", "FIRESTORE_EMULATOR_HOST", "GEMINI_BASE_URL",
+    "LLM_SIM_PORT", "LLM_SIM_SECONDS", "OPENAI_API", "OPENAI_BASE_URL", "OPENAI_MODEL", "PORT", "PUBSUB_EMULATOR_HOST",
 }  # fmt: skip
 """Settings that deployed functions do not need or refuse."""
 OF_CLOUD_RUN = {"K_SERVICE"}
-SECRETS = {"OPENAI_API_KEY", "REDIS_URL"}
+SECRETS = {"ANTHROPIC_API_KEY", "GEMINI_API_KEY", "OPENAI_API_KEY", "REDIS_URL"}
 PROJECT_ROLES = {
     "google_project_iam_member.build": CLOUD["build_roles"],
     "google_project_iam_member.firestore": ["roles/datastore.user"],

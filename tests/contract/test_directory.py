@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from infra.local.fixtures import MODELS, put_fixtures
+from infra.models import VENDORS
 from shared.adapters.directory_cache import CachedDirectory
 from shared.domain.directory import Profile
 from shared.settings import Settings
@@ -49,10 +50,36 @@ async def test_a_profile_is_forgotten_once(backend: Any) -> None:
 
 
 async def test_the_settings_of_an_openai_compatible_server_become_my_model(backend: Any) -> None:
-    settings = Settings(chat_base_url="http://127.0.0.1:11434/v1", chat_model="llama3.2", chat_has_key=True)
+    settings = Settings(
+        vendor_base_urls={"openai": "http://127.0.0.1:11434/v1"},
+        openai_model="llama3.2",
+        vendor_keys=frozenset({"openai"}),
+    )
     await put_fixtures(backend.directory, settings)
     model = await backend.directory.model("my-model")
     assert (model.api, model.upstream_model, model.secret) == ("openai_chat", "llama3.2", "OPENAI_API_KEY")
+    assert [model.id for model in await backend.directory.models() if model.id not in MODELS] == ["my-model"], (
+        "such a server does not have OpenAI's models"
+    )
+
+
+async def test_models_of_a_vendor_are_there_while_its_key_is_set_and_disabled_afterwards(backend: Any) -> None:
+    with_keys = Settings(vendor_keys=frozenset({"openai", "anthropic", "gemini"}))
+    await put_fixtures(backend.directory, with_keys)
+    named = {model_id for vendor in VENDORS.values() for model_id in vendor["models"]}
+    assert {model.id for model in await backend.directory.models() if model.enabled} == {*MODELS, *named}
+    await put_fixtures(backend.directory, Settings(vendor_keys=frozenset({"gemini"})))
+    models = {model.id: model for model in await backend.directory.models()}
+    assert set(models) == {*MODELS, *named}, "their runs stay, so the records stay"
+    assert {model_id for model_id in named if models[model_id].enabled} == set(VENDORS["gemini"]["models"])
+
+
+async def test_a_model_of_the_operators_own_with_a_vendors_name_stays_as_it_is(backend: Any) -> None:
+    own = {**MODELS["demo-chat-model"], "secret": "OUR_GATEWAY_KEY"}
+    await backend.directory.put("models", "gpt-6-luna", own)
+    await put_fixtures(backend.directory, Settings())
+    model = await backend.directory.model("gpt-6-luna")
+    assert model.enabled and model.secret == "OUR_GATEWAY_KEY"
 
 
 async def test_the_cache_shows_a_changed_record_after_a_minute_and_a_new_one_at_once(backend: Any) -> None:

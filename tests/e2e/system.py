@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,13 @@ def _firestore_value(value: str | list[str]) -> dict[str, Any]:
     if isinstance(value, str):
         return {"stringValue": value}
     return {"arrayValue": {"values": [_firestore_value(entry) for entry in value]}}
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port
 
 
 def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -21,6 +21,7 @@ NOTEBOOK = {
     "metadata": {},
     "cells": [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": CANARY}],
 }
+SCHEMA = {"type": "object", "title": CANARY}
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     *[
         (ADMIN, {"text": f"{CANARY} {marker}", "source_lang": "en", "target_lang": "de", **REFERENCES})
@@ -32,7 +33,7 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
         {
             "job_type": "general_llm_request",
             "model_id": "demo-chat-model",
-            "input_data": {"system_message": CANARY, "full_input": CANARY * 4000, CANARY: {CANARY: CANARY}},
+            "input_data": {"system_message": CANARY, "full_input": CANARY * 4000, "response_schema": SCHEMA},
             "question_id": CANARY,
             "channel": CANARY,
         },

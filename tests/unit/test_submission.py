@@ -131,11 +131,47 @@ def test_input_over_the_limit_is_too_large() -> None:
         job({**JOB, "input_data": {"full_input": "ü" * 501}})
 
 
-def test_fields_of_the_input_that_are_not_ours_are_kept() -> None:
-    assert job({**JOB, "input_data": {"full_input": "hi", "ticket": [1, {"a": None}]}}).input["ticket"] == [
-        1,
-        {"a": None},
-    ]
+@pytest.mark.parametrize("name", ["ticket", "max_tokens", "instructions", "response_format"])
+def test_a_field_of_the_input_that_no_model_gets_is_refused_by_name(name: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        job({**JOB, "input_data": {"full_input": "hi", name: "canary"}})
+    assert refused.value.field == name and "canary" not in refused.value.message
+
+
+PARAMETERS: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 1,
+    "max_output_tokens": 100,
+    "response_schema": {"type": "object"},
+}
+
+
+def test_parameters_of_the_model_are_kept_with_the_input() -> None:
+    assert job({**JOB, "input_data": {"full_input": "hi", **PARAMETERS}}).input == {"full_input": "hi", **PARAMETERS}
+    assert colab(NOTEBOOK, **PARAMETERS).input.items() >= PARAMETERS.items()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("temperature", True),
+        ("temperature", "0.5"),
+        ("temperature", float("nan")),
+        ("top_p", 1.1),
+        ("max_output_tokens", 0),
+        ("max_output_tokens", 1.5),
+        ("max_output_tokens", 10**9),
+        ("response_schema", []),
+        ("response_schema", {}),
+        ("response_schema", {"type": "array"}),
+    ],
+)
+def test_a_parameter_that_no_model_takes_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        job({**JOB, "input_data": {"full_input": "hi", name: value}})
+    assert refused.value.field == name
 
 
 def colab(notebook: Any, *, max_input_bytes: int = 1000, **more: Any) -> Submission:
@@ -144,9 +180,9 @@ def colab(notebook: Any, *, max_input_bytes: int = 1000, **more: Any) -> Submiss
 
 
 def test_a_notebook_becomes_text_with_its_instructions_first() -> None:
-    read = colab(NOTEBOOK, instructions="Be kind.", ticket=7).input
+    read = colab(NOTEBOOK, instructions="Be kind.").input
     text = "Be kind.\n\n## Cell 1 (markdown)\n# Title\ntext"
-    assert read == {"instructions": "Be kind.", "ticket": 7, "full_input": text}
+    assert read == {"instructions": "Be kind.", "full_input": text}
 
 
 @pytest.mark.parametrize("notebook", [None, [], "canary", {}, {"nbformat": 4, "cells": [1]}])

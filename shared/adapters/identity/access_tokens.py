@@ -1,4 +1,4 @@
-"""Supplies the access tokens with which the service calls the Identity Toolkit API."""
+"""Supplies the access tokens with which the service calls Google's APIs: the Identity Toolkit and Vertex AI."""
 
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from shared.adapters.identity.single_flight import SingleFlight
 from shared.errors import IdentityUnavailable
 
 SCOPES = ("https://www.googleapis.com/auth/identitytoolkit",)
+CLOUD_PLATFORM = ("https://www.googleapis.com/auth/cloud-platform",)
 REQUEST_SECONDS = 3.0
 CALL_SECONDS = 6.0
 LIBRARY_ERRORS = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, AttributeError)
@@ -22,9 +23,10 @@ LIBRARY_ERRORS = (GoogleAuthError, OSError, ValueError, TypeError, LookupError, 
 class AccessTokens:
     """Uses Application Default Credentials; loads them on first use and refreshes them shortly before they expire."""
 
-    def __init__(self, http: IdentityHttp) -> None:
+    def __init__(self, http: IdentityHttp, *, scopes: tuple[str, ...] = SCOPES) -> None:
         """`http` supplies the threads, because google-auth blocks."""
         self._http = http
+        self._scopes = scopes
         self._credentials: Any = None
         self._refreshes: SingleFlight[str] = SingleFlight()
 
@@ -32,7 +34,7 @@ class AccessTokens:
         """Returns a valid token. Raises IdentityUnavailable when there are no credentials or no token arrives."""
         if self._credentials is not None and self._credentials.valid:
             return str(self._credentials.token)
-        return await self._refreshes(SCOPES, self._refresh)
+        return await self._refreshes(self._scopes, self._refresh)
 
     async def _refresh(self) -> str:
         try:
@@ -44,7 +46,7 @@ class AccessTokens:
     def _fetch_token(self) -> str:
         request: Any = partial(Request(), timeout=REQUEST_SECONDS)
         if self._credentials is None:
-            self._credentials, _ = google.auth.default(scopes=SCOPES, request=request)
+            self._credentials, _ = google.auth.default(scopes=self._scopes, request=request)
         if not self._credentials.valid:
             self._credentials.refresh(request)
         return str(self._credentials.token)

@@ -12,6 +12,7 @@ from typing import Any
 from shared.adapters.llm.answer_stream import AnswerStream, StreamRefused
 from shared.adapters.llm.chat_stream import ChatAnswer
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.parameters import chat_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.adapters.llm.vendor_errors import is_content_filter
 from shared.domain.progress import Finished
@@ -61,7 +62,12 @@ class ChatProtocol:
             f"{call.base_url}/chat/completions",
             seconds=seconds,
             headers={"Idempotency-Key": call.run.idempotency_key, **call.bearer(self._secrets)},
-            body={"model": call.upstream_model, "messages": _build_messages(content), **form.value},
+            body={
+                "model": call.upstream_model,
+                "messages": _build_messages(content),
+                **chat_parameters(call, content),
+                **form.value,
+            },
             stream=stream,
         )
         finished = _read_completion(response.body, call.prices)

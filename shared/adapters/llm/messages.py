@@ -10,14 +10,13 @@ from typing import Any
 from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.messages_stream import MessagesAnswer
+from shared.adapters.llm.parameters import messages_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.errors import LlmRefused
 
 VERSION = "2023-06-01"
-DEFAULT_MAX_TOKENS = 8192
-"""The API wants a number; each model that is offered today writes at least so much."""
 
 
 class MessagesProtocol:
@@ -44,18 +43,18 @@ class MessagesProtocol:
 
 
 def build_headers(call: LlmCall, secrets: Secrets) -> dict[str, str]:
-    """Returns the version of the API and the key. Raises LlmRefused when the key is not set."""
-    key = call.api_key(secrets)
-    return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
+    """Returns the version of the API, and the key or the access token. Raises LlmRefused when the key is not set."""
+    key = None if call.access_token else call.api_key(secrets)
+    credentials = {"x-api-key": key} if key else call.bearer(secrets)
+    return {"anthropic-version": VERSION, **credentials}
 
 
 def build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     """Builds the body of POST /messages."""
-    max_tokens = (call.model.max_output_tokens if call.model else None) or DEFAULT_MAX_TOKENS
     system = content.get("system_message")
     return {
         "model": call.upstream_model,
-        "max_tokens": max_tokens,
+        **messages_parameters(call, content),
         "messages": [{"role": "user", "content": content.get("full_input")}],
         **({"system": system} if system else {}),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from shared import log
@@ -27,6 +27,8 @@ class LlmCall:
     organization: Organization | None = None
     on_text: OnText | None = None
     """Gets new text while the LLM writes its answer."""
+    access_token: str | None = field(default=None, repr=False)
+    """A Google access token for a model with `auth: google`."""
 
     @property
     def prices(self) -> Mapping[str, float] | None:
@@ -52,8 +54,11 @@ class LlmCall:
         return key
 
     def bearer(self, secrets: Secrets) -> dict[str, str]:
-        """Returns the header with which OpenAI and compatible servers take the key; {} for a model without a key."""
-        key = self.api_key(secrets)
+        """Returns the header with which OpenAI and compatible servers take the key; {} for a model without a key.
+
+        A Google access token takes the key's place.
+        """
+        key = self.access_token or self.api_key(secrets)
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 

@@ -1,6 +1,6 @@
 """Sends each run to its LLM. Address and protocol come from settings and the directory, never from a request."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +12,14 @@ from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
-from shared.errors import LlmRefused, StoreUnavailable
+from shared.errors import IdentityUnavailable, LlmRefused, LlmUnavailable, StoreUnavailable
 from shared.ports import Directory
+
+GOOGLE = "google"
+"""The `auth` of a model that takes access tokens of the service's own Google account, such as those of Vertex AI.
+
+https://docs.cloud.google.com/vertex-ai/generative-ai/docs/start/openai
+"""
 
 
 class DirectoryLlmProvider:
@@ -26,12 +32,17 @@ class DirectoryLlmProvider:
         deployments: Mapping[str, str],
         asynchronous: Mapping[str, AsynchronousProtocol],
         synchronous: Mapping[str, SynchronousProtocol],
+        google_token: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        """`deployments` is {name of a deployment: base URL of its LLM}; the keys of protocols are LlmApi."""
+        """`deployments` is {name of a deployment: base URL of its LLM}; the keys of protocols are LlmApi.
+
+        `google_token` returns an access token of the service's own account, or raises IdentityUnavailable.
+        """
         self._directory = directory
         self._deployments = deployments
         self._asynchronous = asynchronous
         self._protocols: Mapping[str, SynchronousProtocol] = {**synchronous, **asynchronous}
+        self._google_token = google_token
 
     @asynccontextmanager
     async def slot(self, run: Run) -> AsyncIterator[bool]:
@@ -48,7 +59,7 @@ class DirectoryLlmProvider:
         self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
     ) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
-        call = replace(await self._call(run), organization=organization)
+        call = replace(await self._authorized_call(run), organization=organization)
         if not is_instructed(run):  # an instructed model writes JSON, of which the text is a part only
             call = replace(call, on_text=on_text)
         content = await self._instructed(run, content, organization)
@@ -74,7 +85,7 @@ class DirectoryLlmProvider:
         )
 
     async def check(self, run: Run) -> Running | Finished:
-        call = await self._call(run)
+        call = await self._authorized_call(run)
         if run.model is None:
             call = replace(call, organization=await self._organization_if_known(run))
         return await self._asynchronous[run.api].check(call)
@@ -87,7 +98,7 @@ class DirectoryLlmProvider:
             return None
 
     async def cancel(self, run: Run) -> None:
-        await self._asynchronous[run.api].cancel(await self._call(run))
+        await self._asynchronous[run.api].cancel(await self._authorized_call(run))
 
     def _protocol(self, run: Run) -> SynchronousProtocol:
         """Returns the protocol that the run's model had when the run was submitted. Raises LlmRefused."""
@@ -95,6 +106,19 @@ class DirectoryLlmProvider:
         if protocol is None:
             raise LlmRefused("The protocol of this model is not known here.", code=ErrorCode.MODEL_UNAVAILABLE)
         return protocol
+
+    async def _authorized_call(self, run: Run) -> LlmCall:
+        """Returns the call with the token that its model's `auth` asks for. Raises LlmUnavailable and LlmRefused."""
+        call = await self._call(run)
+        auth = call.model.auth if call.model else None
+        if auth is None:
+            return call
+        if auth != GOOGLE or self._google_token is None:
+            raise LlmRefused("The credentials of this model are not known here.", code=ErrorCode.MODEL_UNAVAILABLE)
+        try:
+            return replace(call, access_token=await self._google_token())
+        except IdentityUnavailable as error:
+            raise LlmUnavailable("There are no Google credentials now.", code=ErrorCode.LLM_CREDENTIALS) from error
 
     async def _call(self, run: Run) -> LlmCall:
         """Returns where the run goes, also when its model was disabled since the run was submitted.

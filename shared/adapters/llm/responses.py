@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.adapters.llm.http import LlmHttpPools, unreadable
+from shared.adapters.llm.parameters import responses_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
 from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated, Running
@@ -70,13 +71,12 @@ class ResponsesProtocol:
 def build_body(call: LlmCall, content: Mapping[str, Any]) -> dict[str, Any]:
     """Builds the body of POST /responses. Its metadata name the run, so that people find it in the vendor's log."""
     system = content.get("system_message")
-    max_tokens = call.model.max_output_tokens if call.model else None
     return {
         "model": call.upstream_model,
         "input": content.get("full_input"),
         "metadata": {"run_id": call.run.id, "attempt": str(call.run.attempt)},
         **({"instructions": system} if system else {}),
-        **({"max_output_tokens": max_tokens} if max_tokens else {}),
+        **responses_parameters(call, content),
     }
 
 
