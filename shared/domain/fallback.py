@@ -79,6 +79,7 @@ def _moved(run: Run, fault: LlmUnavailable | LlmRefused, now: datetime) -> Run |
         provider_job_id=None,
         prior_provider_job_id=None,
         sent_at=None,
+        plan=(),
         progress=None,
         faults=0,
         trouble=None,

@@ -53,6 +53,12 @@ class Records:
     async def model(self, model_id: str) -> Model:
         return self.only
 
+    async def style_guide(self, style_guide_id: str) -> None:
+        return None
+
+    async def reference_file(self, file_id: str) -> None:
+        return None
+
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:

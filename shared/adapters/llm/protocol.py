@@ -25,10 +25,10 @@ class LlmCall:
     base_url: str
     model: Model | None = None
     organization: Organization | None = None
-    on_text: OnText | None = None
-    """Gets new text while the LLM writes its answer."""
     access_token: str | None = field(default=None, repr=False)
     """A Google access token for a model with `auth: google`."""
+    on_text: OnText | None = None
+    """Gets new text while the LLM writes its answer."""
 
     @property
     def prices(self) -> Mapping[str, float] | None:

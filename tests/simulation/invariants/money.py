@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 
+from shared.adapters.llm.breaker import MAX_FAILURES, MAX_PAUSE_SECONDS
 from shared.domain.budget import Balance, cost, day_of, month_of, reservation
 from shared.domain.directory import LlmApi
 from shared.domain.limits import minute_of
@@ -156,7 +157,16 @@ def _may_be_left(case: Case, run_id: str, job_id: str) -> bool:
     )
     is_without_address = any(fault.part == "directory" for fault in case.history.faults.get(None, ()))
     is_hindered = case.lost_workers(run_id) or case.faults(run_id, FaultKind.CALL, FaultKind.OUTAGE)
-    return gave_up or is_without_address or bool(is_hindered)
+    return gave_up or is_without_address or bool(is_hindered) or _is_left_alone(case, case.ended[run_id].at)
+
+
+def _is_left_alone(case: Case, at: float) -> bool:
+    """Returns whether a circuit breaker may be open: a server that has failed so often is not even asked to stop."""
+    failures = {"timed out", LlmFault.UNAVAILABLE, LlmFault.NOT_CONNECTED, LlmFault.ACCEPTED_LOST}
+    recent = [
+        one for one in case.history.llm_answers if one.said in failures and at - 2 * MAX_PAUSE_SECONDS <= one.at <= at
+    ]
+    return len(recent) >= MAX_FAILURES
 
 
 def limits_hold(case: Case) -> Iterator[str]:
