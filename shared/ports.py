@@ -175,10 +175,7 @@ class RunWatcher(Protocol):
 
 class RunQueue(Protocol):
     async def publish(self, run_id: str, *, lane: Lane) -> None:
-        """Makes process_run be called with the run at least once, through the queue of that lane.
-
-        Raises QueueUnavailable.
-        """
+        """Calls process_run with the run at least once, through the queue of that lane. Raises QueueUnavailable."""
 
 
 class RecheckScheduler(Protocol):
