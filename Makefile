@@ -97,8 +97,9 @@ smoke: $(VENV)/run  ## tries the deployed system: a run of each family, a stream
 	@outputs=$$(cd infra/terraform && terraform output -json) && \
 		printf %s "$$outputs" | $(BIN)/python -m infra.smoke_deployed "$(TOKEN)" "$(MODEL)"
 
-capacity: $(VENV)/run  ## prints which limit a growing load meets first (RUNS=60 a minute, SECONDS=60 of the LLM)
+capacity: $(VENV)/run  ## prints which limit a growing load meets first, and plays it (RUNS=60 a minute, SECONDS=60 of the LLM)
 	@$(BIN)/python -m infra.capacity $(or $(RUNS),60) $(or $(SECONDS),60)
+	@$(BIN)/python -m tests.simulation.load $(or $(RUNS),60) $(or $(SECONDS),60)
 
 clean:  ## removes the virtual environment and the local data
 	@rm -rf $(VENV) .data

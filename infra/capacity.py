@@ -2,8 +2,9 @@
 
     python -m infra.capacity [RUNS_A_MINUTE [SECONDS]]
 
-It is arithmetic over infra/cloud.json, the plan of re-checks and Google's published limits, and no measurement. Runs
-are spread evenly over time, users and organizations, and their LLM works for so many seconds.
+It is arithmetic over infra/cloud.json, the plan of re-checks and Google's published limits. Runs are spread evenly over
+time, users and organizations, and their LLM works for so many seconds. tests/simulation/load.py measures what one run
+needs, and plays the load against the limits.
 """
 
 import math

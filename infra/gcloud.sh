@@ -8,10 +8,16 @@
 #
 # Further variables: DATABASE, FIRESTORE_LOCATION, ALLOWED_ORIGINS, STREAMS_URL=yes (see "hosting" in infra/README.md),
 # SECRETS="OPENAI_API_KEY=1 REDIS_URL=1" (name=version), SETTINGS="MAX_ATTEMPTS=3 LOG_LEVEL=INFO".
+# DOMAIN=runs.example.com makes a load balancer, with REQUESTS_PER_MINUTE=600 of one address; MEMORYSTORE=yes makes a
+# Redis in NETWORK=default; BILLING_ACCOUNT=012345-6789AB-CDEF01 makes a budget of MONTHLY_BUDGET=100.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${PROJECT:?}" "${REGION:?}" "${ALERT_EMAIL:?}" "${LLM_DEPLOYMENTS:?}"
 DATABASE=${DATABASE:-(default)} PYTHON=${PYTHON:-python3}
+DOMAIN=${DOMAIN:-} MEMORYSTORE=${MEMORYSTORE:-} BILLING_ACCOUNT=${BILLING_ACCOUNT:-}
+if [ -n "$MEMORYSTORE" ]; then
+  case " ${SECRETS:-}" in *" REDIS_URL="*) echo "MEMORYSTORE makes the secret REDIS_URL itself." >&2; exit 1 ;; esac
+fi
 RULES_API=${RULES_API:-https://firebaserules.googleapis.com/}
 export CLOUDSDK_CORE_PROJECT=$PROJECT CLOUDSDK_CORE_DISABLE_PROMPTS=1
 
@@ -44,7 +50,14 @@ step "1. APIs"
 enabled=$(lines gcloud services list --enabled --format='value(config.name)')
 traces=
 case " ${SETTINGS:-} " in *" $(rows traces.setting) "*) traces=yes ;; esac
-missing=$({ rows apis; [ -z "$traces" ] || rows traces.apis | tr -d '[]" ' | tr , '\n'; } | grep -vxF -e "$enabled" || true)
+wanted=$({
+  rows apis
+  [ -z "$traces" ] || rows traces.apis | tr -d '[]" ' | tr , '\n'
+  [ -z "$DOMAIN$MEMORYSTORE" ] || echo compute.googleapis.com
+  [ -z "$MEMORYSTORE" ] || printf '%s\n' redis.googleapis.com vpcaccess.googleapis.com
+  [ -z "$BILLING_ACCOUNT" ] || echo billingbudgets.googleapis.com
+})
+missing=$(grep -vxF -e "$enabled" <<<"$wanted" || true)
 [ -z "$missing" ] || gcloud services enable $missing
 NUMBER=$(gcloud projects describe "$PROJECT" --format='value(projectNumber)')
 url() { echo "https://$1-$NUMBER.$REGION.run.app"; }
@@ -122,7 +135,24 @@ while IFS='|' read -r account; do
   grant "$(member "$account")" roles/iam.serviceAccountUser iam service-accounts "$(email "$invoker")"
 done < <(rows schedulers)
 
-step "5. Secrets"
+step "5. Memorystore, secrets"
+if [ -n "$MEMORYSTORE" ]; then
+  network=projects/$PROJECT/global/networks/${NETWORK:-default}
+  exists gcloud redis instances describe llm-runs-results --region="$REGION" ||
+    gcloud redis instances create llm-runs-results --region="$REGION" --tier=basic --size=1 --redis-version=redis_7_2 \
+      --enable-auth --network="$network" --redis-config=maxmemory-policy=allkeys-lru --format=none
+  exists gcloud compute networks vpc-access connectors describe llm-runs --region="$REGION" ||
+    gcloud compute networks vpc-access connectors create llm-runs --region="$REGION" --network="${NETWORK:-default}" \
+      --range=10.8.0.0/28 --min-instances=2 --max-instances=3 --machine-type=e2-micro --format=none
+  exists gcloud secrets describe REDIS_URL || gcloud secrets create REDIS_URL --replication-policy=automatic --format=none
+  newest() { lines gcloud secrets versions list REDIS_URL --filter=state=enabled --limit=1 --format='value(name.basename())'; }
+  if [ -z "$(newest)" ]; then
+    address=$(gcloud redis instances describe llm-runs-results --region="$REGION" --format='value[separator=":"](host,port)')
+    word=$(gcloud redis instances get-auth-string llm-runs-results --region="$REGION" --format='value(authString)')
+    printf 'redis://:%s@%s/0' "$word" "$address" | gcloud secrets versions add REDIS_URL --data-file=- --format=none
+  fi
+  SECRETS="${SECRETS:-} REDIS_URL=$(newest)"
+fi
 present=$(lines gcloud secrets list --format='value(name)')
 for item in ${SECRETS:-}; do
   secret=${item%%=*}
@@ -148,7 +178,7 @@ trap 'rm -rf "$folder"' EXIT
   echo "BACKEND: gcp"
   rows settings | sed 's/|/: /'
   for item in ${SETTINGS:-}; do echo "${item%%=*}: '${item#*=}'"; done
-  origins="https://$PROJECT.web.app,https://$PROJECT.firebaseapp.com${ALLOWED_ORIGINS:+,$ALLOWED_ORIGINS}"
+  origins="https://$PROJECT.web.app,https://$PROJECT.firebaseapp.com${DOMAIN:+,https://$DOMAIN}${ALLOWED_ORIGINS:+,$ALLOWED_ORIGINS}"
   echo "GOOGLE_CLOUD_PROJECT: $PROJECT"
   echo "FIRESTORE_DATABASE: '$DATABASE'"
   echo "TASKS_LOCATION: $REGION"
@@ -161,7 +191,11 @@ trap 'rm -rf "$folder"' EXIT
   [ -z "${STREAMS_URL:-}" ] || echo "STREAMS_URL: $(url read-runs)"
 } >"$folder/settings.yaml"
 while IFS='|' read -r function service account ingress cpu memory concurrency instances seconds; do
-  mounts=()
+  mounts=() network=()
+  if [ "$ingress" = all ] && [ -n "$DOMAIN" ]; then ingress=internal-and-gclb; fi
+  if [ -n "$MEMORYSTORE" ] && grep -q "^$function|.*|REDIS_URL$" <<<"$readers"; then
+    network=(--vpc-connector=llm-runs --egress-settings=private-ranges-only)
+  fi
   for item in ${SECRETS:-}; do
     reads=$([ "${item%%=*}" = REDIS_URL ] && echo REDIS_URL || echo models)
     if [[ $item == *=[1-9]* ]] && grep -q "^$function|.*|$reads$" <<<"$readers"; then
@@ -171,7 +205,8 @@ while IFS='|' read -r function service account ingress cpu memory concurrency in
   options=(--gen2 --region="$REGION" --runtime="$(rows runtime)" --source="$source" --entry-point="$function"
     --trigger-http --allow-unauthenticated --ingress-settings="$ingress" --service-account="$(email "$account")"
     --build-service-account="projects/$PROJECT/serviceAccounts/$(email "$(rows accounts.build)")"
-    --cpu="$cpu" --memory="$memory" --concurrency="$concurrency" --max-instances="$instances" --timeout="${seconds}s")
+    --cpu="$cpu" --memory="$memory" --concurrency="$concurrency" --max-instances="$instances" --timeout="${seconds}s"
+    ${network[@]+"${network[@]}"})
   if ((${#mounts[@]})); then options+=(--set-secrets="$(IFS=,; echo "${mounts[*]}")"); else options+=(--clear-secrets); fi
   deployment=$({ printf '%s\n' "${options[@]}"; cat "$folder/settings.yaml"; } | "$PYTHON" -c '
 import hashlib, sys
@@ -209,7 +244,54 @@ gcloud scheduler jobs "$verb" http "$job" --location="$REGION" --schedule="$(row
   --max-retry-attempts=0 --oidc-service-account-email="$(email "$invoker")" \
   --oidc-token-audience="$(url recheck-run)" --format=none
 
-step "8. Metrics, alarms, dashboard, uptime check"
+step "8. Load balancer"
+if [ -n "$DOMAIN" ]; then
+  # made GROUP… NAME ARGUMENTS… -- makes what gcloud's group of commands does not find under the name. The group ends with
+  # the first word that is a name of ours.
+  made() {
+    local group=()
+    while [[ $1 != llm-runs* ]]; do group+=("$1"); shift; done
+    local name=$1 where=--global
+    shift
+    case " $* " in *" --region="*) where=--region=$REGION ;; esac
+    case "${group[0]}" in security-policies | ssl-policies) where= ;; esac
+    exists gcloud compute "${group[@]}" describe "$name" $where || gcloud compute "${group[@]}" create "$name" "$@" --format=none
+  }
+  certificate=llm-runs-${DOMAIN//./-}
+  made addresses llm-runs --global
+  made ssl-certificates "$certificate" --global --domains="$DOMAIN"
+  made ssl-policies llm-runs --profile=MODERN --min-tls-version=1.2
+  made security-policies llm-runs --description="Answers 429 to an address that sends too many requests."
+  verb=$(exists gcloud compute security-policies rules describe 1000 --security-policy=llm-runs && echo update || echo create)
+  gcloud compute security-policies rules "$verb" 1000 --security-policy=llm-runs --action=throttle --src-ip-ranges='*' \
+    --rate-limit-threshold-count="${REQUESTS_PER_MINUTE:-600}" --rate-limit-threshold-interval-sec=60 \
+    --conform-action=allow --exceed-action=deny-429 --enforce-on-key=ip --format=none
+  while IFS='|' read -r _ service _ ingress _; do
+    [ "$ingress" = all ] || continue
+    made network-endpoint-groups "llm-runs-$service" --region="$REGION" --network-endpoint-type=serverless \
+      --cloud-run-service="$service"
+    # Compression would hold back the events of a stream.
+    made backend-services "llm-runs-$service" --global --load-balancing-scheme=EXTERNAL_MANAGED --protocol=HTTPS \
+      --compression-mode=DISABLED --no-enable-cdn --enable-logging --logging-sample-rate=0.1
+    present=$(lines gcloud compute backend-services describe "llm-runs-$service" --global --format='value(backends[].group,securityPolicy)')
+    [[ $present == *networkEndpointGroups* ]] || gcloud compute backend-services add-backend "llm-runs-$service" --global \
+      --network-endpoint-group="llm-runs-$service" --network-endpoint-group-region="$REGION" --format=none
+    [[ $present == *securityPolicies* ]] || gcloud compute backend-services update "llm-runs-$service" --global \
+      --security-policy=llm-runs --format=none
+  done < <(rows functions)
+  "$PYTHON" -m infra.url_map "$PROJECT" "$DOMAIN" | gcloud compute url-maps import llm-runs --global --format=none
+  made target-https-proxies llm-runs --global --url-map=llm-runs --ssl-certificates="$certificate" --ssl-policy=llm-runs
+  gcloud compute target-https-proxies update llm-runs --global --ssl-certificates="$certificate" --format=none
+  made forwarding-rules llm-runs-https --global --load-balancing-scheme=EXTERNAL_MANAGED --address=llm-runs --ports=443 \
+    --target-https-proxy=llm-runs
+  echo '{"name": "llm-runs-to-https", "defaultUrlRedirect": {"httpsRedirect": true}}' |
+    gcloud compute url-maps import llm-runs-to-https --global --format=none
+  made target-http-proxies llm-runs-to-https --global --url-map=llm-runs-to-https
+  made forwarding-rules llm-runs-http --global --load-balancing-scheme=EXTERNAL_MANAGED --address=llm-runs --ports=80 \
+    --target-http-proxy=llm-runs-to-https
+fi
+
+step "9. Metrics, alarms, dashboard, uptime check, budget"
 present=$(lines gcloud logging metrics list --format='value(name)')
 while IFS='|' read -r metric filter description; do
   has "$present" "$metric" || gcloud logging metrics create "$metric" --description="$description" \
@@ -218,7 +300,7 @@ done < <(rows metrics)
 check=$(rows uptime.displayName)
 [ -n "$(lines gcloud monitoring uptime list-configs --filter="displayName=$check" --format='value(name)')" ] ||
   gcloud monitoring uptime create "$check" --resource-type=uptime-url --format=none \
-    --resource-labels="host=read-runs-$NUMBER.$REGION.run.app,project_id=$PROJECT" --protocol=https \
+    --resource-labels="host=${DOMAIN:-read-runs-$NUMBER.$REGION.run.app},project_id=$PROJECT" --protocol=https \
     --path="$(rows uptime.httpCheck.path)" --port="$(rows uptime.httpCheck.port)" --period=5 --timeout=10
 find_channel() { lines gcloud beta monitoring channels list --filter='displayName="LLM Runs"' --format='value(name)'; }
 channel=$(find_channel)
@@ -234,5 +316,17 @@ while IFS='|' read -r title policy; do
 done < <(rows alarms)
 [ -n "$(lines gcloud monitoring dashboards list --filter='displayName="LLM Runs"' --format='value(name)')" ] ||
   gcloud monitoring dashboards create --config="$(rows dashboard)" --format=none
+if [ -n "$BILLING_ACCOUNT" ]; then
+  [ -n "$(lines gcloud billing budgets list --billing-account="$BILLING_ACCOUNT" --format='value(displayName)' |
+    grep -xF "LLM Runs: $PROJECT")" ] || gcloud billing budgets create --billing-account="$BILLING_ACCOUNT" \
+    --display-name="LLM Runs: $PROJECT" --budget-amount="${MONTHLY_BUDGET:-100}" --filter-projects="projects/$NUMBER" \
+    --threshold-rule=percent=0.5 --threshold-rule=percent=0.9 --threshold-rule=percent=1.0 \
+    --notifications-rule-monitoring-notification-channels="$channel" --format=none
+fi
 
-echo "submit to $(url submit-run), read from $(url read-runs)"
+if [ -n "$DOMAIN" ]; then
+  address=$(gcloud compute addresses describe llm-runs --global --format='value(address)')
+  echo "let the A record of $DOMAIN be $address; submit to https://$DOMAIN, read from https://$DOMAIN"
+else
+  echo "submit to $(url submit-run), read from $(url read-runs)"
+fi

@@ -77,9 +77,9 @@ class RunStore(Protocol):
         failed and has not expired.
 
         The same commit counts the run within `limits`: of any number of concurrent calls no more runs are stored than
-        the limits allow. Raises TooManyRuns or BudgetExhausted, and stores nothing. A store may count only the runs
-        that it accepted since a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at
-        once, and StoreUnavailable when it is unknown whether the run is stored.
+        the limits allow. Raises TooManyRuns or BudgetExhausted, and stores nothing; a store may count only runs that it
+        accepted since a limit was set or lowered. Raises IdempotencyKeyBusy when too many calls use one key at once,
+        and StoreUnavailable when it is unknown whether the run is stored.
         """
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
@@ -106,16 +106,15 @@ class RunStore(Protocol):
         """Deletes the run with all its parts, whatever was saved since it was read. Nothing happens if it is gone."""
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
-        """Deletes at most `limit` runs whose `expires_at` has passed, and returns how many it deleted.
+        """Deletes at most `limit` runs whose `expires_at` has passed, and sums of usage older than RETENTION.
 
-        A store that deletes them by itself returns 0.
+        Returns how many runs it deleted; 0 in a store that deletes them by itself.
         """
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
     ) -> RunPage:
         """Returns the newest runs first, from behind the position `after` on, whatever was inserted meanwhile.
-
         Results that are stored in parts are left out (`Run.lacks_result`), so that the size of a page is bounded.
         """
 
@@ -176,10 +175,7 @@ class RunWatcher(Protocol):
 
 class RunQueue(Protocol):
     async def publish(self, run_id: str, *, lane: Lane) -> None:
-        """Makes process_run be called with the run at least once, through the queue of that lane.
-
-        Raises QueueUnavailable.
-        """
+        """Calls process_run with the run at least once, through the queue of that lane. Raises QueueUnavailable."""
 
 
 class RecheckScheduler(Protocol):

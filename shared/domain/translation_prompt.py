@@ -24,6 +24,8 @@ MAX_REFERENCES_CHARACTERS = 40_000
 """Of all reference files together."""
 MAX_EARLIER_CHARACTERS = 20_000
 """Of the translation that is to be repaired."""
+MAX_FINDINGS_CHARACTERS = 8_000
+"""Of what the checks found in it."""
 INSTRUCTION_BYTES = 8_000
 """More than the fixed instructions and the schema of the answer have."""
 MAX_BYTES_OF_CHARACTER = 4
@@ -99,7 +101,7 @@ def max_added_bytes(run: Run) -> int:
     characters = MAX_REFERENCES_CHARACTERS if run.reference_file_ids else 0
     characters = min(len(run.reference_file_ids) * MAX_REFERENCE_CHARACTERS, characters)
     characters += MAX_STYLE_GUIDE_CHARACTERS if run.style_guide else 0
-    characters += MAX_EARLIER_CHARACTERS if run.repairs else 0
+    characters += MAX_EARLIER_CHARACTERS + MAX_FINDINGS_CHARACTERS if run.repairs else 0
     terms = json.dumps([dict(term) for term in run.terms], ensure_ascii=False).encode()
     return INSTRUCTION_BYTES + len(terms) + characters * MAX_BYTES_OF_CHARACTER
 
@@ -122,7 +124,8 @@ def _sections(
     if run.result is not None:
         findings = [check for check in run.result.checks if not check["ok"]]
         sections.append(("earlier", cut(run.result.text, MAX_EARLIER_CHARACTERS)))
-        sections.append(("findings", json.dumps([dict(check) for check in findings], ensure_ascii=False)))
+        told = json.dumps([dict(check) for check in findings], ensure_ascii=False)
+        sections.append(("findings", cut(told, MAX_FINDINGS_CHARACTERS)))
     return sections
 
 

@@ -192,6 +192,27 @@ async def test_a_chat_sends_both_messages_and_the_key(server: ScriptedServer, pr
     }
 
 
+async def test_a_translation_by_chat_sends_the_texts_of_its_own_organization(
+    server: ScriptedServer, provider: Any
+) -> None:
+    choice = {"message": {"content": "Hallo"}, "finish_reason": "stop"}
+    server.replies = [ok(choices=[choice])] * 2
+    for style_guide in ("house", "foreign"):
+        run = model_run(
+            "chat",
+            api=LlmApi.OPENAI_CHAT,
+            kind=Kind.USER_RUN,
+            organization_id="acme",
+            target_lang="de",
+            style_guide=style_guide,
+            reference_file_ids=("own", "foreign"),
+        )
+        await provider.start(run, {"text": "hello"}, within=MINUTE)
+    sent = [json.loads(request.partition(b"\r\n\r\n")[2])["messages"][1]["content"] for request in server.requests]
+    assert "style house" in sent[0] and "reference own" in sent[0] and "\nhello\n" in sent[0]
+    assert "reference foreign" not in sent[0] and "style foreign" not in sent[1]
+
+
 async def test_lone_surrogates_and_infinite_numbers_are_replaced(server: ScriptedServer, provider: Any) -> None:
     server.replies = [
         responds(200, b'{"status": "finished", "output": {"text": "a\\ud800b", "memory_flags": [["s", 1e999]]}}')

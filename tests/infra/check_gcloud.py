@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 
 from infra.cloud import ALARMS, CLOUD, INDEXES
+from infra.url_map import url_map
+from tests.infra.compute_api import ADDRESS
 from tests.infra.google_apis import PROJECT, PROJECT_NUMBER, GoogleApis, serving
+from tests.infra.recipes import VARIABLES, commands
+from tests.infra.terraform import configuration
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +33,16 @@ GIVEN = {
     "SECRETS": "OPENAI_API_KEY=3 NEW_KEY=",
     "SETTINGS": "MAX_ATTEMPTS=2 TRACE_EXPORT=cloud_trace",
 }
+OPTIONS = {
+    "DOMAIN": "runs.example.com",
+    "REQUESTS_PER_MINUTE": "300",
+    "MEMORYSTORE": "yes",
+    "BILLING_ACCOUNT": "012345-6789AB-CDEF01",
+}
 APIS = (
-    "artifactregistry", "cloudbuild", "cloudfunctions", "cloudresourcemanager", "cloudscheduler", "cloudtasks",
-    "firestore", "iam", "logging", "monitoring", "pubsub", "run", "secretmanager", "serviceusage", "storage",
+    "artifactregistry", "billingbudgets", "cloudbuild", "cloudfunctions", "cloudresourcemanager", "cloudscheduler",
+    "cloudtasks", "firestore", "iam", "logging", "monitoring", "pubsub", "redis", "run", "secretmanager",
+    "serviceusage", "storage", "vpcaccess",
 )  # fmt: skip
 CHANGES_BEFORE_THE_BREAK = 60
 
@@ -60,7 +71,9 @@ def gcloud_server(folder: Path, environment: dict[str, str]) -> Iterator[None]:
 
 
 class Walk:
-    """The stand-in after the script was broken off, repeated to its end, and run once more."""
+    """`google` is the stand-in after the script was broken off and repeated to its end. Then options were added, and
+    the script was run twice more: `extended` has the resources after that.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.google = GoogleApis()
@@ -69,6 +82,7 @@ class Walk:
                 **os.environ,
                 **GIVEN,
                 **{f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}": f"{url}{name}/" for name in APIS},
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE": f"{url}compute/v1/",
                 "RULES_API": f"{url}firebaserules/",
                 "CLOUDSDK_CONFIG": str(folder / "config"),
                 "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
@@ -85,17 +99,37 @@ class Walk:
                 self.repeated = self._run()
                 self.state = copy.deepcopy((self.google.resources, self.google.policies))
                 changes = len(self.google.changes)
-                self.again = self._run()
+                self.with_options = self._run(**OPTIONS)
+                changes, state = len(self.google.changes), copy.deepcopy((self.google.resources, self.google.policies))
+                self.again = self._run(**OPTIONS)
                 self.changes_of_the_last = self.google.changes[changes:]
+                self.changed = [
+                    path
+                    for before, after in zip(state, (self.google.resources, self.google.policies), strict=True)
+                    for path in {*before, *after}
+                    if before.get(path) != after.get(path)
+                ]
+                self.recipes = {command: self._try(command) for command in commands()}
+        self.extended = self.google.resources
+        self.google.resources, self.google.policies = self.state
 
-    def _run(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(ROOT / "infra/gcloud.sh")], env=self.environment, capture_output=True, text=True)
+    def _run(self, **options: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, **options}
+        return subprocess.run([str(ROOT / "infra/gcloud.sh")], env=environment, capture_output=True, text=True)
 
-    def of(self, api: str, kind: str) -> dict[str, Any]:
+    def _try(self, command: str) -> tuple[int, int, str]:
+        """Returns (the exit code, how many requests were made, what was said) of a command of the documents."""
+        before = self.google.requests
+        environment = {**self.environment, **VARIABLES, "CLOUDSDK_CORE_PROJECT": PROJECT}
+        done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+        return done.returncode, self.google.requests - before, done.stderr
+
+    def of(self, api: str, kind: str, *, extended: bool = False) -> dict[str, Any]:
         """Returns {name: resource} of one kind, such as the topics of pubsub."""
+        resources = self.extended if extended else self.google.resources
         return {
             path.rpartition("/")[2]: resource
-            for path, resource in self.google.resources.items()
+            for path, resource in resources.items()
             if path.startswith(f"{api}/") and path.split("/")[-2] == kind
         }
 
@@ -124,11 +158,22 @@ def test_a_run_that_is_broken_off_says_so_and_the_next_one_goes_on_to_the_end(wa
     assert walk.repeated.stdout.splitlines()[-1] == f"submit to {submit}, read from {read}"
 
 
+def test_options_can_be_added_later(walk: Walk) -> None:
+    assert walk.with_options.returncode == 0, walk.with_options.stderr
+    assert walk.with_options.stdout.splitlines()[-1] == (
+        f"let the A record of runs.example.com be {ADDRESS}; submit to https://runs.example.com, "
+        "read from https://runs.example.com"
+    )
+
+
 def test_a_second_run_changes_nothing(walk: Walk) -> None:
     assert walk.again.returncode == 0, walk.again.stderr
-    assert (walk.google.resources, walk.google.policies) == walk.state
-    same = {"PATCH cloudscheduler", "PATCH cloudtasks", "PATCH pubsub"}
-    assert {change.partition("/")[0] for change in walk.changes_of_the_last} <= same, walk.changes_of_the_last
+    assert walk.changed == []
+    same, front = {"PATCH cloudscheduler", "PATCH cloudtasks", "PATCH pubsub"}, f"compute/projects/{PROJECT}/global"
+    said_again = {f"POST {front}/securityPolicies/llm-runs/patchRule", f"POST {front}/operations/done/wait"}
+    said_again |= {f"PATCH {front}/urlMaps/{name}" for name in ("llm-runs", "llm-runs-to-https")}
+    changes = {change for change in walk.changes_of_the_last if change.partition("/")[0] not in same}
+    assert changes <= said_again, changes - said_again
 
 
 def test_topics_subscriptions_and_queues_are_those_of_the_list(walk: Walk) -> None:
@@ -238,3 +283,90 @@ def test_the_settings_are_those_that_terraform_gives(walk: Walk) -> None:
     named = {made["setting"] for kind in ("topics", "queues") for made in CLOUD[kind].values()} - {None}
     assert set(json.loads(given)) - {"LOG_EXECUTION_ID"} == names | named | {"MAX_ATTEMPTS", "TRACE_EXPORT"}
     assert json.loads(json.loads(given)["LLM_DEPLOYMENTS"]) == {"default": "https://llm.example.com"}
+
+
+def test_the_load_balancer_is_terraforms(walk: Walk) -> None:
+    public = [name.replace("_", "-") for name, made in CLOUD["functions"].items() if made["public"]]
+    names = {f"llm-runs-{service}" for service in public}
+    groups = walk.of("compute", "networkEndpointGroups", extended=True)
+    assert {name: made["cloudRun"]["service"] for name, made in groups.items()} == {
+        f"llm-runs-{service}": service for service in public
+    }
+    backends, written = walk.of("compute", "backendServices", extended=True), configuration()
+    assert set(backends) == names
+    [wanted] = written.of_type("google_compute_backend_service").values()
+    for name, made in backends.items():
+        assert made["compressionMode"] == wanted["compression_mode"] and made["enableCDN"] is wanted["enable_cdn"]
+        assert made["loadBalancingScheme"] == wanted["load_balancing_scheme"]
+        assert made["logConfig"]["sampleRate"] == wanted["log_config"][0]["sample_rate"]
+        assert [backend["group"].rpartition("/")[2] for backend in made["backends"]] == [name]
+        assert made["securityPolicy"].endswith("/securityPolicies/llm-runs")
+    [policy] = walk.of("compute", "securityPolicies", extended=True).values()
+    [rule] = policy["rules"]
+    assert (rule["action"], rule["rateLimitOptions"]["enforceOnKey"]) == ("throttle", "IP")
+    assert rule["rateLimitOptions"]["rateLimitThreshold"] == {"count": 300, "intervalSec": 60}
+    rules = {
+        name: (made["portRange"], made["target"].split("/")[-2])
+        for name, made in walk.of("compute", "forwardingRules", extended=True).items()
+    }
+    assert rules == {
+        "llm-runs-https": ("443", "targetHttpsProxies"),
+        "llm-runs-http": ("80", "targetHttpProxies"),
+    }
+    [certificate] = walk.of("compute", "sslCertificates", extended=True).values()
+    assert certificate["managed"]["domains"] == ["runs.example.com"]
+    [proxy] = walk.of("compute", "targetHttpsProxies", extended=True).values()
+    assert proxy["urlMap"].endswith("/urlMaps/llm-runs") and proxy["sslPolicy"].endswith("/sslPolicies/llm-runs")
+    maps = walk.of("compute", "urlMaps", extended=True)
+    assert maps["llm-runs"]["pathMatchers"] == url_map(PROJECT, "runs.example.com")["pathMatchers"]
+    assert maps["llm-runs-to-https"]["defaultUrlRedirect"]["httpsRedirect"] is True
+
+
+def test_behind_the_load_balancer_clients_functions_are_reached_through_it_only(walk: Walk) -> None:
+    for name, made in walk.of("cloudfunctions", "functions", extended=True).items():
+        wanted = "ALLOW_INTERNAL_AND_GCLB" if CLOUD["functions"][name]["public"] else "ALLOW_INTERNAL_ONLY"
+        assert made["serviceConfig"]["ingressSettings"] == wanted
+        origins = made["serviceConfig"]["environmentVariables"]["ALLOWED_ORIGINS"].split(",")
+        assert "https://runs.example.com" in origins
+
+
+def test_the_result_cache_is_reached_by_the_functions_that_use_it(walk: Walk) -> None:
+    written = configuration()
+    [wanted], [made] = (
+        written.of_type("google_redis_instance").values(),
+        walk.of("redis", "instances", extended=True).values(),
+    )
+    assert (made["tier"], made["memorySizeGb"], made["redisVersion"]) == (
+        wanted["tier"], wanted["memory_size_gb"], wanted["redis_version"],
+    )  # fmt: skip
+    assert made["authEnabled"] is True and made["redisConfigs"] == wanted["redis_configs"]
+    [wanted], [made] = (
+        written.of_type("google_vpc_access_connector").values(),
+        walk.of("vpcaccess", "connectors", extended=True).values(),
+    )
+    assert (made["ipCidrRange"], made["machineType"]) == (wanted["ip_cidr_range"], wanted["machine_type"])
+    assert (made["minInstances"], made["maxInstances"]) == (wanted["min_instances"], wanted["max_instances"])
+    assert walk.google.payloads[f"projects/{PROJECT}/secrets/REDIS_URL/versions/1"] == "redis://:a-word@10.0.0.3:6379/0"
+    for name, function in walk.of("cloudfunctions", "functions", extended=True).items():
+        config, caches = function["serviceConfig"], CLOUD["functions"][name]["caches"]
+        secrets = [item["key"] for item in config.get("secretEnvironmentVariables", [])]
+        assert ("REDIS_URL" in secrets) == caches
+        assert ("vpcConnector" in config) == caches
+
+
+def test_the_budget_is_the_projects_and_tells_the_channel_of_the_alarms(walk: Walk) -> None:
+    [budget] = walk.of("billingbudgets", "budgets", extended=True).values()
+    assert budget["displayName"] == f"LLM Runs: {PROJECT}"
+    assert budget["amount"]["specifiedAmount"]["units"] == "100"
+    assert budget["budgetFilter"]["projects"] == [f"projects/{PROJECT_NUMBER}"]
+    assert [rule["thresholdPercent"] for rule in budget["thresholdRules"]] == [0.5, 0.9, 1.0]
+    [channel] = budget["notificationsRule"]["monitoringNotificationChannels"]
+    assert channel.startswith(f"projects/{PROJECT}/notificationChannels/")
+
+
+def test_gcloud_accepts_every_command_of_the_documents_and_asks_google_for_it(walk: Walk) -> None:
+    """The stand-in has everything that the commands name, but no services of Cloud Run: gcloud does not find those."""
+    assert len(walk.recipes) > 20
+    for command, (code, requests, said) in walk.recipes.items():
+        is_answered = code == 0 or (command.startswith("gcloud run ") and code == 1 and "crashed" not in said)
+        assert is_answered and requests > 0, f"{command}\n{said}"

@@ -61,13 +61,29 @@ def steps(instruction: str) -> list[str]:
     return [line.partition(" ")[2] for line in lines if line.startswith(f"{instruction} ")]
 
 
+def variables_of_the_image() -> dict[str, str]:
+    return dict(word.split("=", 1) for line in steps("ENV") for word in shlex.split(line))
+
+
+def test_no_step_of_the_dockerfile_is_left_out() -> None:
+    """FROM, WORKDIR, USER and EXPOSE are Docker's own; the other steps are carried out here."""
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    words = {line.split()[0] for line in lines if line and not line.startswith("#")}
+    assert words == {"FROM", "ENV", "WORKDIR", "COPY", "RUN", "USER", "EXPOSE", "CMD"}
+    assert steps("FROM") == [f"python:{PYTHONS[-1]}-slim"]
+    assert int(steps("USER")[0].partition(":")[0]) > 0, "it does not run as root"
+    assert variables_of_the_image()["PORT"] == steps("EXPOSE")[0]
+    assert variables_of_the_image()["FUNCTION_TARGET"] in FUNCTIONS
+
+
 @contextmanager
 def started(function: str, environment: Path, folder: Path, settings: Mapping[str, str]) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = re.findall(r'"([^"]+)"', steps("CMD")[0])
-    variables = {**settings, "FUNCTION_TARGET": function, "PORT": str(port), "PATH": f"{environment}/bin:/usr/bin:/bin"}
+    variables = {**variables_of_the_image(), **settings, "FUNCTION_TARGET": function, "PORT": str(port)}
+    variables["PATH"] = f"{environment}/bin:/usr/bin:/bin"
     with (folder / f"../{function}.log").open("w") as log:
         process = subprocess.Popen(
             [environment / "bin" / command[0], *command[1:]],
@@ -104,7 +120,10 @@ def test_every_function_starts_and_is_healthy(environment: Path, origin: str, tm
             package.extractall(folder)
     else:
         copy_as_the_dockerfile_does(folder)
-        subprocess.run([environment / "bin/python", "-m", "compileall", "-q", "."], cwd=folder, check=True)
+        for line in steps("RUN"):
+            if not line.startswith("pip install"):
+                path = {"PATH": f"{environment}/bin:/usr/bin:/bin", **variables_of_the_image()}
+                subprocess.run(["sh", "-c", line], cwd=folder, env=path, check=True)
     for function in FUNCTIONS:
         with started(function, environment, folder, CLOUD) as port:
             assert health(port) == "HTTP/1.1 200 OK", (folder / f"../{function}.log").read_text()

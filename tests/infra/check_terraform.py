@@ -14,6 +14,7 @@ import pytest
 
 from infra.local.routing import function_for
 from infra.smoke_deployed import smoke_of
+from infra.url_map import url_map
 from shared.settings import from_environment
 from tests.infra.provider import PROJECT_NUMBER, Provider, serving
 from tests.infra.provider_schema import Block, ProviderSchema
@@ -164,6 +165,21 @@ def applied(terraform: Callable[[], Terraform]) -> dict[str, Applied]:
     return found
 
 
+def test_the_lock_file_has_the_version_of_the_schema_and_a_checksum_for_each_machine(schema: ProviderSchema) -> None:
+    lock = (ROOT / "infra/terraform/.terraform.lock.hcl").read_text()
+    [provider] = re.findall(r'provider "([^"]+)" \{', lock)
+    assert provider == "registry.terraform.io/hashicorp/google"
+    assert f'version     = "{schema.version}"' in lock
+    required = re.search(r' version = "(~>[^"]+)"', (ROOT / "infra/terraform/versions.tf").read_text())
+    assert required is not None and f'constraints = "{required[1]}"' in lock
+    assert len(set(re.findall(r'"zh:[0-9a-f]{64}"', lock))) == 12, "eleven kinds of machine, and the manifest"
+
+
+def test_terraform_finds_the_files_valid_without_any_variable(terraform: Callable[[], Terraform]) -> None:
+    done = terraform().run("validate")
+    assert done.returncode == 0 and "The configuration is valid" in done.stdout, done.stderr
+
+
 def test_the_files_are_formatted() -> None:
     need_terraform()
     done = subprocess.run(
@@ -268,18 +284,25 @@ def test_functions_may_write_traces_only_when_they_export_them(applied: dict[str
 def test_the_load_balancer_sends_every_path_to_its_function(applied: dict[str, Applied]) -> None:
     [front] = [item for item in applied["domain"].of_type("google_compute_url_map") if item["name"] == "llm-runs"]
     rules = sorted(front["path_matcher"][0]["route_rules"], key=lambda rule: int(rule["priority"]))
+    rules_of_gcloud = url_map("demo-deploy", "runs.example.com")["pathMatchers"][0]["routeRules"]
+    assert [rule["priority"] for rule in rules_of_gcloud] == [int(rule["priority"]) for rule in rules]
     paths = json.loads(json.dumps(list(openapi_paths())))
     for path in [*paths, "/", "/health", "/somewhere", "/submit_run", "/read_runs/"]:
         [service, *_] = [
             rule["service"] for rule in rules if any(matches(match, path) for match in rule["match_rules"])
         ]
         assert service.rpartition("/llm-runs-")[2].replace("-", "_") == function_for(path), path
+        [same, *_] = [
+            rule["service"] for rule in rules_of_gcloud if any(matches(match, path) for match in rule["matchRules"])
+        ]
+        assert same.rpartition("/")[2] == service.rpartition("/")[2], path
 
 
 def matches(rule: dict[str, Any], path: str) -> bool:
-    if rule["full_path_match"]:
-        return bool(path == rule["full_path_match"])
-    return path.startswith(rule["prefix_match"])
+    """Takes a rule with the names of Terraform or those of Google's API."""
+    if whole := rule.get("full_path_match", rule.get("fullPathMatch")):
+        return bool(path == whole)
+    return path.startswith(rule.get("prefix_match") or rule["prefixMatch"])
 
 
 def openapi_paths() -> Iterator[str]:

@@ -29,6 +29,13 @@ def main(sdk: str, address: str) -> None:
     gcloud_main = importlib.import_module("googlecloudsdk.gcloud_main")
     for name in PRELOADED:
         importlib.import_module(name)
+    # gcloud can call a stand-in for each API but this one.
+    properties = importlib.import_module("googlecloudsdk.core.properties")
+    properties.VALUES.api_endpoint_overrides._Add("billingbudgets")
+    # The commands of Cloud Run put the region before the stand-in's host.
+    resolve = socket.getaddrinfo
+    modules: Any = sys.modules
+    modules["socket"].getaddrinfo = lambda host, *rest: resolve(str(host).rpartition("-")[2], *rest)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)

@@ -8,17 +8,22 @@ import hashlib
 import json
 import re
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.infra.compute_api import ComputeApi
+
 PROJECT = "demo-deploy"
 PROJECT_NUMBER = "123456789012"
 VERSION = re.compile(r"^/(v\d\w*(?:beta\d|alpha)?)/")
-DEFAULT_FIELDS = {"cloudfunctions": {"state": "ACTIVE", "environment": "GEN_2"}}
+DEFAULT_FIELDS: dict[str, dict[str, Any]] = {
+    "cloudfunctions": {"state": "ACTIVE", "environment": "GEN_2"},
+    "redis": {"state": "READY", "host": "10.0.0.3", "port": 6379},
+}
 
 
 class GoogleApis:
@@ -31,7 +36,13 @@ class GoogleApis:
         self.resources: dict[str, Any] = {}
         self.policies: dict[str, Any] = {}
         self.changes: list[str] = []
+        self.requests = 0
+        """How many requests there were, those that only read included."""
         self.fail_after: int | None = None
+        self.payloads: dict[str, str] = {}
+        """{version of a secret: its content}"""
+        self.url = ""
+        """Where the stand-in serves."""
         self._lock = threading.Lock()
 
     def answer(self, method: str, url: str, body: Any) -> tuple[int, Any]:
@@ -41,25 +52,36 @@ class GoogleApis:
         api, _, path = parts.path.lstrip("/").partition("/")
         path = unquote(VERSION.sub("", f"/{path}").lstrip("/")).replace("projects/-/", f"projects/{PROJECT}/")
         with self._lock:
+            self.requests += 1
             return self._answer(method, f"{api}/{path}", query, body)
 
     def _answer(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         plain, _, verb = path.partition(":") if re.search(r":[a-zA-Z]+$", path) else (path, "", "")
         if verb in ("getIamPolicy", "setIamPolicy") or plain.endswith("/iam"):
             return self._policy(method, plain.removesuffix("/iam"), verb, body)
+        compute = ComputeApi(self.resources, self.url) if path.startswith("compute/") else None
         if method == "GET":
-            return self._get(path)
+            return compute.get(path, query) if compute else self._get(path)
         if self.fail_after is not None and len(self.changes) >= self.fail_after:
             return 400, {
                 "error": {"code": 400, "message": "the script is broken off here", "status": "FAILED_PRECONDITION"}
             }
         self.changes.append(f"{method} {path}")
+        if compute:
+            return compute.change(method, path, query, body or {})
         if verb == "batchEnable":
             for name in body["serviceIds"]:
                 self.resources[f"{plain}/{name}"] = {"name": name, "config": {"name": name}, "state": "ENABLED"}
             return 200, {"name": "operations/done", "done": True}
+        if verb == "addVersion":
+            number = self._number(f"{plain}/versions")
+            name = f"{plain.partition('/')[2]}/versions/{number}"
+            self.resources[f"{plain}/versions/{number}"] = {"name": name, "state": "ENABLED"}
+            self.payloads[name] = b64decode(body["payload"]["data"]).decode()
+            return 200, {"name": name, "state": "ENABLED", "clientSpecifiedPayloadChecksum": True}
         if verb:
-            return 200, {}
+            done = {"name": _operation("firestore", plain.partition("/")[2]), "done": True}
+            return 200, done if plain.startswith("firestore/") else {}
         return self._change(method, path, query, body or {})
 
     def _policy(self, method: str, path: str, verb: str, body: Any) -> tuple[int, Any]:
@@ -82,6 +104,8 @@ class GoogleApis:
                 "projectNumber": PROJECT_NUMBER,
                 "lifecycleState": "ACTIVE",
             }
+        if path.endswith("/authString"):
+            return 200, {"authString": "a-word"}
         if path.endswith("/runtimes"):
             return 200, {"runtimes": [{"name": "python313", "environment": "GEN_2", "stage": "GA"}]}
         if "/operations/" in path:
@@ -108,7 +132,7 @@ class GoogleApis:
         if api == "cloudfunctions":
             place, service = relative.rpartition("/functions/")[0], relative.rpartition("/")[2].replace("_", "-")
             self.resources[path]["serviceConfig"]["service"] = f"{place}/services/{service}"
-        if api in ("cloudfunctions", "firestore") and "backupSchedules" not in path:
+        if api in ("cloudfunctions", "firestore", "redis", "vpcaccess") and "backupSchedules" not in path:
             metadata = {"index": relative, "field": relative} if api == "firestore" else {}
             done = {"name": _operation(api, relative), "done": True, "metadata": metadata}
             return 200, {**done, "response": self.resources[path]}
@@ -137,7 +161,8 @@ COLLECTIONS = {
     "fields": "fields", "serviceAccounts": "accounts", "topics": "topics", "queues": "queues", "secrets": "secrets",
     "subscriptions": "subscriptions", "metrics": "metrics", "uptimeCheckConfigs": "uptimeCheckConfigs",
     "notificationChannels": "notificationChannels", "alertPolicies": "alertPolicies", "dashboards": "dashboards",
-    "locations": "locations", "o": "items", "operations": "operations",
+    "locations": "locations", "o": "items", "operations": "operations", "versions": "versions", "budgets": "budgets",
+    "backups": "backups",
 }  # fmt: skip
 """{last part of a path: field of the list's answer}"""
 
@@ -201,8 +226,9 @@ def serving(google: GoogleApis) -> Iterator[str]:
     """Yields the base URL of the APIs, below which each has a folder of its name."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(google))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    google.url = f"http://127.0.0.1:{server.server_address[1]}/"
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        yield google.url
     finally:
         server.shutdown()
         server.server_close()

@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.simulation import loop
@@ -23,16 +25,23 @@ class Outcome:
     virtual_seconds: float
 
 
-def run_plan(plan: Plan, *, is_logged: bool = False) -> History:
-    """Returns the history of the plan: the same for the same plan, always."""
+@contextmanager
+def silently() -> Iterator[None]:
+    """Writes no log, and no warning about what a process that died has left behind."""
     previous = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a process that dies leaves coroutines that never began
-            return loop.run(lambda: World(plan, is_logged=is_logged).run())
+            yield
     finally:
         logging.disable(previous)
+
+
+def run_plan(plan: Plan, *, is_logged: bool = False) -> History:
+    """Returns the history of the plan: the same for the same plan, always."""
+    with silently():
+        return loop.run(lambda: World(plan, is_logged=is_logged).run())
 
 
 def run_seed(seed: int) -> Outcome:

@@ -39,6 +39,5 @@ def _start(name: str, command: list[str], folder: Path, host: str) -> ChildProce
     if problem is not None:
         raise ConfigurationError(problem)
     log = folder / f"{name}-emulator.log"
-    return start_process(
-        name, ["env", f"JAVA_TOOL_OPTIONS={JAVA_OPTIONS}", *command, f"--host-port={host}"], log=log, host=host
-    )
+    started = ["env", f"JDK_JAVA_OPTIONS={JAVA_OPTIONS}", *command, f"--host-port={host}"]
+    return start_process(name, started, log=log, host=host)

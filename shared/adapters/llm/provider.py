@@ -59,10 +59,9 @@ class DirectoryLlmProvider:
         self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
     ) -> JobCreated | Finished:
         organization = await self._directory.organization(run.organization_id)
-        listener = (
-            None if is_instructed(run) else on_text
-        )  # the answer to such instructions is JSON, which nobody reads
-        call = replace(await self._authorized_call(run), organization=organization, on_text=listener)
+        call = replace(await self._authorized_call(run), organization=organization)
+        if not is_instructed(run):  # an instructed model writes JSON, of which the text is a part only
+            call = replace(call, on_text=on_text)
         content = await self._instructed(run, content, organization)
         return await self._protocol(run).start(call, content, seconds=within.total_seconds())
 
