@@ -115,11 +115,13 @@ class SweepRuns:
 
     async def _repair_page(self, this: Pass, page: Sequence[Run], *, counter: str, repair: Repair) -> None:
         """Repairs the runs side by side. An unexpected error stops no other repair; the pass raises it at its end."""
-        repairs = [_traced(repair, run, this.now + run.clock_offset) for run in page]
-        ends = await asyncio.gather(
-            *[self._count(work, this.swept, counter) for work in repairs], return_exceptions=True
-        )
+        repairs = [self._repair_one(this, run, counter=counter, repair=repair) for run in page]
+        ends = await asyncio.gather(*repairs, return_exceptions=True)
         this.unexpected.extend(end for end in ends if isinstance(end, Exception))
+
+    async def _repair_one(self, this: Pass, run: Run, *, counter: str, repair: Repair) -> None:
+        """Repairs one run in its trace, and counts it. Raises only errors that no code foresees."""
+        await self._count(_traced(repair, run, this.now + run.clock_offset), this.swept, counter)
 
     async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
         """Writes one run after the other, so that a cache that is down costs one try."""
