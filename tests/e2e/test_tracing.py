@@ -2,6 +2,7 @@
 
 import json
 from secrets import token_hex
+from typing import Any
 
 from tests.e2e.system import System, until
 
@@ -18,10 +19,14 @@ def test_one_trace_goes_from_the_request_through_message_and_task_to_the_llm(sys
 
         until(is_complete)
         assert client.get("/llm_user_runs/x", headers=headers).status_code == 404
-    lines = [json.loads(line) for line in system.log().splitlines()]
-    traced = [line for line in lines if line.get("logging.googleapis.com/trace", "").endswith(trace_id)]
-    messages = {line["message"] for line in traced}
-    assert {"run accepted", "run completed", "request refused"} <= messages
+
+    def traced_lines() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in system.log().splitlines()]
+        return [line for line in lines if line.get("logging.googleapis.com/trace", "").endswith(trace_id)]
+
+    expected = {"run accepted", "run completed", "request refused"}
+    until(lambda: expected <= {line["message"] for line in traced_lines()})
+    traced = traced_lines()
     assert len({line["logging.googleapis.com/spanId"] for line in traced}) >= 3
     [call] = [job for job in system.simulator_jobs() if (job["body"] or {}).get("run_uuid") == run_id]
     assert call["traceparent"].split("-")[1] == trace_id

@@ -15,6 +15,7 @@ BEYOND_SCHEMAS = {
     ("invalid_request", "target_lang"): "so it does of this one, which must differ from source_lang as well",
     ("invalid_request", "notebook"): "its metadata and outputs are read too, and something must be in its cells",
     ("invalid_request", "instructions"): "only a review has instructions beside its text",
+    ("invalid_request", "service"): "a model may have no batch service",
     ("invalid_request", "temperature"): "a model may not take it, or less of it",
     ("invalid_request", "top_p"): "a model may not take it",
     ("invalid_request", "max_output_tokens"): "a model may not take it, or write less",
