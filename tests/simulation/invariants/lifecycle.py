@@ -94,12 +94,20 @@ def a_finished_job_is_found(case: Case) -> Iterator[str]:
         if not ends or run.status is not Status.COMPLETED:
             continue
         known_at = seconds(run.sent_at) if run.sent_at else 0.0  # later than the job's start when its answer was lost
-        quiet = max(ends[0], known_at, case.history.faults_ended_at)
+        quiet = max(ends[0], known_at, case.history.faults_ended_at, _last_refused_check(case, run))
         swept = quiet + (SHARDS + 1) * settings.sweep - known_at
         looked_at = known_at + plan_of(run).next_offset(timedelta(seconds=max(swept, 0)))
         latest = looked_at + MAX_FINAL_BACKOFF + 2 * case.max_skew
         if commit.at > latest:
             yield f"run {short(run_id)} ended at {commit.at:.0f} s; its job was ready at {ends[0]:.0f} s"
+
+
+def _last_refused_check(case: Case, run: Run) -> float:
+    """Returns until when the LLM, as its script says, answered no question about the run's provider job."""
+    script = case.script(run.id)
+    checked_at = [at for at, job_id in case.history.llm_checks if job_id == run.provider_job_id]
+    refused = checked_at[: len(script.checks)]
+    return refused[-1] + (script.retry_after or 0.0) if refused else 0.0
 
 
 def _is_lost_at_deadline(case: Case, run: Run, ready_at: float) -> bool:

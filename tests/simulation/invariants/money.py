@@ -45,11 +45,12 @@ def paid_calls_stay_below_the_maximum(case: Case) -> Iterator[str]:
 
 
 def a_further_attempt_has_a_reason(case: Case) -> Iterator[str]:
-    """Only a failure that may have been billed, or a lost worker, is followed by another paid call."""
+    """Only a failure that may have been billed, a lost worker or a model that is gone precedes another paid call."""
     for run_id, calls in case.paid.items():
         failures = [one for one in case.history.llm_answers if one.run_id == run_id and one.said in PAID_FAILURES]
         reasons = len(failures) + len(case.lost_workers(run_id)) + len(case.llm_call_faults(run_id))
         reasons += len(case.repairs_begun(run_id))
+        reasons += sum(turn.after.waiting_for == ErrorCode.LLM_MODEL_GONE for turn in case.turns(run_id))
         if case.store_outage_seconds() >= SAVING_SECONDS:
             reasons += len(case.faults(run_id, FaultKind.OUTAGE))
         if len(calls) > 1 + reasons:
