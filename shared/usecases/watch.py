@@ -9,9 +9,12 @@ from datetime import timedelta
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
 from shared.domain.event import Event, EventType
 from shared.domain.run import Run
+from shared.errors import StoreUnavailable
 from shared.ports import Clock, RunWatcher
 
 HEARTBEAT_SECONDS = 15.0
+MAX_STANDSTILL = timedelta(seconds=HEARTBEAT_SECONDS) + OVERLAP
+"""Between two looks at a channel."""
 INTERNAL_EVENT = EventType.LATE_RESULT
 """Stands in the history, and is not sent to clients."""
 
@@ -60,13 +63,17 @@ class WatchChannel:
     ) -> AsyncIterator[tuple[Event, Run, ChannelCursor] | None]:
         """Yields each event after the cursor with its run and the cursor behind it; without `after`, of the last 30 s.
 
-        Yields None after 15 seconds without an event. Raises StoreUnavailable.
+        Yields None after 15 seconds without an event. Raises StoreUnavailable, also after this process has stood still:
+        what happened meanwhile may come in any order, and a client that connects again misses nothing.
         """
-        opened_at = self.clock.now()
+        opened_at = looked_at = self.clock.now()
         cursor = after or ChannelCursor(watermark=opened_at - OVERLAP)
         async with self.watcher.watch_channel(channel, since=cursor.watermark) as feed:
             while True:
                 run = await feed.next(timeout=HEARTBEAT_SECONDS)
+                if self.clock.now() - looked_at > MAX_STANDSTILL:
+                    raise StoreUnavailable("The stream was held up; connect again.")
+                looked_at = self.clock.now()
                 if run is None:
                     yield None
                     continue

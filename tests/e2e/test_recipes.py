@@ -54,13 +54,18 @@ def test_what_is_stuck_and_driving_it_again(cloud: Cloud, shell: Shell) -> None:
     with cloud.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "[[never]]"}).json()["run_uuid"]
         until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "processing")
-        make_overdue(cloud, run_id)
-        [line] = [line for line in shell.answer(STUCK) if line[0] == run_id]
+        line = until(lambda: stuck_line(cloud, shell, run_id))
         assert line[1:3] == ["processing", "2020-01-01T00:00:00Z"]
         again = shell.answer(AGAIN, RUNS=run_id)
         assert any("messageIds" in line[0] for line in again)
         client.post(f"/api/llm/jobs/{run_id}/cancel/").raise_for_status()
         assert run_id not in [line[0] for line in shell.answer(STUCK)]
+
+
+def stuck_line(cloud: Cloud, shell: Shell, run_id: str) -> list[str] | None:
+    """Makes the run overdue and returns its line; None when a save of its worker has come between."""
+    make_overdue(cloud, run_id)
+    return next((line for line in shell.answer(STUCK) if line[0] == run_id), None)
 
 
 def make_overdue(cloud: Cloud, run_id: str) -> None:

@@ -1,0 +1,51 @@
+"""Tests that the stream of a channel ends when its process has stood still, so that its client resumes elsewhere."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.domain.channel import Channel
+from shared.domain.run import Run
+from shared.errors import StoreUnavailable
+from shared.usecases.watch import MAX_STANDSTILL, WatchChannel
+from tests.contract.runs import NOW, a_run
+
+DESK = Channel(name="desk", tenant_id="acme")
+
+
+class Changes:
+    """Returns one run at each look, which takes the given times by the clock."""
+
+    def __init__(self, *looks: timedelta) -> None:
+        self.now_ = NOW
+        self._looks = list(looks)
+
+    def now(self) -> datetime:
+        return self.now_
+
+    async def next(self, *, timeout: float) -> Run | None:
+        self.now_ += self._looks.pop(0)
+        return a_run(channel="desk", updated_at=self.now_)
+
+    @asynccontextmanager
+    async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator["Changes"]:
+        yield self
+
+
+def stream_of(changes: Any) -> AsyncIterator[Any]:
+    return WatchChannel(watcher=changes, clock=changes)(DESK)
+
+
+async def test_a_channel_that_is_looked_at_in_time_goes_on() -> None:
+    stream = stream_of(Changes(MAX_STANDSTILL, MAX_STANDSTILL))
+    assert await anext(stream) and await anext(stream)
+
+
+async def test_a_channel_whose_process_stood_still_ends_before_it_delivers_out_of_order() -> None:
+    stream = stream_of(Changes(timedelta(seconds=1), MAX_STANDSTILL + timedelta(seconds=1)))
+    assert await anext(stream)
+    with pytest.raises(StoreUnavailable, match="connect again"):
+        await anext(stream)
