@@ -17,7 +17,7 @@ FRAMING_TOKENS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """What is known of a run's cost beside its attempts."""
+    """Holds what is known of a run's cost beside its attempts."""
 
     estimate_usd: float | None = None
     """The most that one attempt is expected to cost; None when the run has no prices."""

@@ -18,7 +18,7 @@ DAY, MONTH = "day", "month"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What the runs of one tenant may cost in a day and in a month, in nano-USD; None means no limit."""
+    """Limits what the runs of one tenant cost in a day and in a month, in nano-USD; None means no limit."""
 
     day: int | None = None
     month: int | None = None
@@ -26,7 +26,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What a day or a month has reserved for open runs, and what its ended runs have cost, in nano-USD."""
+    """Counts what a day or a month has reserved for open runs, and what its ended runs have cost, in nano-USD."""
 
     reserved: int = 0
     spent: int = 0

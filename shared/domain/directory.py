@@ -80,7 +80,7 @@ class Organization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StyleGuide:
-    """What a style guide that a run names says, as the document `style_guides/{id}` has it."""
+    """Holds the text of a style guide that a run names, as the document `style_guides/{id}` has it."""
 
     id: str
     organization_id: str
@@ -89,7 +89,7 @@ class StyleGuide:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceFile:
-    """The text of a reference file that a run names, as the document `reference_files/{id}` has it."""
+    """Holds the text of a reference file that a run names, as the document `reference_files/{id}` has it."""
 
     id: str
     organization_id: str

@@ -23,7 +23,7 @@ MAX_TEMPERATURE_OF: Mapping[str, float] = {LlmApi.ANTHROPIC_MESSAGES: 1.0}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What is sent to the model; None leaves the choice to the vendor."""
+    """Holds the parameters that are sent to the model; None leaves the choice to the vendor."""
 
     temperature: float | None = None
     top_p: float | None = None

@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 class Service(StrEnum):
-    """How soon the LLM works on a run, and at which price."""
+    """Says how soon the LLM works on a run, and at which price."""
 
     STANDARD = "standard"
     """At once."""

@@ -16,7 +16,7 @@ RETENTION = timedelta(days=400)
 
 
 class GroupBy(StrEnum):
-    """What a report of usage has one item for."""
+    """Names the property by which a report of usage groups its items."""
 
     DAY = "day"
     MODEL = "model"
@@ -26,7 +26,7 @@ class GroupBy(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageKey:
-    """What a sum is kept for. `user` is None for users that have been forgotten."""
+    """Identifies one sum. `user` is None for users that have been forgotten."""
 
     day: str
     """UTC, such as 2026-03-14."""

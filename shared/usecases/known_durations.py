@@ -33,7 +33,7 @@ JOB_ENDS = frozenset({ErrorCode.LLM_JOB_FAILED, ErrorCode.LLM_FAILED, ErrorCode.
 
 @dataclass(slots=True)
 class Sketch:
-    """What this instance knows of the jobs of one deployment or model."""
+    """Holds what this instance knows of the jobs of one deployment or model."""
 
     read_at: datetime
     known: Durations = Durations()

@@ -23,6 +23,7 @@ from shared.domain.target import Target
 from shared.errors import LlmRefused
 from tests.contract.runs import NOW, a_run
 from tests.e2e.rolling import RELEASE_0_2_0, unpacked
+from tests.needs import need
 
 STATES = ("pending", "claimed", "sent", "progressed", "retrying", "completed", "failed", "cancelled")
 OPEN = STATES[:5]
@@ -97,8 +98,9 @@ def keys(run: Run) -> list[Any]:
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the earlier release reads of this one's runs, what it makes of them, and what it writes itself."""
     source = unpacked(RELEASE_0_2_0, tmp_path_factory.mktemp("earlier") / "source")
-    if source is None:
-        pytest.skip("this clone has no release 0.2.0; fetch its history: git fetch --unshallow")
+    has_history = source is not None
+    need(None if has_history else "This clone has no release 0.2.0; fetch its history: git fetch --unshallow")
+    assert source is not None
     return asked(source)
 
 

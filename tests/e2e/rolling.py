@@ -45,7 +45,7 @@ class Turns(Mapping[str, int]):
         return next(self._turns)
 
     def __iter__(self) -> Iterator[str]:
-        raise NotImplementedError("a proxy asks for one function at a time")
+        raise AssertionError("a proxy asks for one function at a time")
 
     def __len__(self) -> int:
         return 1

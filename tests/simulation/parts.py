@@ -72,13 +72,13 @@ class SimulatedDirectory(DocumentDirectory):
         self._documents: dict[str, Documents] = {**DOCUMENTS, "organizations": {**ORGANIZATIONS, "acme": acme}}
 
     async def put(self, collection: str, document_id: str, document: Mapping[str, Any]) -> None:
-        raise NotImplementedError("the directory of a simulation does not change")
+        raise AssertionError("the directory of a simulation does not change")
 
     async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
         return self._documents[collection]
 
     async def _delete(self, collection: str, document_id: str) -> None:
-        raise NotImplementedError("the directory of a simulation does not change")
+        raise AssertionError("the directory of a simulation does not change")
 
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         def find() -> dict[str, Any] | None:
@@ -128,10 +128,10 @@ class SimulatedDeadLetters:
         )
 
     async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
-        raise NotImplementedError("no operator replays dead letters in the simulation")
+        raise AssertionError("no operator replays dead letters in the simulation")
 
     async def remove(self, letter: DeadLetter) -> None:
-        raise NotImplementedError("no operator replays dead letters in the simulation")
+        raise AssertionError("no operator replays dead letters in the simulation")
 
 
 class SimulatedDurationStore:
@@ -159,14 +159,14 @@ class NoReports:
     """No administrator of the simulation asks for usage; the invariants look at the sums themselves."""
 
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
-        raise NotImplementedError
+        raise AssertionError("nobody asks for reports in a simulation")
 
     async def forget_user(self, user_id: str) -> None:
-        raise NotImplementedError
+        raise AssertionError("nobody asks for reports in a simulation")
 
 
 class NoTokens:
     """Clients of the simulation are known by their profile; nobody shows a token."""
 
     async def verify(self, token: str) -> Identity:
-        raise NotImplementedError
+        raise AssertionError("nobody shows a token in a simulation")

@@ -92,7 +92,7 @@ class SimulatedRunStore:
         return await self._save(run, without_parts=True)
 
     async def forget(self, run: Run) -> None:
-        raise NotImplementedError("no operator deletes a user in a simulation")
+        raise AssertionError("no operator deletes a user in a simulation")
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
         return 0

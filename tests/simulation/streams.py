@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
@@ -28,7 +29,7 @@ LOOKS_BACK = OVERLAP.total_seconds() - 5.0
 ENDING = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
-class Stream:
+class Stream(ABC):
     """Both kinds of streams; `last_id` is what a browser would send as Last-Event-ID."""
 
     def __init__(self, client: "ApiClient", *, break_every: float | None, pause: float) -> None:
@@ -113,8 +114,9 @@ class Stream:
 
     _about: str | None = None
 
+    @abstractmethod
     async def _open(self, services: Services) -> Response:
-        raise NotImplementedError
+        """Asks for the stream, from the last event on that arrived."""
 
     def _took(self, update: Update) -> None:
         """What follows from an update."""

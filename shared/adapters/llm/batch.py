@@ -1,4 +1,4 @@
-"""What the batch protocols share: a batch of one request is created, and asked about until it has an answer.
+"""Implements what the batch protocols share: creates a batch of one request, and asks about it until it has an answer.
 
 Each batch has one request, so that a run is cancelled, retried and paid for alone.
 """

@@ -117,7 +117,7 @@ _GATEWAY_TIMEOUTS = (408, 504)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorError:
-    """What an error body says, wherever its vendor puts it. `message` may quote the user's text."""
+    """Holds what an error body says, wherever its vendor puts it. `message` may quote the user's text."""
 
     codes: frozenset[str] = frozenset()
     """In lower case."""
