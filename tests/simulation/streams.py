@@ -119,7 +119,8 @@ class Stream(ABC):
         """Asks for the stream, from the last event on that arrived."""
 
     def _took(self, update: Update) -> None:
-        """What follows from an update."""
+        """Handles an update that has arrived."""
+        return
 
 
 class RunStream(Stream):
