@@ -1,6 +1,6 @@
 """Defines what a `listen` stream watches: the document of one run, or the runs of one channel.
 
-A target is also the feed (shared/ports.py) that hands the changes to its reader.
+A target is also the feed (shared/ports/runs.py) that hands the changes to its reader.
 """
 
 import asyncio

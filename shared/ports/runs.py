@@ -1,35 +1,17 @@
-"""Defines the interfaces to the outside world. Each docstring is a promise that every adapter keeps.
-
-Every method ends within a bounded time and may raise the TransientError of its port: StoreUnavailable,
-QueueUnavailable, SchedulerUnavailable or CacheUnavailable. It raises no exception of the library behind it. Messages
-and tasks are delivered at least once, in any order, and may be repeated at any time.
-"""
+"""Defines how runs are stored, listed and watched."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from shared.domain.channel import Channel
-from shared.domain.dead_letter import DeadLetter
-from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
-from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.progress import Finished, JobCreated, OnText, Running
-from shared.domain.recheck_plan import Recheck
 from shared.domain.run import Run
-from shared.domain.status import Kind, Lane, Status
+from shared.domain.status import Kind, Status
 from shared.domain.usage_sums import UsageKey, UsageSum
-
-
-class Clock(Protocol):
-    def now(self) -> datetime:
-        """Returns aware UTC."""
-
-    async def sleep(self, duration: timedelta) -> None:
-        """Returns after that time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,127 +153,3 @@ class RunWatcher(Protocol):
         It returns each state of a run once, and may skip states that are quickly replaced. Large results are left out.
         Its `next` raises StoreUnavailable when more changes wait for the reader than are kept.
         """
-
-
-class RunQueue(Protocol):
-    async def publish(self, run_id: str, *, lane: Lane) -> None:
-        """Calls process_run with the run at least once, through the queue of that lane. Raises QueueUnavailable."""
-
-
-class RecheckScheduler(Protocol):
-    async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
-        """Makes recheck_run be called at that time or later, at least once, through the queue of that lane.
-
-        Does nothing when a task of the same (run_id, attempt, sequence) was made in the last 24 hours. Raises
-        SchedulerUnavailable.
-        """
-
-
-class DurationStore(Protocol):
-    """Stores roughly how long provider jobs take, by key. The newest few hundred jobs count; some may be missing."""
-
-    async def known(self, key: str) -> Durations:
-        """Returns the durations stored under the key; empty ones when there are none. They may be a minute old."""
-
-    async def add(self, key: str, durations: Durations) -> None: ...
-
-
-class LlmProvider(Protocol):
-    """Calls LLMs. Each call ends within a bounded time, or when cancelled, and raises LlmUnavailable or LlmRefused."""
-
-    def slot(self, run: Run) -> AbstractAsyncContextManager[bool]:
-        """Yields whether the run can be claimed and sent now. Raises LlmUnavailable while the server keeps failing."""
-
-    async def start(
-        self, run: Run, content: Mapping[str, Any], *, within: timedelta, on_text: OnText | None = None
-    ) -> JobCreated | Finished:
-        """Sends `content` under the run's idempotency key, and returns the LLM's job or its answer within that time."""
-
-    async def check(self, run: Run) -> Running | Finished:
-        """Returns the state of `run.provider_job_id`; changes nothing."""
-
-    async def cancel(self, run: Run) -> None:
-        """Asks the LLM to stop `run.provider_job_id`; a job that has ended is no error."""
-
-
-class Directory(Protocol):
-    """Reads records, which may be up to a minute old. Each method returns None when there is no such record."""
-
-    async def profile(self, user_id: str) -> Profile | None: ...
-    async def organization(self, organization_id: str) -> Organization | None: ...
-    async def model(self, model_id: str) -> Model | None: ...
-    async def style_guide(self, style_guide_id: str) -> StyleGuide | None: ...
-    async def reference_file(self, file_id: str) -> ReferenceFile | None: ...
-
-
-class ModelCatalogue(Protocol):
-    async def models(self) -> Sequence[Model]:
-        """Returns all models, also disabled ones, ordered by id. There are few, so there are no pages."""
-
-
-class UserRecords(Protocol):
-    async def forget_profile(self, user_id: str) -> bool:
-        """Deletes the record of the user, and returns whether there was one. A Directory may show it a minute more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """The user that a token proves, and until when."""
-
-    user_id: str
-    expires_at: datetime
-    signed_in_at: datetime | None = None
-    """When the person last signed in; None when the token does not say."""
-
-
-class TokenVerifier(Protocol):
-    async def verify(self, token: str) -> Identity:
-        """Returns whom the token stands for. Raises Unauthenticated, or IdentityUnavailable if it cannot be checked."""
-
-
-class CachedVerifier(TokenVerifier, Protocol):
-    def forget(self, token: str) -> None:
-        """Removes what this process remembers of the token."""
-
-
-class SessionIssuer(TokenVerifier, Protocol):
-    """Makes and verifies session cookies. A cookie of a disabled or signed-out user is Unauthenticated."""
-
-    async def start(self, id_token: str, identity: Identity, *, lasting: timedelta) -> str:
-        """Returns the cookie of a new session for the user of the verified `id_token`. Raises what `verify` raises."""
-
-
-class EndedSessions(Protocol):
-    """Stores which sessions were ended, by a hash of the cookie; the cookie itself is not stored."""
-
-    async def end(self, session_hash: str, *, expires_at: datetime) -> None:
-        """Stores it until `expires_at`, when the cookie expires anyway. Ending a session twice changes nothing."""
-
-    async def has_ended(self, session_hash: str) -> bool:
-        """Returns whether the session was ended."""
-
-
-class ResultCache(Protocol):
-    """Stores texts by key for a time, and may drop any of them early. Every call ends within about half a second."""
-
-    async def put(self, key: str, text: str, *, keep_for: timedelta) -> None:
-        """Replaces the text. Raises CacheUnavailable, also without room; the text may then be stored or not."""
-
-    async def get(self, key: str) -> str | None:
-        """Returns the text, None when there is none."""
-
-    async def delete(self, key: str) -> None:
-        """Removes the text; a key that is not there is no error."""
-
-
-class DeadLetters(Protocol):
-    async def keep(
-        self, *, message_id: str, source: str, reason: str, data: str, attributes: Mapping[str, str]
-    ) -> None:
-        """Stores a message that could not be handled, for operators. The same message id is stored once."""
-
-    async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
-        """Returns the kept messages in an order of their own, from behind `after` on."""
-
-    async def remove(self, letter: DeadLetter) -> None:
-        """Deletes the message. Nothing happens if it is gone."""
