@@ -69,6 +69,16 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX budgets_by_period ON budgets (period);
     """,
+    """
+    CREATE TABLE tallies (
+        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
+        deployment TEXT NOT NULL, name TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, day, user_id, model, deployment, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX tallies_by_user ON tallies (user_id);
+    CREATE INDEX tallies_by_day ON tallies (day);
+    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
+    """,
 )
 
 
