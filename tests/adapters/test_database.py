@@ -5,11 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.database import READERS, Database
 from shared.adapters.sqlite.migrations import STEPS
 from shared.errors import StoreUnavailable
 
@@ -68,6 +70,66 @@ async def test_a_failing_write_does_not_roll_back_other_writes_of_the_same_commi
     kept = await database.read(lambda connection: connection.execute("SELECT count(*) FROM directory").fetchone()[0])
     database.close()
     assert kept == 20 and sum(isinstance(outcome, KeyError) for outcome in outcomes) == 10
+
+
+async def test_a_write_does_not_wait_for_a_read_that_lasts(tmp_path: Path) -> None:
+    database, may_end = Database(tmp_path / "runs.db"), threading.Event()
+    reads = [asyncio.ensure_future(database.read(lambda connection: may_end.wait(30))) for _ in range(2 * READERS)]
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(database.write(lambda connection: connection.execute("DELETE FROM directory")), 20)
+    assert not any(read.done() for read in reads)
+    may_end.set()
+    assert await asyncio.gather(*reads) == [True] * len(reads)
+    database.close()
+
+
+async def test_a_read_sees_each_write_that_has_returned_and_none_that_was_rolled_back(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+
+    def insert(key: str) -> Callable[[sqlite3.Connection], object]:
+        return lambda connection: connection.execute("INSERT INTO directory VALUES ('users', ?, '{}')", (key,))
+
+    def fail(connection: sqlite3.Connection) -> None:
+        insert("failed")(connection)
+        raise KeyError
+
+    async def client(name: str) -> bool:
+        await database.write(insert(name))
+        with pytest.raises(KeyError):
+            await database.write(fail)
+        query = "SELECT id FROM directory WHERE id IN (?, 'failed')"
+        return await database.read(lambda connection: connection.execute(query, (name,)).fetchall()) == [(name,)]
+
+    assert all(await asyncio.gather(*[client(str(number)) for number in range(100)]))
+    database.close()
+
+
+async def test_a_read_cannot_write(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+    with pytest.raises(StoreUnavailable):
+        await database.read(lambda connection: connection.execute("DELETE FROM directory"))
+    database.close()
+
+
+async def test_a_write_that_sqlite_rolled_back_itself_is_not_lost_with_the_others_of_its_commit(tmp_path: Path) -> None:
+    """As after some errors of the disk: https://sqlite.org/lang_transaction.html"""
+    database = Database(tmp_path / "runs.db")
+    has_failed: list[bool] = []
+
+    def rolled_back(connection: sqlite3.Connection) -> None:
+        if not has_failed:
+            has_failed.append(True)
+            connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO directory VALUES ('users', 'u', '{}')")
+
+    waiting = [asyncio.ensure_future(database.write(work)) for work in (insert, rolled_back, insert)]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    kept = await database.read(lambda connection: connection.execute("SELECT count(*) FROM directory").fetchone()[0])
+    database.close()
+    assert kept == 1 and [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [False, False, True]
 
 
 async def test_a_file_that_is_no_database_raises_store_unavailable(tmp_path: Path) -> None:
