@@ -76,7 +76,7 @@ class ChannelCursor:
         The watermark follows OVERLAP behind the event. It stays while the stream delivers what happened before it was
         opened: those events come run by run, not in the order of time, so older ones of other runs may follow.
         """
-        is_live = event.at - OVERLAP >= opened_at
+        is_live = happens_live(event, opened_at=opened_at)
         watermark = max(self.watermark, event.at - OVERLAP) if is_live else self.watermark
         key = run_key(run.id)
         others = [(other, last) for other, last in self.last_delivered.items() if other != key and last.at > watermark]
@@ -85,6 +85,11 @@ class ChannelCursor:
         return ChannelCursor(
             watermark=watermark, last_delivered=dict([*others[-MAX_TRACKED_RUNS + 1 :], (key, delivered)])
         )
+
+
+def happens_live(event: Event, *, opened_at: datetime) -> bool:
+    """Returns True when the event is certainly later than all that a stream opened at `opened_at` found at first."""
+    return event.at - OVERLAP >= opened_at
 
 
 def run_key(run_id: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
@@ -11,6 +11,7 @@ from shared.domain.event import Event, EventType
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 from shared.ports import Clock, RunWatcher
+from shared.usecases.shared_cursors import SharedCursors
 
 HEARTBEAT_SECONDS = 15.0
 MAX_STANDSTILL = timedelta(seconds=HEARTBEAT_SECONDS) + OVERLAP
@@ -57,6 +58,7 @@ class WatchRun:
 class WatchChannel:
     watcher: RunWatcher
     clock: Clock
+    cursors: SharedCursors = field(default_factory=SharedCursors)
 
     async def __call__(
         self, channel: Channel, *, after: ChannelCursor | None = None
@@ -79,7 +81,7 @@ class WatchChannel:
                     continue
                 for event in public_events(run):
                     if cursor.is_undelivered(run, event):
-                        cursor = cursor.after_delivery(run, event, opened_at=opened_at)
+                        cursor = self.cursors.after_delivery(cursor, run, event, opened_at=opened_at)
                         yield event, run, cursor
 
 
