@@ -1,6 +1,5 @@
 """Stores runs as JSON documents in SQLite, with columns for the fields that queries filter or sort by."""
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 from shared.adapters.sqlite import usage
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.ending import as_saved
+from shared.adapters.storage.json_text import from_text, to_text
 from shared.adapters.storage.parts import (
     INPUT,
     RESULT,
@@ -179,7 +179,7 @@ class SqliteRunStore:
         """
         query = f"SELECT document, revision, {ordered_by}, id FROM runs {where}"
         rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
-        runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
+        runs = list(readable_runs(rows, lambda row: from_document(from_text(row[0]), revision=row[1])))
         positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
         return RunPage(runs=runs, positions=positions)
 
@@ -187,7 +187,7 @@ class SqliteRunStore:
 def _mutable_columns(run: Run) -> tuple[tuple[Any, ...], list[str]]:
     """Returns (the columns that a save may change, in the order of the table; the parts of a large result)."""
     document, parts = split_large_result(to_document(run))
-    text = json.dumps(document, default=datetime.isoformat)
+    text = to_text(document)
     return (text, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat()), parts
 
 
@@ -252,12 +252,12 @@ def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
 
 def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
     """Returns the run without a result that is stored in parts."""
-    return from_document(json.loads(row[0]), revision=row[1])
+    return from_document(from_text(row[0]), revision=row[1])
 
 
 def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
     """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
-    document = json.loads(row[0])
+    document = from_text(row[0])
     if document.get("result_parts"):
         with parts_required():
             document["result"] = _read_parts(connection, document["id"], RESULT)
