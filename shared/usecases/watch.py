@@ -58,7 +58,17 @@ class WatchRun:
 class WatchChannel:
     watcher: RunWatcher
     clock: Clock
+    retention: timedelta
+    """How long runs are kept after their deadlines: a stream can resume as far back."""
     cursors: SharedCursors = field(default_factory=SharedCursors)
+
+    def start(self) -> ChannelCursor:
+        """Returns the cursor of a stream that begins with the events of the last 30 s."""
+        return ChannelCursor(watermark=self.clock.now() - OVERLAP)
+
+    def is_too_old(self, cursor: ChannelCursor) -> bool:
+        """Returns True when runs that changed after the cursor may have been deleted."""
+        return self.clock.now() - cursor.since > self.retention
 
     async def __call__(
         self, channel: Channel, *, after: ChannelCursor | None = None
@@ -69,8 +79,8 @@ class WatchChannel:
         what happened meanwhile may come in any order, and a client that connects again misses nothing.
         """
         opened_at = looked_at = self.clock.now()
-        cursor = after or ChannelCursor(watermark=opened_at - OVERLAP)
-        async with self.watcher.watch_channel(channel, since=cursor.watermark) as feed:
+        cursor = after or self.start()
+        async with self.watcher.watch_channel(channel, since=cursor.since) as feed:
             while True:
                 run = await feed.next(timeout=HEARTBEAT_SECONDS)
                 if self.clock.now() - looked_at > MAX_STANDSTILL:
@@ -79,6 +89,8 @@ class WatchChannel:
                 if run is None:
                     yield None
                     continue
+                if run.expires_at <= looked_at:
+                    continue  # a store may delete an expired run a day later
                 for event in public_events(run):
                     if cursor.is_undelivered(run, event):
                         cursor = self.cursors.after_delivery(cursor, run, event, opened_at=opened_at)

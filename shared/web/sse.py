@@ -14,7 +14,8 @@ from shared.domain.channel import Channel, ChannelCursor, channel_for
 from shared.domain.directory import Profile
 from shared.domain.event import Event
 from shared.domain.run import Run
-from shared.errors import ChannelNotFound, ServiceError, StoreUnavailable
+from shared.error_codes import ErrorCode
+from shared.errors import ChannelNotFound, InvalidRequest, ServiceError, StoreUnavailable
 from shared.services import Services
 from shared.usecases.watch import public_events
 from shared.web.cursor import encode_channel_cursor
@@ -32,6 +33,11 @@ RECONNECT = b"retry: 2000\n\n"
 HEARTBEAT = b": still here\n\n"
 """A comment, which clients ignore. It shows proxies and clients that the connection is alive."""
 
+TOO_OLD = InvalidRequest(
+    "this update is too long ago to go on from; list the runs, later updates follow here",
+    field="starting_after",
+    code=ErrorCode.UPDATE_TOO_OLD,
+)
 MAX_TEXTS = 256
 _texts: dict[int, tuple[ChannelCursor, str]] = {}
 """{id of a cursor: (the cursor, its text)}"""
@@ -94,8 +100,14 @@ def stream_channel(
 
 
 async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[bytes]:
-    """Sends the whole run with the first event of the connection and with each run's last event."""
+    """Sends the whole run with the first event of the connection and with each run's last event.
+
+    When `after` is older than runs are kept, sends the event `reset` first, and goes on as without `after`.
+    """
     yield RECONNECT
+    if after is not None and services.watch_channel.is_too_old(after):
+        after = services.watch_channel.start()
+        yield message("reset", error_body(TOO_OLD), event_id=encode_channel_cursor(after, channel))
     is_first = True
     async for update in services.watch_channel(channel, after=after):
         if update is None:

@@ -101,7 +101,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
         watch=WatchRun(watcher=watcher),
-        watch_channel=WatchChannel(watcher=watcher, clock=clock),
+        watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
         rendered=RenderedUpdates(),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
         sweep=SweepRuns(

@@ -147,7 +147,7 @@ class ChannelStream(Stream):
         if self._last_id is None:
             self._begin_anew()
         else:
-            after = decode_channel_cursor(self._last_id, self._channel, now=services.read.clock.now())
+            after = decode_channel_cursor(self._last_id, self._channel)
         return sse.stream_channel(services, self._channel, self._authenticate, after=after)
 
     def _begin_anew(self) -> None:

@@ -14,6 +14,8 @@ from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 from shared.ports import RunPosition
 
+READ_AHEAD = 500
+
 
 class SharedFeed(ABC):
     __slots__ = ("_error", "_waiter")
@@ -88,7 +90,7 @@ class SharedChannelFeed(SharedFeed):
     last page and its joining, and earlier changes that were committed late. Each state of a run is returned once.
     """
 
-    __slots__ = ("_channel", "_has_joined", "_is_live", "_join", "_last_read", "_pages", "_pending", "_since")
+    __slots__ = ("_channel", "_has_joined", "_is_live", "_join", "_last_read", "_pages", "_pending", "_since", "_start")
 
     def __init__(
         self, pages: SharedPages, channel: Channel, *, since: datetime, join: Callable[["SharedChannelFeed"], None]
@@ -97,7 +99,7 @@ class SharedChannelFeed(SharedFeed):
         super().__init__()
         self._pages = pages
         self._channel = channel
-        self._since = since
+        self._start = self._since = since
         self._join = join
         self._last_read: RunPosition | None = None
         """The last position of a full page; the next page starts after it. None when there are no more pages."""
@@ -125,7 +127,7 @@ class SharedChannelFeed(SharedFeed):
         return await super().next(timeout=max(ends - clock(), 0.0)) if self._is_live else None
 
     def take(self, run: Run) -> None:
-        if self._error is not None:
+        if self._error is not None or run.updated_at < self._start:
             return
         try:
             if self._pending.add([run]):
@@ -142,14 +144,20 @@ class SharedChannelFeed(SharedFeed):
         return self._pending.pop()
 
     async def _read_earlier_changes(self) -> Run | None:
-        """Returns the next earlier change; None when there are none left and this feed is live."""
-        while (run := self._pop_or_raise()) is None and not self._is_live:
+        """Returns the next earlier change; None when there are none left and this feed is live.
+
+        Once it has joined, it reads on before it returns what the watch brings: that may be much later than what the
+        pages still have, and a cursor behind it would hide them.
+        """
+        while not self._is_live and len(self._pending.waiting) < (READ_AHEAD if self._has_joined else 1):
+            if self._error is not None:
+                break
             await self._read_page()
-        return run
+        return self._pop_or_raise()
 
     async def _read_page(self) -> None:
         page = await self._pages.read(self._channel, since=self._since, after=self._last_read)
-        self._pending.add([run for run in page.runs if run.updated_at >= self._since])
+        self._pending.add([run for run in page.runs if run.updated_at >= self._start])
         last: Any = page.positions[-1] if page.positions else self._last_read
         if len(page.positions) == PAGE_SIZE:
             self._last_read = last
