@@ -1,6 +1,7 @@
 """Exports the functions by the names under which they are deployed; wrong settings make the import fail."""
 
 from functions.bury_run import bury_run
+from functions.deliver_webhook import deliver_webhook
 from functions.process_run import process_run
 from functions.read_runs import read_runs
 from functions.recheck_run import recheck_run
@@ -10,4 +11,4 @@ from shared import wiring
 
 wiring.settings()
 
-__all__ = ["bury_run", "process_run", "read_runs", "recheck_run", "submit_run", "sweep_runs"]
+__all__ = ["bury_run", "deliver_webhook", "process_run", "read_runs", "recheck_run", "submit_run", "sweep_runs"]

@@ -12,11 +12,13 @@ from shared.ports.identity import CachedVerifier, EndedSessions, Identity, Sessi
 from shared.ports.llm import DurationStore, LlmProvider
 from shared.ports.messages import DeadLetters, RecheckScheduler, RunQueue
 from shared.ports.runs import RunFeed, RunFilter, RunPage, RunPosition, RunStore, RunWatcher, UsageSums
+from shared.ports.webhooks import DeliveryPosition, WebhookScheduler, WebhookSender, WebhookSigner, WebhookStore
 
 __all__ = [
     "CachedVerifier",
     "Clock",
     "DeadLetters",
+    "DeliveryPosition",
     "Directory",
     "DurationStore",
     "EndedSessions",
@@ -36,4 +38,8 @@ __all__ = [
     "TokenVerifier",
     "UsageSums",
     "UserRecords",
+    "WebhookScheduler",
+    "WebhookSender",
+    "WebhookSigner",
+    "WebhookStore",
 ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+from shared.adapters.webhooks import signing
 from shared.domain.submission import RunPolicy
 from shared.ports import (
     Clock,
@@ -20,6 +21,9 @@ from shared.ports import (
     TokenVerifier,
     UsageSums,
     UserRecords,
+    WebhookScheduler,
+    WebhookSender,
+    WebhookStore,
 )
 from shared.services import Services
 from shared.settings import Settings
@@ -27,6 +31,7 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.read import ReadRuns
@@ -36,9 +41,12 @@ from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.sweep_webhooks import SweepWebhooks
 from shared.usecases.time_budgets import TimeBudgets
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhook_targets import WebhookTargets
+from shared.usecases.webhooks import Webhooks
 
 SHORT_CALL = timedelta(seconds=10)
 SAVING = timedelta(seconds=75)
@@ -59,6 +67,9 @@ class Backend:
     usage: UsageSums
     dead_letters: DeadLetters
     durations: DurationStore
+    webhooks: WebhookStore
+    webhook_scheduler: WebhookScheduler
+    webhook_sender: WebhookSender
     cache: ResultCache
     tokens: TokenVerifier
     sessions: Sessions
@@ -71,6 +82,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
+    sweep_webhooks = SweepWebhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=clock,
+        overdue_after=settings.pending_grace,
+    )
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
     return Services(
         tokens=backend.tokens,
@@ -100,13 +117,14 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             users=backend.users,
             usage=backend.usage,
             cache=backend.cache,
+            webhooks=backend.webhooks,
             cancel=cancel,
         ),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
         watch=WatchRun(watcher=backend.watcher),
         watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
-        recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
+        recover=RecoverRuns(store=store, queue=backend.queue, webhooks=sweep_webhooks, clock=clock),
         sweep=SweepRuns(
             store=store,
             queue=backend.queue,
@@ -114,9 +132,26 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             save_final=save_final,
             clock=clock,
             interval=settings.sweep_interval,
+            webhooks=sweep_webhooks,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
         replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
+        webhooks=Webhooks(
+            store=backend.webhooks,
+            scheduler=backend.webhook_scheduler,
+            clock=clock,
+            allowed_hosts=settings.webhook_allowed_hosts,
+            new_id=lambda: uuid4().hex,
+            new_secret=signing.new_secret,
+        ),
+        deliver_webhook=DeliverWebhook(
+            webhooks=backend.webhooks,
+            runs=store,
+            sender=backend.webhook_sender,
+            sign=signing.sign,
+            scheduler=backend.webhook_scheduler,
+            clock=clock,
+        ),
     )
 
 
@@ -135,6 +170,7 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         clock=backend.clock,
         policy=policy,
         limits=settings.limits,
+        webhooks=WebhookTargets(store=backend.webhooks, allowed_hosts=settings.webhook_allowed_hosts),
         new_id=lambda: str(uuid4()),
     )
 
