@@ -200,7 +200,8 @@ def _with_webhooks(plan: Plan) -> Plan:
         else client
         for client in plan.clients
     ]
-    more = [make(random) for make in random.choices(WEBHOOK_FAULTS, k=random.choice((0, 1, 2)))] if plan.faults else []
+    makers = WEBHOOK_FAULTS if plan.faults else (_receiver_fault,)
+    more = [make(random) for make in random.choices(makers, k=random.choice((0, 1, 2)))]
     return replace(
         plan,
         settings=replace(plan.settings, webhooks=endpoints),

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.run import Run
+from shared.domain.webhook import ENDING_EVENTS
 from shared.errors import (
     BudgetExhausted,
     CallerError,
@@ -122,10 +123,7 @@ class Submitter(ApiClient):
         text = f"<<{entry.script_id}>>" + (" and more" * 40 if entry.llm.is_large else "")
         body: dict[str, Any] = {"channel": entry.channel} if entry.channel else {}
         if entry.webhook:
-            body["webhook"] = {
-                "url": OWN_URL,
-                "events": ["run.started", "run.completed", "run.failed", "run.cancelled"],
-            }
+            body["webhook"] = {"url": OWN_URL, "events": ["run.started", *ENDING_EVENTS]}
         accepted_ids = self.world.history.accepted_ids.get(entry.prior or "", [])
         if accepted_ids:
             body["prior_run_uuid"] = accepted_ids[0][1]

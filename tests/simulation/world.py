@@ -109,10 +109,8 @@ class World:
         scheduled.start()
         await asyncio.sleep(self._faults_end())
         self.history.faults_ended_at = self.now
-        webhooks = WEBHOOK_SECONDS if self.plan.settings.webhooks else 0.0
-        horizon = (
-            self.now + webhooks + self._longest_deadline() + 4 * self.plan.settings.sweep + 2 * self.max_skew + MARGIN
-        )
+        horizon = self.now + self._longest_deadline() + 4 * self.plan.settings.sweep + 2 * self.max_skew + MARGIN
+        horizon += WEBHOOK_SECONDS if self.plan.settings.webhooks else 0.0
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
