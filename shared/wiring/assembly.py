@@ -82,12 +82,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
     store, clock = backend.store, backend.clock
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
-    sweep_webhooks = SweepWebhooks(
-        store=backend.webhooks,
-        scheduler=backend.webhook_scheduler,
-        clock=clock,
-        overdue_after=settings.pending_grace,
-    )
+    sweep_webhooks = _sweep_webhooks(settings, backend)
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
     return Services(
         tokens=backend.tokens,
@@ -101,15 +96,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         max_input_bytes=settings.max_input_bytes,
         read=read,
         submit=_submit(settings, backend),
-        advance=AdvanceRun(
-            store=store,
-            provider=provider,
-            scheduler=backend.scheduler,
-            save_final=save_final,
-            durations=KnownDurations(store=backend.durations, clock=clock),
-            clock=clock,
-            budgets=_budgets(settings),
-        ),
+        advance=_advance(settings, backend, provider, save_final),
         cancel=cancel,
         forget=ForgetUser(
             store=store,
@@ -136,22 +123,8 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
         replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
-        webhooks=Webhooks(
-            store=backend.webhooks,
-            scheduler=backend.webhook_scheduler,
-            clock=clock,
-            allowed_hosts=settings.webhook_allowed_hosts,
-            new_id=lambda: uuid4().hex,
-            new_secret=signing.new_secret,
-        ),
-        deliver_webhook=DeliverWebhook(
-            webhooks=backend.webhooks,
-            runs=store,
-            sender=backend.webhook_sender,
-            sign=signing.sign,
-            scheduler=backend.webhook_scheduler,
-            clock=clock,
-        ),
+        webhooks=_webhooks(settings, backend),
+        deliver_webhook=_deliver_webhook(backend),
     )
 
 
@@ -172,6 +145,49 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         limits=settings.limits,
         webhooks=WebhookTargets(store=backend.webhooks, allowed_hosts=settings.webhook_allowed_hosts),
         new_id=lambda: str(uuid4()),
+    )
+
+
+def _advance(settings: Settings, backend: Backend, provider: LlmProvider, save_final: SaveFinalRun) -> AdvanceRun:
+    return AdvanceRun(
+        store=backend.store,
+        provider=provider,
+        scheduler=backend.scheduler,
+        save_final=save_final,
+        durations=KnownDurations(store=backend.durations, clock=backend.clock),
+        clock=backend.clock,
+        budgets=_budgets(settings),
+    )
+
+
+def _webhooks(settings: Settings, backend: Backend) -> Webhooks:
+    return Webhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        allowed_hosts=settings.webhook_allowed_hosts,
+        new_id=lambda: uuid4().hex,
+        new_secret=signing.new_secret,
+    )
+
+
+def _deliver_webhook(backend: Backend) -> DeliverWebhook:
+    return DeliverWebhook(
+        webhooks=backend.webhooks,
+        runs=backend.store,
+        sender=backend.webhook_sender,
+        sign=signing.sign,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+    )
+
+
+def _sweep_webhooks(settings: Settings, backend: Backend) -> SweepWebhooks:
+    return SweepWebhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        overdue_after=settings.pending_grace,
     )
 
 
