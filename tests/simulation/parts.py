@@ -52,7 +52,13 @@ _MODEL: dict[str, Any] = {
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
-    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "unset-model": {**_MODEL, "name": "Unset", "api": "openai_chat", "deployment": "atlantis"},
+    "jobs-model-first": {
+        **_MODEL,
+        "name": "Jobs",
+        "api": "llm_jobs",
+        "fallback": ["unset-model", "chat-model", "jobs-model"],
+    },
     "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 Documents = Mapping[str, Mapping[str, Any]]
