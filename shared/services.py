@@ -10,6 +10,7 @@ from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
@@ -44,6 +45,7 @@ class Services:
     usage: ReadUsage
     watch: WatchRun
     watch_channel: WatchChannel
+    rendered: RenderedUpdates
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryMessage

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.domain.submission import RunPolicy
 from shared.ports import (
     Clock,
@@ -31,6 +32,7 @@ from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
@@ -69,6 +71,7 @@ class Backend:
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
     """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
+    watcher = SharedRunWatcher(backend.watcher, store)
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
@@ -94,18 +97,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             budgets=_budgets(settings),
         ),
         cancel=cancel,
-        forget=ForgetUser(
-            store=store,
-            directory=backend.directory,
-            users=backend.users,
-            usage=backend.usage,
-            cache=backend.cache,
-            cancel=cancel,
-        ),
+        forget=_forget(backend, cancel),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
-        watch=WatchRun(watcher=backend.watcher),
-        watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
+        watch=WatchRun(watcher=watcher),
+        watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
+        rendered=RenderedUpdates(),
         recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
         sweep=SweepRuns(
             store=store,
@@ -136,6 +133,17 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         policy=policy,
         limits=settings.limits,
         new_id=lambda: str(uuid4()),
+    )
+
+
+def _forget(backend: Backend, cancel: CancelRun) -> ForgetUser:
+    return ForgetUser(
+        store=backend.store,
+        directory=backend.directory,
+        users=backend.users,
+        usage=backend.usage,
+        cache=backend.cache,
+        cancel=cancel,
     )
 
 
