@@ -167,6 +167,9 @@ class NoReports:
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         raise AssertionError("nobody asks for reports in a simulation")
 
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        raise AssertionError("nobody asks for reports in a simulation")
+
     async def forget_user(self, user_id: str) -> None:
         raise AssertionError("nobody asks for reports in a simulation")
 

@@ -60,11 +60,18 @@ class FirestoreUsageSums:
 
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         query = months_query(self._firestore.collection(USAGE), tenant_id, first=first, last=last)
+        found = await self._all(query)
+        return [(key, one) for key, one in found if first.isoformat() <= key.day <= last.isoformat()]
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        query = self._firestore.collection(USAGE).where(filter=FieldFilter("user_id", "==", user_id))
+        return await self._all(query.order_by("__name__"))
+
+    async def _all(self, query: Any) -> list[tuple[UsageKey, UsageSum]]:
         found: list[tuple[UsageKey, UsageSum]] = []
         page = await self._page(query.limit(PAGE))
         while page:
-            entries = (entry for snapshot in page for entry in _entries(snapshot.to_dict() or {}))
-            found += [(key, one) for key, one in entries if first.isoformat() <= key.day <= last.isoformat()]
+            found += [entry for snapshot in page for entry in _entries(snapshot.to_dict() or {})]
             page = await self._page(query.start_after(page[-1]).limit(PAGE)) if len(page) == PAGE else []
         return found
 
