@@ -250,7 +250,8 @@ def _result(run: Run) -> dict[str, Any] | None:
         return None
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
-    return {"text": run.result.text, **lists, **raw}
+    cut_off = {"cut_off": True} if run.result.cut_off else {}
+    return {"text": run.result.text, **lists, **raw, **cut_off}
 
 
 def _checks(run: Run) -> dict[str, Any]:
