@@ -9,6 +9,7 @@ from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.domain.status import Kind
+from shared.domain.usage_sums import exported_sums
 from shared.errors import RunNotFound
 from shared.ports import (
     Directory,
@@ -57,6 +58,10 @@ class ForgetUser:
             for run in runs:
                 whole = await self.store.get(run.id)
                 yield whole, await self.store.load_input(whole)
+
+    async def export_usage(self, user_id: str) -> list[dict[str, Any]]:
+        """Returns the user's sums of usage as JSON objects, ordered by day."""
+        return exported_sums(await self.usage.of_user(user_id))
 
     async def __call__(self, user_id: str) -> Forgotten:
         """Cancels the user's open runs, deletes all runs and the profile, and returns what was deleted.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.domain.budget import Balance
 from shared.domain.directory import LlmApi
+from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
@@ -210,6 +211,8 @@ class History:
     """{(tenant, day or month): what its budget has reserved and spent in the end}"""
     usage: Mapping[str, UsageSum] = field(default_factory=dict)
     """The sums of usage in the end, by tenant."""
+    durations: Mapping[str, Durations] = field(default_factory=dict)
+    """What is known in the end of how long provider jobs take, by kind."""
     jobs: Mapping[str, "Job"] = field(default_factory=dict)
     """The provider jobs and chat answers of the LLM, by id."""
     cache: dict[str, str] = field(default_factory=dict)

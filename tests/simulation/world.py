@@ -270,6 +270,7 @@ class World:
         history.unexpected_errors += [repr(error) for error in self.loop.unhandled]
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
         history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
+        history.durations = dict(self.durations)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
         history.expected_cache = {run.id: views.status_text(run) for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}

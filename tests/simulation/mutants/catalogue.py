@@ -9,6 +9,7 @@ CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 DELTA = "shared.domain.delta"
+DURATIONS = "shared.usecases.known_durations"
 ENDING = "shared.adapters.storage.ending"
 FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
@@ -440,6 +441,16 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "durations not written",
+        "what is found of durations is kept",
+        (DURATIONS, "await self.store.add(key, gathered)", "pass"),
+    ),
+    _mutant(
+        "durations written twice",
+        "each duration stands for one job",
+        (DURATIONS, "sketch.gathered = sketch.gathered.merged(duration)", "sketch.gathered = sketch.known"),
     ),
     _mutant(
         "fallback leaves a job that a lost worker knew",
