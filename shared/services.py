@@ -8,6 +8,8 @@ from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
+from shared.usecases.operations import ReadOperations
+from shared.usecases.overview import ReadOverview
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.rendered import RenderedUpdates
@@ -43,6 +45,8 @@ class Services:
     forget: ForgetUser
     read: ReadRuns
     usage: ReadUsage
+    overview: ReadOverview
+    operations: ReadOperations
     watch: WatchRun
     watch_channel: WatchChannel
     rendered: RenderedUpdates

@@ -11,10 +11,14 @@ from shared.ports.directory import Directory, ModelCatalogue, UserRecords
 from shared.ports.identity import CachedVerifier, EndedSessions, Identity, SessionIssuer, TokenVerifier
 from shared.ports.llm import DurationStore, LlmProvider
 from shared.ports.messages import DeadLetters, RecheckScheduler, RunQueue
+from shared.ports.reports import Accepted, BreakerState, CircuitBreakers, RunReports
 from shared.ports.runs import RunFeed, RunFilter, RunPage, RunPosition, RunStore, RunWatcher, UsageSums
 
 __all__ = [
+    "Accepted",
+    "BreakerState",
     "CachedVerifier",
+    "CircuitBreakers",
     "Clock",
     "DeadLetters",
     "Directory",
@@ -30,6 +34,7 @@ __all__ = [
     "RunPage",
     "RunPosition",
     "RunQueue",
+    "RunReports",
     "RunStore",
     "RunWatcher",
     "SessionIssuer",

@@ -50,6 +50,20 @@ def decode_list_cursor(text: str, wanted: RunFilter) -> RunPosition:
     return cursor
 
 
+def encode_position(cursor: RunPosition) -> str:
+    """Returns the `next_cursor` of a search, which fits any search: it is the place of a run in the order of time."""
+    return _encode([cursor.at.isoformat(), cursor.run_id])
+
+
+def decode_position(text: str) -> RunPosition:
+    """Raises InvalidRequest when the text is no cursor of a search."""
+    try:
+        created_at, run_id = _decode(text)
+        return RunPosition(at=_parse_time(created_at), run_id=read_uuid("cursor", run_id))
+    except _UNREADABLE:
+        raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
+
+
 def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:
     """Returns the id of a server-sent event of the channel, from which a stream can resume."""
     latest = list(cursor.last_delivered.items())[-MAX_RUNS_PER_CURSOR:]

@@ -7,6 +7,7 @@ from uuid import uuid4
 from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.domain.submission import RunPolicy
 from shared.ports import (
+    CircuitBreakers,
     Clock,
     DeadLetters,
     Directory,
@@ -16,6 +17,7 @@ from shared.ports import (
     RecheckScheduler,
     ResultCache,
     RunQueue,
+    RunReports,
     RunStore,
     RunWatcher,
     TokenVerifier,
@@ -30,6 +32,8 @@ from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
 from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
+from shared.usecases.operations import ReadOperations
+from shared.usecases.overview import ReadOverview
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.rendered import RenderedUpdates
@@ -59,6 +63,7 @@ class Backend:
     catalogue: ModelCatalogue
     users: UserRecords
     usage: UsageSums
+    reports: RunReports
     dead_letters: DeadLetters
     durations: DurationStore
     cache: ResultCache
@@ -68,13 +73,14 @@ class Backend:
     invoker: TokenVerifier | None = None
 
 
-def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
+def assemble(settings: Settings, backend: Backend, provider: LlmProvider, *, breakers: CircuitBreakers) -> Services:
     """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
     watcher = SharedRunWatcher(backend.watcher, store)
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
+    replay = ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue)
     return Services(
         tokens=backend.tokens,
         sessions=backend.sessions,
@@ -87,19 +93,13 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         max_input_bytes=settings.max_input_bytes,
         read=read,
         submit=_submit(settings, backend),
-        advance=AdvanceRun(
-            store=store,
-            provider=provider,
-            scheduler=backend.scheduler,
-            save_final=save_final,
-            durations=KnownDurations(store=backend.durations, clock=clock),
-            clock=clock,
-            budgets=_budgets(settings),
-        ),
+        advance=_advance(settings, backend, provider, save_final),
         cancel=cancel,
         forget=_forget(backend, cancel),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
+        overview=ReadOverview(reports=backend.reports, usage=backend.usage, clock=clock),
+        operations=_operations(settings, backend, replay, breakers),
         watch=WatchRun(watcher=watcher),
         watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
         rendered=RenderedUpdates(),
@@ -113,7 +113,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             interval=settings.sweep_interval,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
-        replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
+        replay=replay,
     )
 
 
@@ -147,5 +147,29 @@ def _forget(backend: Backend, cancel: CancelRun) -> ForgetUser:
     )
 
 
-def _budgets(settings: Settings) -> TimeBudgets:
-    return TimeBudgets(short_call=SHORT_CALL, long_call=timedelta(seconds=settings.chat_seconds), saving=SAVING)
+def _advance(settings: Settings, backend: Backend, provider: LlmProvider, save_final: SaveFinalRun) -> AdvanceRun:
+    return AdvanceRun(
+        store=backend.store,
+        provider=provider,
+        scheduler=backend.scheduler,
+        save_final=save_final,
+        durations=KnownDurations(store=backend.durations, clock=backend.clock),
+        clock=backend.clock,
+        budgets=TimeBudgets(short_call=SHORT_CALL, long_call=timedelta(seconds=settings.chat_seconds), saving=SAVING),
+    )
+
+
+def _operations(
+    settings: Settings, backend: Backend, replay: ReplayDeadLetters, breakers: CircuitBreakers
+) -> ReadOperations:
+    return ReadOperations(
+        store=backend.store,
+        reports=backend.reports,
+        dead_letters=backend.dead_letters,
+        replaying=replay,
+        breakers=breakers,
+        directory=backend.directory,
+        catalogue=backend.catalogue,
+        limits=settings.limits,
+        clock=backend.clock,
+    )

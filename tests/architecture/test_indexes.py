@@ -11,12 +11,13 @@ import pytest
 
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
-from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.adapters.gcp.reports import accepted_query, open_query
+from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
 from shared.adapters.gcp.usage import USAGE, months_query
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
 from shared.domain.status import USER_RUN_KINDS, Kind, Status
-from shared.ports import RunFilter, RunPage, RunPosition
+from shared.ports import Accepted, RunFilter, RunPage, RunPosition
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
@@ -51,15 +52,21 @@ async def all_queries() -> list[Any]:
     for wanted in filters():
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
-        await store.count_runs(wanted)
+        await store.count_runs(wanted, at_most=10)
     for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
         await store.due_runs(1, terminal=terminal, before=before, after=last, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
     permit = Permit(scope="s", maximum=9, number=0, expires_at=NOW, error=too_many_open_runs(9))
-    usage = months_query(store._firestore.collection(USAGE), "acme", first=NOW.date(), last=NOW.date())
-    return [*store.sent, expired_permits(permits, permit, NOW)._to_protobuf(), usage._to_protobuf()]
+    usage, runs = store._firestore.collection(USAGE), store._firestore.collection(RUNS)
+    others = [expired_permits(permits, permit, NOW), open_query(runs, "acme")]
+    for user_id in (None, "u"):
+        others.append(months_query(usage, "acme", first=NOW.date(), last=NOW.date(), user_id=user_id))
+        for status in (None, Status.FAILED):
+            period = Accepted(tenant_id="acme", user_id=user_id, status=status, since=NOW, until=NOW)
+            others.append(accepted_query(runs, period))
+    return [*store.sent, *[query._to_protobuf() for query in others]]
 
 
 def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
@@ -81,7 +88,7 @@ def fits(query: Any, index: dict[str, Any]) -> bool:
 
 async def test_every_query_has_an_index() -> None:
     queries = await all_queries()
-    assert len(queries) == 42
+    assert len(queries) == 48
     for query in queries:
         [collection] = [source.collection_id for source in query.from_]
         indexes = [index for index in INDEXES["indexes"] if index["collectionGroup"] == collection]

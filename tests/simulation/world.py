@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.directory_cache import CachedDirectory
+from shared.adapters.llm.breaker_states import BreakersOfPools
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
@@ -192,6 +193,7 @@ class World:
             catalogue=records,
             users=records,
             usage=NoReports(),
+            reports=NoReports(),
             dead_letters=SimulatedDeadLetters(self, calls),
             durations=SimulatedDurationStore(self, calls),
             cache=SimulatedResultCache(self, calls),
@@ -199,7 +201,9 @@ class World:
             sessions=sessions,
             clock=instance.clock,
         )
-        services = assemble(settings, backend, self._provider(instance, calls, settings, directory))
+        provider = self._provider(instance, calls, settings, directory)
+        no_breakers = BreakersOfPools(deployments={}, pools=())
+        services = assemble(settings, backend, provider, breakers=no_breakers)
         return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
 
     def _provider(

@@ -15,6 +15,7 @@ from uuid import UUID
 from infra.local.broker import Broker
 from infra.local.fixtures import put_fixtures
 from shared.adapters.cache.memory import MemoryResultCache
+from shared.adapters.llm.breaker_states import BreakersOfPools
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
@@ -156,6 +157,9 @@ class CountingStore:
         return getattr(self._store, name)
 
 
+NO_BREAKERS = BreakersOfPools(deployments={}, pools=())
+
+
 class FailingCache(MemoryResultCache):
     """Counts the calls; `is_down` refuses them all, `during_put` happens before each put, `after_delete` after one."""
 
@@ -193,7 +197,7 @@ class World:
         self.store = CountingStore(self.sqlite.store)
         self.cache = FailingCache(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
-        self.services: Services = assemble(self.settings, self.backend(), self.llm)
+        self.services: Services = assemble(self.settings, self.backend(), self.llm, breakers=NO_BREAKERS)
         self.save_final = self.services.cancel.save_final
         self.paused_queues: set[str] = set()
         numbers = count(1)
@@ -219,6 +223,7 @@ class World:
             "catalogue": lite.directory,
             "users": lite.directory,
             "usage": lite.usage,
+            "reports": lite.reports,
             "dead_letters": lite.dead_letters,
             "durations": lite.durations,
             "cache": self.cache,

@@ -8,6 +8,7 @@ from shared.adapters.gcp.directory import FirestoreDirectory
 from shared.adapters.gcp.durations import FirestoreDurationStore
 from shared.adapters.gcp.ended_sessions import FirestoreEndedSessions
 from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
+from shared.adapters.gcp.reports import FirestoreRunReports
 from shared.adapters.gcp.run_queue import PubSubRunQueue
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
@@ -23,6 +24,7 @@ class GoogleBackend:
         self.store = FirestoreRunStore(clients)
         self.watcher = FirestoreRunWatcher(clients, self.store)
         self.usage = FirestoreUsageSums(clients)
+        self.reports = FirestoreRunReports(clients)
         self.queue = PubSubRunQueue(clients, topics=topics)
         self.scheduler = CloudTasksRecheckScheduler(clients, target)
         self.directory = FirestoreDirectory(clients)

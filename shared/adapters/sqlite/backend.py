@@ -10,6 +10,7 @@ from shared.adapters.sqlite.directory import SqliteDirectory
 from shared.adapters.sqlite.durations import SqliteDurationStore
 from shared.adapters.sqlite.ended_sessions import SqliteEndedSessions
 from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
+from shared.adapters.sqlite.reports import SqliteRunReports
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
 from shared.adapters.sqlite.run_store import SqliteRunStore
 from shared.adapters.sqlite.run_watcher import SqliteRunWatcher
@@ -26,6 +27,7 @@ class SqliteBackend:
         self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
         self.watcher = SqliteRunWatcher(self.database, self.store)
         self.usage = SqliteUsageSums(self.database)
+        self.reports = SqliteRunReports(self.database)
         self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
         self.directory = SqliteDirectory(self.database)

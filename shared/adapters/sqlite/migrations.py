@@ -69,6 +69,25 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX budgets_by_period ON budgets (period);
     """,
+    """
+    CREATE INDEX runs_by_kind ON runs (user_id, kind, created_at DESC, id DESC);
+    CREATE INDEX runs_by_status ON runs (user_id, kind, status, job_type, created_at DESC, id DESC);
+    CREATE INDEX runs_by_question ON runs (user_id, question_id, kind, status, job_type, created_at DESC, id DESC)
+        WHERE question_id IS NOT NULL;
+    DROP INDEX runs_by_channel;
+    CREATE INDEX runs_by_channel ON runs (channel, updated_at, id, tenant_id);
+    CREATE INDEX ended_sessions_expiring ON ended_sessions (expires_at);
+    """,
+    """
+    CREATE TABLE tallies (
+        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
+        deployment TEXT NOT NULL, name TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, day, user_id, model, deployment, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX tallies_by_user ON tallies (user_id);
+    CREATE INDEX tallies_by_day ON tallies (day);
+    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
+    """,
 )
 
 
