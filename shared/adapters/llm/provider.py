@@ -133,11 +133,23 @@ class DirectoryLlmProvider:
         return LlmCall(run=run, base_url=self._base_url(run, model), model=model)
 
     def _base_url(self, run: Run, model: Model | None) -> str:
-        """Returns the model's own base URL, else that of the run's deployment; without a slash at its end."""
-        if model is not None and model.base_url is not None:
-            return model.base_url.rstrip("/")
-        base_url = self._deployments.get(run.deployment or "")
+        base_url = find_base_url(self._deployments, model=model, deployment=run.deployment, api=run.api)
         if base_url is None:
             raise LlmRefused("The deployment of this run is not set up.", code=ErrorCode.MODEL_UNAVAILABLE)
-        suffix = "" if run.api == LlmApi.LLM_JOBS else "/v1"
-        return base_url.rstrip("/") + suffix
+        return base_url
+
+
+def find_base_url(
+    deployments: Mapping[str, str], *, model: Model | None, deployment: str | None, api: str
+) -> str | None:
+    """Returns the model's own base URL, else that of the deployment; without a slash at its end.
+
+    Returns None when the deployment is not set up.
+    """
+    if model is not None and model.base_url is not None:
+        return model.base_url.rstrip("/")
+    base_url = deployments.get(deployment or "")
+    if base_url is None:
+        return None
+    suffix = "" if api == LlmApi.LLM_JOBS else "/v1"
+    return base_url.rstrip("/") + suffix
