@@ -10,7 +10,7 @@ class ErrorCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     """A field is missing or wrong; `field` names it."""
     UPDATE_TOO_OLD = "update_too_old"
-    """The channel cursor is older than the time for which a channel can be resumed."""
+    """The channel cursor is older than runs are kept; stands in the event `reset` of a stream."""
     INPUT_TOO_LARGE = "input_too_large"
     """The body or the input is over its limit."""
     NOT_JSON = "not_json"

@@ -11,6 +11,7 @@ from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
@@ -46,6 +47,7 @@ class Services:
     usage: ReadUsage
     watch: WatchRun
     watch_channel: WatchChannel
+    rendered: RenderedUpdates
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryMessage

@@ -100,8 +100,8 @@ class RunStore(Protocol):
         Results that are stored in parts are left out (`Run.lacks_result`), so that the size of a page is bounded.
         """
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        """Returns how many runs the filter selects."""
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        """Returns how many runs the filter selects; `at_most` when they are more, since the count stops there."""
 
     async def due_runs(
         self,

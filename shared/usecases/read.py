@@ -15,12 +15,16 @@ from shared.ports import Clock, RunFilter, RunPosition, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
 MAX_OVERDUE = 100
+MAX_COUNTED = 10_000
+"""A list counts no further, so that its time and its price do not grow with the number of runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     runs: Sequence[Run]
     total: int
+    total_is_at_least: bool
+    """True when there may be more than `total`: the count ended there."""
     next_cursor: RunPosition | None
     """The start of the next page; None on the last page."""
 
@@ -76,12 +80,13 @@ class ReadRuns:
             return run
 
     async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: RunPosition | None) -> Page:
-        """Returns one page, newest runs first, and the total of all pages."""
+        """Returns one page, newest runs first, and the total of all pages up to MAX_COUNTED."""
         found = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
         on_page = {position.run_id for position in found.positions[:limit]}
         shown = [run for run in found.runs if run.id in on_page and not self._is_expired(run)]
         last = found.positions[limit - 1] if len(found.positions) > limit else None
-        return Page(runs=shown, total=await self.store.count_runs(wanted), next_cursor=last)
+        total = await self.store.count_runs(wanted, at_most=MAX_COUNTED)
+        return Page(runs=shown, total=total, total_is_at_least=total == MAX_COUNTED, next_cursor=last)
 
     async def overdue(self) -> Overdue:
         """Returns what is due for more than two minutes.

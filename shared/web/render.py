@@ -54,8 +54,9 @@ def job_result(run: Run) -> Response:
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
     """Answers with one page of a list. `shown` has one item: {name of the list's field: JSON objects}."""
     next_cursor = encode_list_cursor(page.next_cursor, query.wanted) if page.next_cursor else None
-    counts = {"total": page.total, "limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
-    return JSONResponse({"success": True, **shown, **counts})
+    totals = {"total": page.total, "total_is_at_least": page.total_is_at_least}
+    place = {"limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
+    return JSONResponse({"success": True, **shown, **totals, **place})
 
 
 def model_list(models: Sequence[Model]) -> Response:

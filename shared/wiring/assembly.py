@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.adapters.webhooks import signing
 from shared.domain.submission import RunPolicy
 from shared.ports import (
@@ -36,6 +37,7 @@ from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
@@ -80,6 +82,7 @@ class Backend:
 def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
     """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
+    watcher = SharedRunWatcher(backend.watcher, store)
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
     sweep_webhooks = _sweep_webhooks(settings, backend)
@@ -98,19 +101,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         submit=_submit(settings, backend),
         advance=_advance(settings, backend, provider, save_final),
         cancel=cancel,
-        forget=ForgetUser(
-            store=store,
-            directory=backend.directory,
-            users=backend.users,
-            usage=backend.usage,
-            cache=backend.cache,
-            webhooks=backend.webhooks,
-            cancel=cancel,
-        ),
+        forget=_forget(backend, cancel),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
-        watch=WatchRun(watcher=backend.watcher),
-        watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
+        watch=WatchRun(watcher=watcher),
+        watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
+        rendered=RenderedUpdates(),
         recover=RecoverRuns(store=store, queue=backend.queue, webhooks=sweep_webhooks, clock=clock),
         sweep=SweepRuns(
             store=store,
@@ -188,6 +184,18 @@ def _sweep_webhooks(settings: Settings, backend: Backend) -> SweepWebhooks:
         scheduler=backend.webhook_scheduler,
         clock=backend.clock,
         overdue_after=settings.pending_grace,
+    )
+
+
+def _forget(backend: Backend, cancel: CancelRun) -> ForgetUser:
+    return ForgetUser(
+        store=backend.store,
+        directory=backend.directory,
+        users=backend.users,
+        usage=backend.usage,
+        cache=backend.cache,
+        webhooks=backend.webhooks,
+        cancel=cancel,
     )
 
 

@@ -75,7 +75,7 @@ async def all_queries() -> list[Any]:
     for wanted in filters():
         for after in (None, POSITION):
             await store.list_runs(wanted, limit=10, after=after)
-        await store.count_runs(wanted)
+        await store.count_runs(wanted, at_most=10)
     for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
         await store.due_runs(1, terminal=terminal, before=before, after=last, limit=10)
     for tenant_id in (None, "acme"):
@@ -88,7 +88,6 @@ async def all_queries() -> list[Any]:
         await webhooks.page("acme", "hook", limit=10, after=last_delivery)
     await webhooks.due(1, before=NOW, limit=10)
     await webhooks.chain(A_DELIVERY)
-    await webhooks.of_run("run")
     return [*store.sent, *webhooks.sent, expired_permits(permits, permit, NOW)._to_protobuf(), usage._to_protobuf()]
 
 
@@ -111,7 +110,7 @@ def fits(query: Any, index: dict[str, Any]) -> bool:
 
 async def test_every_query_has_an_index() -> None:
     queries = await all_queries()
-    assert len(queries) == 47
+    assert len(queries) == 46
     for query in queries:
         [collection] = [source.collection_id for source in query.from_]
         indexes = [index for index in INDEXES["indexes"] if index["collectionGroup"] == collection]

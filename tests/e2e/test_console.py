@@ -205,6 +205,18 @@ async def test_five_thousand_runs_are_listed_with_few_elements_and_scroll_to_the
             }"""
         )
         await expect(page.locator(".state")).to_contain_text("5000 runs")
+        assert await page.evaluate(
+            """async () => {
+                const { Runs } = await import("/console/store.js");
+                const runs = new Runs({ id: "admin", groups: [] });
+                const page = { done: false };
+                runs._pages.set("runs", { ...page, total: 10000, isAtLeast: true });
+                const more = runs.total;
+                runs._pages.set("runs", { ...page, total: 7, isAtLeast: false });
+                runs._pages.set("jobs", { ...page, total: 1234, isAtLeast: false });
+                return [more, runs.total];
+            }"""
+        ) == ["10,000+", "1,241"]
         assert await page.locator(".row").count() < 60
         await page.get_by_role("listbox").focus()
         await page.keyboard.press("End")

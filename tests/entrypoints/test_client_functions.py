@@ -141,6 +141,7 @@ async def test_lists_page_by_cursor_and_by_offset(functions: Functions) -> None:
     async with functions.client("read_runs") as client:
         first = (await client.get("/api/llm/jobs/?limit=2")).json()
         assert (first["total"], first["limit"], first["offset"]) == (5, 2, 0)
+        assert first["total_is_at_least"] is False
         await submitted(functions)
         second = (await client.get(f"/api/llm/jobs/?limit=3&cursor={first['next_cursor']}")).json()
         third = (await client.get("/api/llm/jobs/?limit=2&offset=1")).json()

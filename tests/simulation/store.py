@@ -130,8 +130,11 @@ class SimulatedRunStore:
             lambda: self._tables.select(matches, ordered_by="created_at", limit=limit, offset=offset, descending=True),
         )
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        return await self._call("count_runs", lambda: sum(_matches(row, wanted) for row in self._tables.rows.values()))
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        def count() -> int:
+            return min(at_most, sum(_matches(row, wanted) for row in self._tables.rows.values()))
+
+        return await self._call("count_runs", count)
 
     async def due_runs(
         self,

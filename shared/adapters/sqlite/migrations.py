@@ -70,6 +70,16 @@ STEPS = (
     CREATE INDEX budgets_by_period ON budgets (period);
     """,
     """
+    DROP INDEX runs_by_user;
+    CREATE INDEX runs_by_kind ON runs (user_id, kind, created_at DESC, id DESC);
+    CREATE INDEX runs_by_status ON runs (user_id, kind, status, job_type, created_at DESC, id DESC);
+    CREATE INDEX runs_by_question ON runs (user_id, question_id, kind, status, job_type, created_at DESC, id DESC)
+        WHERE question_id IS NOT NULL;
+    DROP INDEX runs_by_channel;
+    CREATE INDEX runs_by_channel ON runs (channel, updated_at, id, tenant_id);
+    CREATE INDEX ended_sessions_expiring ON ended_sessions (expires_at);
+    """,
+    """
     CREATE TABLE webhooks (organization_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE webhook_deliveries (
         id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, organization_id TEXT NOT NULL,

@@ -395,7 +395,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "stream ids are one too high",
         "streams have no gap and no repeat",
-        (SSE, "event_id=str(event.sequence))", "event_id=str(event.sequence + 1))"),
+        (SSE, "event_id=str(event.sequence)", "event_id=str(event.sequence + 1)"),
     ),
     _mutant(
         "channel cursor forgets what was delivered",
@@ -418,11 +418,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "every update carries the run",
         "stream events do not repeat the whole run",
-        (
-            SSE,
-            "content = await services.read.input_of(current) if is_first or views.ends_run(event) else None",
-            "content = await services.read.input_of(current)",
-        ),
+        (SSE, "        if is_whole:\n", "        if True:\n"),
     ),
     _mutant(
         "cache not compared with the store",

@@ -63,7 +63,7 @@ export class Runs extends EventTarget {
   /** Loads the first pages anew, for another filter or after a break. */
   async load() {
     const generation = ++this._generation;
-    this._pages = new Map(FAMILIES.map((family) => [family.name, { cursor: null, oldest: null, done: false }]));
+    this._pages = new Map(FAMILIES.map((family) => [family.name, { cursor: null, oldest: null, done: false, total: 0, isAtLeast: false }]));
     this._loading = null;
     if (!this.byId.size) this.state = "loading";
     this._changed();
@@ -100,6 +100,8 @@ export class Runs extends EventTarget {
     page.cursor = answer.next_cursor;
     page.oldest = answer[family.items].at(-1)?.created_at ?? page.oldest;
     page.done = !answer.next_cursor;
+    page.total = answer.total;
+    page.isAtLeast = answer.total_is_at_least;
   }
 
   /** Takes a run as the API shows it. */
@@ -130,6 +132,13 @@ export class Runs extends EventTarget {
   /** Whether older runs are left on the server. */
   get hasMore() {
     return [...this._pages.values()].some((page) => !page.done);
+  }
+
+  /** How many runs the server has, such as "1,234"; a count that it ended early has a plus: "10,000+". */
+  get total() {
+    const pages = [...this._pages.values()];
+    const total = pages.reduce((sum, page) => sum + page.total, 0);
+    return `${total.toLocaleString("en")}${pages.some((page) => page.isAtLeast) ? "+" : ""}`;
   }
 
   /**
