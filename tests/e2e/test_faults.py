@@ -12,7 +12,7 @@ import pytest
 from google.cloud.firestore_v1.types import CommitRequest
 
 from tests.e2e.faulty import FaultySystem
-from tests.e2e.system import until
+from tests.e2e.system import until, until_all_ended
 from tests.grpc_proxy import COMMIT, Forward, Requests, black_hole_for, down, lose_answers, lose_tasks, repeat
 
 ABSENCE_SECONDS = 15.0
@@ -33,12 +33,8 @@ def submit(system: FaultySystem, count: int = 1) -> list[str]:
 
 def check_all_complete_once(system: FaultySystem, run_ids: list[str], *, seconds: float = 90) -> None:
     with system.client("read_runs") as client:
-
-        def statuses() -> list[str]:
-            runs = [client.get(f"/api/llm/jobs/{run_id}/status/").json() for run_id in run_ids]
-            return [run["status"] for run in runs] if all(run.get("is_complete") for run in runs) else []
-
-        assert set(until(statuses, seconds=seconds)) == {"completed"}
+        ended = until_all_ended(client, run_ids, seconds=seconds)
+    assert {run["status"] for run in ended} == {"completed"}
     jobs = system.jobs_per_run()
     assert {jobs[run_id] for run_id in run_ids} == {1}
 
