@@ -24,7 +24,7 @@ from tests.e2e.system import ROOT, until
 from tests.grpc_proxy import GrpcProxy
 from tests.plain_http import NO_TLS
 
-SWEEP_SECONDS = 0.5
+SWEEP_SECONDS = 1.0
 GRACE_SECONDS = 2.0
 
 
