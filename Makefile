@@ -80,7 +80,7 @@ lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same
 package:  ## makes the functions' source from the last commit and prints its path
 	@$(PYTHON) -m infra.package
 
-check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
+check-infra: $(VENV)/dev $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
 check-llm: $(VENV)/dev $(LITELLM)/done  ## tests the LLM protocols against LiteLLM's proxy, in a virtual environment of its own
@@ -114,9 +114,10 @@ $(VENV)/run: $(VENV)/created requirements.txt infra/local/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r infra/local/requirements.txt >&2
 	@touch $@
 
-$(VENV)/dev: $(VENV)/created requirements-dev.txt
+$(VENV)/dev: $(VENV)/lock requirements-dev.txt  # pip takes a minute for what uv does in seconds, but knows more indexes
 	@echo "installing what tests and checks need, once …" >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt >&2 || \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
 	@touch $(VENV)/run $@
 
 $(SCHEMA)/done: tests/infra/requirements.txt

@@ -76,6 +76,7 @@ def is_wanted(requirement: Requirement, extra: str, *, everywhere: bool) -> bool
     return everywhere and "extra ==" not in str(marker)
 
 
+@cache
 def required_by(name: str) -> list[Requirement]:
     try:
         return [Requirement(line) for line in distribution(name).requires or []]
@@ -105,7 +106,12 @@ def test_every_package_that_the_code_imports_is_declared(folders: tuple[str, ...
             assert package_of(module) in allowed, f"{file.relative_to(ROOT)} imports {module}: declare its package"
 
 
-def foreign_imports(file: Path) -> Iterator[str]:
+@cache
+def foreign_imports(file: Path) -> frozenset[str]:
+    return frozenset(_foreign_imports(file))
+
+
+def _foreign_imports(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
@@ -116,6 +122,7 @@ def foreign_imports(file: Path) -> Iterator[str]:
         yield from (module for module in modules if module.partition(".")[0] not in sys.stdlib_module_names | OURS)
 
 
+@cache
 def package_of(module: str) -> str | None:
     """The installed package that holds the module, or the module that has it as a name."""
     parts = module.split(".")
@@ -130,8 +137,9 @@ def package_of_file() -> dict[str, str]:
     """{path of a module without its ending: package}."""
     found: dict[str, str] = {}
     for package in distributions():
+        name = canonicalize_name(package.name)  # it reads the package's metadata anew each time
         for file in package.files or []:
             stem = re.sub(r"(/__init__)?(\.[\w-]+)?\.(py|so|pyd)$", "", file.as_posix())
             if stem != file.as_posix():
-                found[stem] = canonicalize_name(package.name)
+                found[stem] = name
     return found
