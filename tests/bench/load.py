@@ -21,7 +21,9 @@ CONNECTIONS = int(os.environ.get("CONNECTIONS", "32"))
 SETTLE_SECONDS = 1.0
 """How long a system has to save the last results, once the LLM has told it about the end of every job."""
 LATEST_SECONDS = 60.0
-"""How long a run may take before it counts as incomplete."""
+"""How long the LLM's jobs may wait for a system that reads their end."""
+LAST_READ_SECONDS = 5.0
+"""How long a run may still need after that before it counts as incomplete."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,7 +51,7 @@ async def measure(system: Running, llm_url: str) -> Load:
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=LATEST_SECONDS)) as session:
         await submit(system, session, WARM_UP_RUNS)
-        await until_ended(session, llm_url, WARM_UP_RUNS)
+        assert await until_ended(session, llm_url, WARM_UP_RUNS), "the system has not completed its first runs"
         before, spent = await read(session, f"{llm_url}/stats"), cpu_seconds(system.roots)
         began = time.perf_counter()
         run_ids, latencies = await submit(system, session, RUNS)
@@ -57,7 +59,8 @@ async def measure(system: Running, llm_url: str) -> Load:
         await until_ended(session, llm_url, WARM_UP_RUNS + RUNS)
         spent, memory = cpu_seconds(system.roots) - spent, mebibytes(system.roots)
         after, ends = await read(session, f"{llm_url}/stats"), await read(session, f"{llm_url}/ends")
-        completed = await each(run_ids, lambda run_id: completion(system, session, run_id))
+        latest = time.monotonic() + LAST_READ_SECONDS
+        completed = await each(run_ids, lambda run_id: completion(system, session, run_id, latest))
     lags = [at - ends[run_id] for run_id, at in zip(run_ids, completed, strict=True) if at is not None]
     return Load(
         submits_per_second=RUNS / took,
@@ -86,22 +89,23 @@ async def submit(system: Running, session: ClientSession, runs: int) -> tuple[li
     return await each(range(runs), one), latencies
 
 
-async def until_ended(session: ClientSession, llm_url: str, runs: int) -> None:
-    """Waits until a system has read the end of so many jobs; asks only the LLM, which costs the system nothing."""
+async def until_ended(session: ClientSession, llm_url: str, runs: int) -> bool:
+    """Waits until a system has read the end of so many jobs, and returns False when it has not done so in time.
+
+    It asks only the LLM, which costs the system nothing.
+    """
     latest = time.monotonic() + LATEST_SECONDS
-    while (await read(session, f"{llm_url}/stats"))["ended"] < runs and time.monotonic() < latest:
+    while not (is_ended := (await read(session, f"{llm_url}/stats"))["ended"] >= runs) and time.monotonic() < latest:
         await asyncio.sleep(0.1)
     await asyncio.sleep(SETTLE_SECONDS)
+    return is_ended
 
 
-async def completion(system: Running, session: ClientSession, run_id: str) -> float | None:
-    """Returns when the run was complete, None if it still is not after another while."""
-    for _ in range(5):
-        at = await system.completed_at(session, run_id)
-        if at is not None:
-            return at
-        await asyncio.sleep(SETTLE_SECONDS)
-    return None
+async def completion(system: Running, session: ClientSession, run_id: str, latest: float) -> float | None:
+    """Returns when the run was complete; None if it is not complete at the time `latest`, of the monotonic clock."""
+    while (at := await system.completed_at(session, run_id)) is None and time.monotonic() < latest:
+        await asyncio.sleep(0.1)
+    return at
 
 
 async def read(session: ClientSession, url: str) -> Any:

@@ -32,7 +32,7 @@ celery.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
-    worker_prefetch_multiplier=4,
+    worker_prefetch_multiplier=16,
     worker_disable_rate_limits=True,
     broker_pool_limit=THREADS,
     broker_connection_retry_on_startup=True,
