@@ -60,7 +60,7 @@ simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (
 mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
-bench: $(VENV)/dev  ## compares the system with others under load, and prints tables (ONLY=peers, cold, google or rechecks; RUNS=1000 ROUNDS=3)
+bench: $(VENV)/dev  ## compares the system with others under load, and prints tables (ONLY=peers is one part; tests/bench/README.md has the others)
 	@$(BIN)/python -m tests.bench $(ONLY)
 
 emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)

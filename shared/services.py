@@ -7,7 +7,10 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
+from shared.usecases.operations import ReadOperations
+from shared.usecases.overview import ReadOverview
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
 from shared.usecases.rendered import RenderedUpdates
@@ -17,6 +20,7 @@ from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,8 @@ class Services:
     forget: ForgetUser
     read: ReadRuns
     usage: ReadUsage
+    overview: ReadOverview
+    operations: ReadOperations
     watch: WatchRun
     watch_channel: WatchChannel
     rendered: RenderedUpdates
@@ -50,3 +56,5 @@ class Services:
     sweep: SweepRuns
     bury: BuryMessage
     replay: ReplayDeadLetters
+    webhooks: Webhooks
+    deliver_webhook: DeliverWebhook

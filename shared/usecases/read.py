@@ -88,18 +88,19 @@ class ReadRuns:
         total = await self.store.count_runs(wanted, at_most=MAX_COUNTED)
         return Page(runs=shown, total=total, total_is_at_least=total == MAX_COUNTED, next_cursor=last)
 
-    async def overdue(self) -> Overdue:
-        """Returns what is due for more than two minutes.
+    async def overdue(self, tenant_id: str | None = None) -> Overdue:
+        """Returns what is due for more than two minutes, of all runs or of those of one tenant.
 
         The sweeper repairs a due run within a minute, so any run here shows that the sweeper does not work. It cannot
-        repair a document that it cannot read, which stands here until an operator does.
+        repair a document that it cannot read, which stands here until an operator does. Nobody can tell
+        whose document that is, so its id stands here for all.
         """
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
         unreadable: list[str] = []
         for shard, terminal in product(range(SHARDS), (False, True)):
             page = await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
-            found += page.runs
+            found += [run for run in page.runs if tenant_id in (None, run.tenant_id)]
             unreadable += page.unreadable
         runs = sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))
         return Overdue(runs=runs[:MAX_OVERDUE], unreadable=unreadable[:MAX_OVERDUE])

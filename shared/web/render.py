@@ -12,7 +12,7 @@ from shared.domain.directory import Model
 from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.domain.usage_sums import UsageReport, report_object
-from shared.usecases.read import Overdue, Page
+from shared.usecases.read import Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
 
@@ -60,19 +60,13 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
 
 
 def model_list(models: Sequence[Model]) -> Response:
-    now = datetime.now(UTC)
-    return JSONResponse({"success": True, "models": [views.model_object(model, now) for model in models]})
+    now, by_id = datetime.now(UTC), {model.id: model for model in models}
+    return JSONResponse({"success": True, "models": [views.model_object(model, by_id, now) for model in models]})
 
 
 def usage(report: UsageReport) -> Response:
     """Answers with a report of what an organization's runs have used."""
     return JSONResponse({"success": True, **report_object(report)})
-
-
-def overdue_list(overdue: Overdue) -> Response:
-    """Answers with the runs that the sweeper has not handled in time."""
-    runs = [views.overdue_object(run) for run in overdue.runs]
-    return JSONResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:

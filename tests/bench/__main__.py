@@ -5,7 +5,9 @@ from importlib import import_module
 
 PARTS = {
     "rechecks": "tests.bench.rechecks",
+    "hints": "tests.bench.recheck_hints",
     "peers": "tests.bench.comparison",
+    "growth": "tests.bench.growth",
     "streams": "tests.bench.streams",
     "google": "tests.bench.google",
     "cold": "tests.bench.cold",

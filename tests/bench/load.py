@@ -95,10 +95,12 @@ async def until_ended(session: ClientSession, llm_url: str, runs: int) -> bool:
     It asks only the LLM, which costs the system nothing.
     """
     latest = time.monotonic() + LATEST_SECONDS
-    while not (is_ended := (await read(session, f"{llm_url}/stats"))["ended"] >= runs) and time.monotonic() < latest:
+    ended = 0
+    while ended < runs and time.monotonic() < latest:
         await asyncio.sleep(0.1)
+        ended = (await read(session, f"{llm_url}/stats"))["ended"]
     await asyncio.sleep(SETTLE_SECONDS)
-    return is_ended
+    return ended >= runs
 
 
 async def completion(system: Running, session: ClientSession, run_id: str, latest: float) -> float | None:

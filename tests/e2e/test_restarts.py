@@ -25,7 +25,7 @@ from infra.local.emulators.processes import ChildProcess, ChildProcesses
 from shared.settings import REGIONS
 from tests.e2e.system import System, environment, until
 
-STREAMS = 200
+STREAMS = 50
 RUNS = 10
 TERM_TO_KILL_SECONDS = 2.0
 """Cloud Run leaves ten seconds; a function that holds streams uses them up, so that fewer show the same."""

@@ -68,6 +68,10 @@ class LlmHttp:
         self._slots = asyncio.Semaphore(threads)
         self._breaker = CircuitBreaker()
 
+    @property
+    def breaker(self) -> CircuitBreaker:
+        return self._breaker
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[bool]:
         """Yields True when a place for one more call that starts a run is free within SLOT_WAIT_SECONDS, else False.
@@ -166,6 +170,11 @@ class LlmHttpPools:
         if base_url not in self._by_base_url:
             self._by_base_url[base_url] = LlmHttp(threads=self._threads, name=self._name)
         return self._by_base_url[base_url]
+
+    def breaker(self, base_url: str) -> CircuitBreaker | None:
+        """Returns the circuit breaker of the server; None while this process has not called it."""
+        http = self._by_base_url.get(base_url)
+        return http.breaker if http else None
 
     def close(self) -> None:
         for http in self._by_base_url.values():
