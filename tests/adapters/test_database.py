@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,29 @@ async def test_a_new_file_that_many_connections_open_at_once_is_migrated_once(tm
         for database in databases:
             database.close()
         assert versions == [len(STEPS)] * 16
+
+
+def insert(name: str, connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO directory VALUES ('users', ?, '{}')", (name,))
+
+
+async def test_a_write_that_nobody_waits_for_is_committed_before_the_next(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+    for number in range(50):
+        database.write_soon(partial(insert, f"soon-{number}"))
+        last = await database.write(lambda c: c.execute("SELECT count(*) FROM directory").fetchone())
+        assert last == (number + 1,)
+    database.close()
+
+
+async def test_a_failure_of_a_write_that_nobody_waits_for_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = Database(tmp_path / "runs.db")
+    database.write_soon(lambda c: c.execute("INSERT INTO nowhere VALUES (1)"))
+    await database.write(lambda c: c.execute("DELETE FROM directory"))
+    await asyncio.sleep(0)
+    assert "write lost" in capsys.readouterr().out
+    database.close()
+    with pytest.raises(StoreUnavailable):
+        database.write_soon(lambda c: None)

@@ -27,7 +27,7 @@ from shared.domain.limits import Limits
 from shared.domain.recheck_plan import Recheck
 from shared.domain.result import Result, Usage
 from shared.domain.status import USER_RUN_KINDS, Kind, Lane, Status
-from shared.ports import RunFilter, RunPosition
+from shared.ports import Accepted, RunFilter, RunPosition
 from tests.contract.runs import NOW, a_run
 
 ADAPTERS = sorted(Path(database.__file__).parent.glob("*.py"))
@@ -90,7 +90,13 @@ async def use_other_adapters(sqlite: SqliteBackend) -> None:
     await sqlite.ended_sessions.end("session", expires_at=NOW)
     await sqlite.ended_sessions.has_ended("session")
     await sqlite.usage.sums("acme", first=NOW.date(), last=NOW.date())
+    await sqlite.usage.tallies("acme", first=NOW.date(), last=NOW.date(), user_id="demo")
     await sqlite.usage.forget_user("demo")
+    for owner in ({"user_id": "demo"}, {"tenant_id": "acme"}):
+        wanted = Accepted(since=NOW, until=NOW, status=Status.FAILED, **owner)
+        await sqlite.reports.accepted(wanted, after=POSITION, limit=9)
+    await sqlite.reports.count_open("acme")
+    await sqlite.reports.balances("acme", NOW.date())
     await sqlite.watcher._database.data_version()
 
 

@@ -5,6 +5,7 @@ sync of the disk. Readers have connections of their own, so that a long read doe
 a read sees all that was committed before it began: https://sqlite.org/isolation.html
 """
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from shared import log
 from shared.adapters.sqlite.migrations import migrate
 from shared.adapters.sqlite.worker import Worker
 
@@ -57,6 +59,15 @@ class Database:
         """
         outcome: T = await self._writer.run(work, is_write=True)
         return outcome
+
+    def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Submits a write and returns at once; a failure is logged. Later writes are committed with it or after it."""
+
+        def log_failure(future: "asyncio.Future[object]") -> None:
+            if not future.cancelled() and future.exception() is not None:
+                log.warning("write lost")
+
+        self._writer.submit(work, is_write=True).add_done_callback(log_failure)
 
     async def data_version(self) -> int:
         """Returns a number that changes when another process has written, but not when this one has.

@@ -40,10 +40,14 @@ class Worker:
 
     async def run(self, work: Callable[[sqlite3.Connection], Any], *, is_write: bool) -> Any:
         """Returns the result of `work(connection)`; a write is committed then."""
+        return await self.submit(work, is_write=is_write)
+
+    def submit(self, work: Callable[[sqlite3.Connection], Any], *, is_write: bool) -> "asyncio.Future[Any]":
+        """Like `run`, but returns the future of the result. Writes are committed in the order of their submission."""
         self._start_threads()
         operation = _Operation(work, is_write, asyncio.get_running_loop().create_future())
         self._operations.put(operation)
-        return await operation.future
+        return operation.future
 
     def close(self) -> None:
         """Completes the work that was submitted before, then ends the threads."""
