@@ -62,6 +62,7 @@ mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and show
 
 bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
 	@$(BIN)/python -m tests.bench.bench
+	@$(BIN)/python -m tests.bench.streams
 
 emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
 	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)

@@ -40,16 +40,16 @@ def main() -> None:
         show("start to ready", f"{time.perf_counter() - began:.2f} s")
         stack.callback(system.stop)
         show("import of main", f"{import_seconds():.3f} s")
-        show("memory before", f"{memory(system):.0f} MiB")
+        show("memory before", f"{memory(system.process.pid):.0f} MiB")
         asyncio.run(load(system, llm_url))
-        show("memory after", f"{memory(system):.0f} MiB")
+        show("memory after", f"{memory(system.process.pid):.0f} MiB")
 
 
 async def load(system: System, llm_url: str) -> None:
     latencies: list[float] = []
     run_ids: list[str] = []
     work = iter(range(RUNS))
-    spent = cpu_seconds(system)
+    spent = cpu_seconds(system.process.pid)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {system.token()}"}) as session:
 
         async def submitter() -> None:
@@ -65,7 +65,7 @@ async def load(system: System, llm_url: str) -> None:
         await asyncio.gather(*[submitter() for _ in range(CONNECTIONS)])
         submitted = time.perf_counter() - began
         runs = [await completed(session, f"{system.url}/llm_user_runs/{run_id}") for run_id in run_ids]
-        spent = cpu_seconds(system) - spent
+        spent = cpu_seconds(system.process.pid) - spent
         async with session.get(f"{llm_url}/stats") as answer:
             llm = await answer.json()
     show(f"submits per second ({CONNECTIONS} connections)", f"{RUNS / submitted:.0f}")
@@ -108,13 +108,13 @@ def import_seconds() -> float:
     return time.perf_counter() - began
 
 
-def cpu_seconds(system: System) -> float:
-    fields = Path(f"/proc/{system.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def memory(system: System) -> float:
-    status = Path(f"/proc/{system.process.pid}/status").read_text()
+def memory(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 

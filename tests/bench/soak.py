@@ -36,7 +36,7 @@ def usage(system: System) -> Usage:
     """Returns what the process has now."""
     process = Path(f"/proc/{system.process.pid}")
     return Usage(
-        mebibytes=memory(system),
+        mebibytes=memory(system.process.pid),
         threads=len(list((process / "task").iterdir())),
         files=len(list((process / "fd").iterdir())),
     )

@@ -1,4 +1,4 @@
-"""Measures many open streams on one process: python -m tests.bench.streams [STREAMS]
+"""Measures many open streams on one process: python -m tests.bench.streams [STREAMS | function STREAMS]
 
 One process of this machine reads all streams with bare sockets, and another one asks for /health meanwhile.
 """
@@ -18,6 +18,7 @@ import httpx
 
 from tests.bench.bench import cpu_seconds, memory, percentile, show
 from tests.e2e.system import System
+from tests.e2e.test_restarts import functions_over
 
 SPARE_FILES = 200
 OPENED_AT_ONCE = 100
@@ -25,7 +26,7 @@ SECONDS = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Reader:
+class Listeners:
     """Holds many streams open, each on a socket of its own, and notes when each one hears of the run's end."""
 
     host: tuple[str, int]
@@ -67,12 +68,12 @@ class Reader:
         return times
 
 
-def read(connection: Connection, host: tuple[str, int], request: bytes, count: int) -> None:
-    """Is the reader's process: opens the streams, reports it, and then reports when each heard of the cancel."""
-    reader = Reader(host=host, request=request)
-    reader.open(count)
+def listen(connection: Connection, host: tuple[str, int], request: bytes, count: int) -> None:
+    """Is the process of the clients: opens the streams, reports it, and then reports when each heard of the cancel."""
+    listeners = Listeners(host=host, request=request)
+    listeners.open(count)
     connection.send(None)
-    connection.send(reader.wait_for(b"run.cancelled", list(reader.sockets)))
+    connection.send(listeners.wait_for(b"run.cancelled", list(listeners.sockets)))
 
 
 def ask_for_health(connection: Connection, url: str) -> None:
@@ -97,38 +98,45 @@ def allow_files(count: int) -> int:
     return wanted - SPARE_FILES
 
 
-def measure(system: System, count: int) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """The process that serves the streams: its address and its id."""
+
+    url: str
+    pid: int
+
+
+def measure(system: System, reader: Reader, count: int) -> None:
     """Opens the streams of one run, cancels it, and prints memory and times."""
     with system.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "[[never]]"}).json()["run_uuid"]
         time.sleep(1)
-        host, port = system.url.removeprefix("http://").split(":")
+        host, port = reader.url.removeprefix("http://").split(":")
         head = f"GET /llm_user_runs/{run_id}/stream HTTP/1.1\r\nHost: {host}\r\n"
         request = f"{head}Authorization: Bearer {system.token()}\r\n\r\n".encode()
         ours, theirs = Pipe()
-        before, began = memory(system), time.perf_counter()
-        reader = Process(target=read, args=(theirs, (host, int(port)), request, count))
-        reader.start()
+        before, began = memory(reader.pid), time.perf_counter()
+        listening = Process(target=listen, args=(theirs, (host, int(port)), request, count))
+        listening.start()
         ours.recv()
         show(f"{count} streams: opened in", f"{time.perf_counter() - began:.1f} s")
-        show("memory of each", f"{(memory(system) - before) * 1024 / count:.1f} KiB")
+        show("memory of each", f"{(memory(reader.pid) - before) * 1024 / count:.1f} KiB")
         asked, asking = Pipe()
-        health = Process(target=ask_for_health, args=(asking, system.url), daemon=True)
+        health = Process(target=ask_for_health, args=(asking, reader.url), daemon=True)
         health.start()
         time.sleep(5)
         asked.send(None)
         show_delays("/health beside open streams", asked.recv())
-        spent, began = cpu_seconds(system), time.perf_counter()
+        spent, began = cpu_seconds(reader.pid), time.perf_counter()
         client.post(f"/api/llm/jobs/{run_id}/cancel/")
         told = sorted(at - began for at in ours.recv())
         asked.send(None)
         show_delays("/health while all are told", asked.recv())
-        show("CPU of telling all", f"{cpu_seconds(system) - spent:.2f} s")
-        show(
-            "told of the cancel: first / p50 / last", f"{told[0]:.3f} / {percentile(told, 0.5):.3f} / {told[-1]:.3f} s"
-        )
+        show("CPU of telling all", f"{cpu_seconds(reader.pid) - spent:.2f} s")
+        times = f"{told[0]:.3f} / {percentile(told, 0.5):.3f} / {told[-1]:.3f} s"
+        show("told of the cancel: first / p50 / last", times)
         health.terminate()
-        reader.join()
+        listening.join()
 
 
 def show_delays(name: str, seconds: list[float]) -> None:
@@ -136,14 +144,40 @@ def show_delays(name: str, seconds: list[float]) -> None:
     show(f"{name}: p50 / p99 / max of {len(seconds)}", f"{shown} / {max(seconds) * 1e3:.1f} ms")
 
 
-def main(*counts: int) -> None:
+def embedded(count: int) -> None:
+    """Measures the local host, which serves all functions from one process."""
+    count = allow_files(count)
     with tempfile.TemporaryDirectory() as folder:
-        for count in counts:
-            possible = allow_files(count)
-            system = System(Path(folder) / f"data{count}")
-            measure(system, min(count, possible))
-            system.stop()
+        system = System(Path(folder) / "data")
+        measure(system, Reader(url=system.url, pid=system.process.pid), count)
+        system.stop()
+
+
+def function(count: int) -> None:
+    """Measures one function in a process of functions-framework, which hears of changes that another process makes."""
+    count = allow_files(count)
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder) / "data"
+        system = System(data_dir)
+        with functions_over(data_dir) as functions:
+            server = functions.start("read_runs").process.pid
+            [worker] = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+            show("one function of functions-framework", "")
+            measure(system, Reader(url=functions.url("read_runs"), pid=int(worker)), count)
+        system.stop()
+
+
+def main() -> None:
+    for count in (1000, 10_000):
+        embedded(count)
+    function(2000)
 
 
 if __name__ == "__main__":
-    main(*(map(int, sys.argv[1:]) if len(sys.argv) > 1 else (1000, 10_000)))
+    match sys.argv[1:]:
+        case ["function", count]:
+            function(int(count))
+        case [count]:
+            embedded(int(count))
+        case _:
+            main()

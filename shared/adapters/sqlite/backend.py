@@ -24,7 +24,7 @@ class SqliteBackend:
     def __init__(self, path: Path | str, clock: Clock) -> None:
         """`path` may be ":memory:"."""
         self.database = Database(path)
-        self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
+        self.store = SqliteRunStore(self.database, on_change=lambda run: self.watcher.on_change(run))
         self.watcher = SqliteRunWatcher(self.database, self.store)
         self.usage = SqliteUsageSums(self.database)
         self.reports = SqliteRunReports(self.database)

@@ -39,8 +39,8 @@ _TERMINAL = "('completed', 'failed', 'cancelled')"
 
 
 class SqliteRunStore:
-    def __init__(self, database: Database, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
-        """`on_change` is called with the id of each run that this process has written."""
+    def __init__(self, database: Database, *, on_change: Callable[[Run], None] = lambda run: None) -> None:
+        """`on_change` is called with each run that this process has written."""
         self._database = database
         self._on_change = on_change
 
@@ -65,7 +65,7 @@ class SqliteRunStore:
             return None
 
         holder = await self._database.write(insert)
-        self._on_change(run.id)
+        self._on_change(run)
         return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
@@ -130,7 +130,7 @@ class SqliteRunStore:
 
         if await self._database.write(update) == 0:
             raise StaleRun
-        self._on_change(run.id)
+        self._on_change(run)
         return replace(saved, revision=revision)
 
     async def list_runs(
