@@ -132,6 +132,9 @@ class UsageSums(Protocol):
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         """Returns what RunStore.save summed for the UTC days `first` to `last`; a key may stand in it repeatedly."""
 
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        """Returns the sums that have the user's id, in whichever tenant; a key may stand in it repeatedly."""
+
     async def tallies(
         self, tenant_id: str, *, first: date, last: date, user_id: str | None = None
     ) -> Sequence[tuple[UsageKey, Tally]]:

@@ -60,8 +60,8 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
 
 
 def model_list(models: Sequence[Model]) -> Response:
-    now = datetime.now(UTC)
-    return JSONResponse({"success": True, "models": [views.model_object(model, now) for model in models]})
+    now, by_id = datetime.now(UTC), {model.id: model for model in models}
+    return JSONResponse({"success": True, "models": [views.model_object(model, by_id, now) for model in models]})
 
 
 def usage(report: UsageReport) -> Response:

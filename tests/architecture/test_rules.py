@@ -57,7 +57,8 @@ Rooms are paths relative to shared/. Within `adapters/`, each folder or module i
 ONLY_IN = {
     ("google.api_core", "google.cloud", "google.protobuf", "google.pubsub_v1", "grpc"): ("adapters/gcp/", "../infra/"),
     ("google.auth",): ("adapters/gcp/", "adapters/identity/", "adapters/tracing/"),
-    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/", "../infra/"),
+    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/", "adapters/webhooks/", "../infra/"),
+    ("standardwebhooks",): ("adapters/webhooks/",),
     ("redis",): ("adapters/cache/",),
     ("sqlite3",): ("adapters/sqlite/",),
     ("jwt",): ("adapters/identity/", "../infra/"),

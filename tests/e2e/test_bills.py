@@ -62,7 +62,7 @@ LIMITED_TWICE = ends("completed", None, "rate_limited", "rate_limited", "complet
 OVERLOADED_ONCE = ends("completed", None, "unavailable", "completed", billed=1)
 UNREADABLE_THREE_TIMES = ends("failed", "llm_unreadable", *["unavailable"] * 3, billed=3)
 EXPECTED: dict[tuple[str, str], End] = {
-    **{(api, marker): COMPLETED for api in MODELS for marker in ("", "[[slow 1]]")},
+    **{(api, marker): COMPLETED for api in MODELS for marker in ("", "[[slow 1]]", "[[cut-off]]")},
     **{(api, "[[rate-limit]]"): LIMITED_TWICE for api in MODELS},
     **{(api, "[[fail]]"): FAILED for api in ("llm_jobs", "openai_batch", "anthropic_batch")},
     **{(api, "[[fail]]"): REFUSED_UNREAD for api in SYNCHRONOUS},
@@ -205,6 +205,13 @@ def test_a_text_that_is_too_long_fails_with_the_numbers_of_the_vendor(
     seen: dict[tuple[str, str], Seen], api: str, numbers: str
 ) -> None:
     assert numbers in seen[api, "[[too-long]]"].run["error_message"]
+
+
+@pytest.mark.parametrize("api", MODELS)
+def test_an_answer_that_reached_its_token_limit_says_so(seen: dict[tuple[str, str], Seen], api: str) -> None:
+    for marker in ("", "[[cut-off]]"):
+        is_cut_off = marker != "" and api != "llm_jobs"
+        assert seen[api, marker].run["result_data"].get("cut_off", False) is is_cut_off
 
 
 def test_the_ledger_adds_up(seen: dict[tuple[str, str], Seen]) -> None:

@@ -54,7 +54,13 @@ _MODEL: dict[str, Any] = {
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
-    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "unset-model": {**_MODEL, "name": "Unset", "api": "openai_chat", "deployment": "atlantis"},
+    "jobs-model-first": {
+        **_MODEL,
+        "name": "Jobs",
+        "api": "llm_jobs",
+        "fallback": ["unset-model", "chat-model", "jobs-model"],
+    },
     "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 Documents = Mapping[str, Mapping[str, Any]]
@@ -164,6 +170,9 @@ class NoReports:
     """No administrator of the simulation asks for usage; the invariants look at the sums themselves."""
 
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
+        raise AssertionError("nobody asks for reports in a simulation")
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
         raise AssertionError("nobody asks for reports in a simulation")
 
     async def tallies(

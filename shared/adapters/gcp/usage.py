@@ -70,6 +70,11 @@ class FirestoreUsageSums:
         query = months_query(self._firestore.collection(USAGE), tenant_id, first=first, last=last, user_id=user_id)
         return [(key, _tally(entry)) for key, entry in await self._entries_of(query, first=first, last=last)]
 
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        query = self._firestore.collection(USAGE).where(filter=FieldFilter("user_id", "==", user_id))
+        found = await self._entries_of(query.order_by("__name__"), first=date.min, last=date.max)
+        return [(key, _sum(entry)) for key, entry in found]
+
     async def _entries_of(self, query: Any, *, first: date, last: date) -> list[tuple[UsageKey, dict[str, Any]]]:
         """Returns the entries of the documents, as far as they belong to the days from `first` to `last`."""
         found: list[tuple[UsageKey, dict[str, Any]]] = []

@@ -123,7 +123,7 @@ def _read_line(line: Mapping[str, Any], call: LlmCall) -> Finished:
     except LlmUnavailable as error:
         raise failed_for_now() from error
     if body.get("status") == "incomplete":
-        raise responses.read_incomplete(body)
+        return responses.read_incomplete(body, call.prices)
     return responses.read_completed(body, call.prices)
 
 

@@ -29,9 +29,14 @@ class SqliteUsageSums:
         self._database = database
 
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
-        query = f"SELECT day, user_id, model, deployment, {', '.join(SUM_NAMES)} FROM usage"
-        query += " WHERE tenant_id = ? AND day BETWEEN ? AND ?"
         values = (tenant_id, first.isoformat(), last.isoformat())
+        return await self._select("tenant_id = ? AND day BETWEEN ? AND ?", values)
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        return await self._select("user_id = ?", (user_id,))
+
+    async def _select(self, condition: str, values: Sequence[str]) -> Sequence[tuple[UsageKey, UsageSum]]:
+        query = f"SELECT day, user_id, model, deployment, {', '.join(SUM_NAMES)} FROM usage WHERE {condition}"
         rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
         return [
             (_key(day, user, model, deployment), UsageSum(**dict(zip(SUM_NAMES, sums, strict=True))))
