@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 
@@ -23,10 +25,12 @@ from tests.e2e.test_restarts import functions_over
 SPARE_FILES = 200
 OPENED_AT_ONCE = 100
 SECONDS = 60.0
+COUNTS = (1_000, 10_000)
+STREAMS_OF_FUNCTION = 2_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Listeners:
+class Reader:
     """Holds many streams open, each on a socket of its own, and notes when each one hears of the run's end."""
 
     host: tuple[str, int]
@@ -68,12 +72,12 @@ class Listeners:
         return times
 
 
-def listen(connection: Connection, host: tuple[str, int], request: bytes, count: int) -> None:
-    """Is the process of the clients: opens the streams, reports it, and then reports when each heard of the cancel."""
-    listeners = Listeners(host=host, request=request)
-    listeners.open(count)
+def read(connection: Connection, host: tuple[str, int], request: bytes, count: int) -> None:
+    """Is the reader's process: opens the streams, reports it, and then reports when each heard of the cancel."""
+    reader = Reader(host=host, request=request)
+    reader.open(count)
     connection.send(None)
-    connection.send(listeners.wait_for(b"run.cancelled", list(listeners.sockets)))
+    connection.send(reader.wait_for(b"run.cancelled", list(reader.sockets)))
 
 
 def ask_for_health(connection: Connection, url: str) -> None:
@@ -98,45 +102,42 @@ def allow_files(count: int) -> int:
     return wanted - SPARE_FILES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """The process that serves the streams: its address and its id."""
+def measure(system: System, count: int, *, served_by: Any = None) -> None:
+    """Opens the streams of one run, cancels it, and prints memory and times.
 
-    url: str
-    pid: int
-
-
-def measure(system: System, reader: Reader, count: int) -> None:
-    """Opens the streams of one run, cancels it, and prints memory and times."""
+    `served_by` has the `url` and the `process` that serve the streams, if the system itself does not.
+    """
+    serving = served_by or system
     with system.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "[[never]]"}).json()["run_uuid"]
         time.sleep(1)
-        host, port = reader.url.removeprefix("http://").split(":")
+        host, port = serving.url.removeprefix("http://").split(":")
         head = f"GET /llm_user_runs/{run_id}/stream HTTP/1.1\r\nHost: {host}\r\n"
         request = f"{head}Authorization: Bearer {system.token()}\r\n\r\n".encode()
         ours, theirs = Pipe()
-        before, began = memory(reader.pid), time.perf_counter()
-        listening = Process(target=listen, args=(theirs, (host, int(port)), request, count))
-        listening.start()
+        before, began = memory(serving), time.perf_counter()
+        reader = Process(target=read, args=(theirs, (host, int(port)), request, count))
+        reader.start()
         ours.recv()
         show(f"{count} streams: opened in", f"{time.perf_counter() - began:.1f} s")
-        show("memory of each", f"{(memory(reader.pid) - before) * 1024 / count:.1f} KiB")
+        show("memory of each", f"{(memory(serving) - before) * 1024 / count:.1f} KiB")
         asked, asking = Pipe()
-        health = Process(target=ask_for_health, args=(asking, reader.url), daemon=True)
+        health = Process(target=ask_for_health, args=(asking, serving.url), daemon=True)
         health.start()
         time.sleep(5)
         asked.send(None)
         show_delays("/health beside open streams", asked.recv())
-        spent, began = cpu_seconds(reader.pid), time.perf_counter()
+        spent, began = cpu_seconds(serving), time.perf_counter()
         client.post(f"/api/llm/jobs/{run_id}/cancel/")
         told = sorted(at - began for at in ours.recv())
         asked.send(None)
         show_delays("/health while all are told", asked.recv())
-        show("CPU of telling all", f"{cpu_seconds(reader.pid) - spent:.2f} s")
-        times = f"{told[0]:.3f} / {percentile(told, 0.5):.3f} / {told[-1]:.3f} s"
-        show("told of the cancel: first / p50 / last", times)
+        show("CPU of telling all", f"{cpu_seconds(serving) - spent:.2f} s")
+        show(
+            "told of the cancel: first / p50 / last", f"{told[0]:.3f} / {percentile(told, 0.5):.3f} / {told[-1]:.3f} s"
+        )
         health.terminate()
-        listening.join()
+        reader.join()
 
 
 def show_delays(name: str, seconds: list[float]) -> None:
@@ -144,40 +145,35 @@ def show_delays(name: str, seconds: list[float]) -> None:
     show(f"{name}: p50 / p99 / max of {len(seconds)}", f"{shown} / {max(seconds) * 1e3:.1f} ms")
 
 
-def embedded(count: int) -> None:
-    """Measures the local host, which serves all functions from one process."""
-    count = allow_files(count)
-    with tempfile.TemporaryDirectory() as folder:
-        system = System(Path(folder) / "data")
-        measure(system, Reader(url=system.url, pid=system.process.pid), count)
-        system.stop()
-
-
-def function(count: int) -> None:
+def function(count: int = STREAMS_OF_FUNCTION) -> None:
     """Measures one function in a process of functions-framework, which hears of changes that another process makes."""
-    count = allow_files(count)
+    count = min(count, allow_files(count))
     with tempfile.TemporaryDirectory() as folder:
         data_dir = Path(folder) / "data"
         system = System(data_dir)
         with functions_over(data_dir) as functions:
             server = functions.start("read_runs").process.pid
             [worker] = Path(f"/proc/{server}/task/{server}/children").read_text().split()
-            show("one function of functions-framework", "")
-            measure(system, Reader(url=functions.url("read_runs"), pid=int(worker)), count)
+            served_by = SimpleNamespace(url=functions.url("read_runs"), process=SimpleNamespace(pid=int(worker)))
+            measure(system, count, served_by=served_by)
         system.stop()
 
 
-def main() -> None:
-    for count in (1000, 10_000):
-        embedded(count)
-    function(2000)
+def main(*counts: int) -> None:
+    """Measures the local host, which serves all functions from one process, and without `counts` one function too."""
+    with tempfile.TemporaryDirectory() as folder:
+        for count in counts or COUNTS:
+            possible = allow_files(count)
+            system = System(Path(folder) / f"data{count}")
+            measure(system, min(count, possible))
+            system.stop()
+    if not counts:
+        show("one function of functions-framework", "")
+        function(STREAMS_OF_FUNCTION)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["function", count]:
-            function(int(count))
-        case [count]:
-            embedded(int(count))
-        case _:
-            main()
+    if sys.argv[1:2] == ["function"]:
+        function(*map(int, sys.argv[2:]))
+    else:
+        main(*map(int, sys.argv[1:]))
