@@ -60,8 +60,8 @@ simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (
 mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
-bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
-	@$(BIN)/python -m tests.bench.bench
+bench: $(VENV)/dev  ## compares the system with others under load, and prints tables (ONLY=peers is one part; tests/bench/README.md has the others)
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
 	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)
@@ -76,11 +76,12 @@ lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
+	@$(COMPILE) tests/bench/peers/requirements.in --output-file tests/bench/peers/requirements.txt
 
 package:  ## makes the functions' source from the last commit and prints its path
 	@$(PYTHON) -m infra.package
 
-check-infra: $(VENV)/dev $(VENV)/lock $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
+check-infra: $(VENV)/dev $(SCHEMA)/done  ## checks Terraform against Google's schema, the gcloud script, the package
 	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/infra/check_*.py $(PYTEST)
 
 check-llm: $(VENV)/dev $(LITELLM)/done  ## tests the LLM protocols against LiteLLM's proxy, in a virtual environment of its own
@@ -114,9 +115,10 @@ $(VENV)/run: $(VENV)/created requirements.txt infra/local/requirements.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements.txt -r infra/local/requirements.txt >&2
 	@touch $@
 
-$(VENV)/dev: $(VENV)/created requirements-dev.txt
+$(VENV)/dev: $(VENV)/lock requirements-dev.txt  # pip takes a minute for what uv does in seconds, but knows more indexes
 	@echo "installing what tests and checks need, once …" >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements-dev.txt >&2 || \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements-dev.txt >&2
 	@touch $(VENV)/run $@
 
 $(SCHEMA)/done: tests/infra/requirements.txt

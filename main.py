@@ -3,6 +3,7 @@
 import gc
 
 from functions.bury_run import bury_run
+from functions.deliver_webhook import deliver_webhook
 from functions.process_run import process_run
 from functions.read_runs import read_runs
 from functions.recheck_run import recheck_run
@@ -16,4 +17,4 @@ wiring.settings()
 gc.freeze()
 gc.set_threshold(20_000, 20, 50)
 
-__all__ = ["bury_run", "process_run", "read_runs", "recheck_run", "submit_run", "sweep_runs"]
+__all__ = ["bury_run", "deliver_webhook", "process_run", "read_runs", "recheck_run", "submit_run", "sweep_runs"]

@@ -1,4 +1,5 @@
-"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs and serves browser sessions.
+"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs, and sets up webhooks and
+browser sessions.
 
 Cancel and delete are here because Firebase Hosting routes by path and not by method, and their paths begin with that
 of a run.
@@ -16,6 +17,7 @@ from shared.web import auth, list_query, operators, overview, parse, render, ses
 from shared.web.root_query import Target, parse_root_query
 from shared.web.routes import Route, Routes
 from shared.web.usage_query import usage_query
+from shared.web.webhooks import WEBHOOK_ROUTES
 
 
 async def get_user_run(request: Request, services: Services, run_uuid: str) -> Response:
@@ -140,6 +142,7 @@ ROUTES = Routes(
     Route("POST", "/api/admin/dead-letters/replay", operators.replay_dead_letter),
     Route("GET", "/api/admin/breakers", operators.list_breakers),
     Route("GET", "/api/admin/limits", operators.get_limits),
+    *WEBHOOK_ROUTES,
     Route("POST", "/api/auth/session", sessions.start),
     Route("DELETE", "/api/auth/session", sessions.end),
     Route("GET", "/api/auth/csrf", sessions.csrf_token),

@@ -43,6 +43,8 @@ class ErrorCode(StrEnum):
     """The run was cancelled, so it has no result."""
     CHANNEL_NOT_FOUND = "channel_not_found"
     """The channel belongs to another user or organization."""
+    WEBHOOK_NOT_FOUND = "webhook_not_found"
+    """The organization has no such webhook or delivery."""
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     """The idempotency key was used before with a different body."""
     IDEMPOTENCY_KEY_BUSY = "idempotency_key_busy"

@@ -7,6 +7,7 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
 from shared.usecases.operations import ReadOperations
 from shared.usecases.overview import ReadOverview
@@ -19,6 +20,7 @@ from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,3 +56,5 @@ class Services:
     sweep: SweepRuns
     bury: BuryMessage
     replay: ReplayDeadLetters
+    webhooks: Webhooks
+    deliver_webhook: DeliverWebhook

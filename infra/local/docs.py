@@ -13,6 +13,8 @@ from swagger_ui_bundle import swagger_ui_path
 
 PAGE = Path(__file__).parent / "docs_page"
 DOCUMENT = Path(__file__).parents[1] / "openapi.yaml"
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The one in C takes a tenth of the second that the other takes; not every build of PyYAML has it."""
 FILES = {
     "page.css": PAGE / "page.css",
     "page.js": PAGE / "page.js",
@@ -28,6 +30,7 @@ HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
 }
 
 
@@ -52,5 +55,5 @@ def _document(request: Request) -> Response:
 @cache
 def document() -> dict[str, Any]:
     """Returns infra/openapi.yaml, with the server of the page as its only server."""
-    described: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
+    described: dict[str, Any] = yaml.load(DOCUMENT.read_text(encoding="utf-8"), YAML_LOADER)
     return {**described, "servers": [{"url": "/", "description": "The server of this page."}]}

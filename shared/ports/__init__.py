@@ -13,6 +13,7 @@ from shared.ports.llm import DurationStore, LlmProvider
 from shared.ports.messages import DeadLetters, RecheckScheduler, RunQueue
 from shared.ports.reports import Accepted, BreakerState, CircuitBreakers, RunReports
 from shared.ports.runs import RunFeed, RunFilter, RunPage, RunPosition, RunStore, RunWatcher, UsageSums
+from shared.ports.webhooks import DeliveryPosition, WebhookScheduler, WebhookSender, WebhookSigner, WebhookStore
 
 __all__ = [
     "Accepted",
@@ -21,6 +22,7 @@ __all__ = [
     "CircuitBreakers",
     "Clock",
     "DeadLetters",
+    "DeliveryPosition",
     "Directory",
     "DurationStore",
     "EndedSessions",
@@ -41,4 +43,8 @@ __all__ = [
     "TokenVerifier",
     "UsageSums",
     "UserRecords",
+    "WebhookScheduler",
+    "WebhookSender",
+    "WebhookSigner",
+    "WebhookStore",
 ]

@@ -11,7 +11,16 @@ from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.domain.usage_sums import exported_sums
 from shared.errors import RunNotFound
-from shared.ports import Directory, ResultCache, RunFilter, RunPosition, RunStore, UsageSums, UserRecords
+from shared.ports import (
+    Directory,
+    ResultCache,
+    RunFilter,
+    RunPosition,
+    RunStore,
+    UsageSums,
+    UserRecords,
+    WebhookStore,
+)
 from shared.usecases.cancel import CancelRun
 from shared.usecases.save_final_run import cache_key
 
@@ -35,6 +44,7 @@ class ForgetUser:
     users: UserRecords
     usage: UsageSums
     cache: ResultCache
+    webhooks: WebhookStore
     cancel: CancelRun
 
     async def count(self, user_id: str) -> Forgotten:
@@ -85,6 +95,7 @@ class ForgetUser:
             except RunNotFound:
                 log.info("run has expired", run_id=run.id)
         await self.cache.delete(cache_key(run.id))
+        await self.webhooks.forget_run(run.id)
         await self.store.forget(run)
 
     async def _pages(self, user_id: str) -> AsyncIterator[tuple[list[Run], list[str]]]:

@@ -26,6 +26,7 @@ from shared.errors import (
     RunNotFound,
 )
 from shared.ports import Clock, Directory, RunQueue, RunStore
+from shared.usecases.webhook_targets import WebhookTargets
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -46,6 +47,7 @@ class SubmitRun:
     clock: Clock
     policy: RunPolicy
     limits: Limits
+    webhooks: WebhookTargets
     new_id: Callable[[], str]
 
     async def __call__(
@@ -73,6 +75,7 @@ class SubmitRun:
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
+            webhooks=await self.webhooks(caller.organization_id, submission.webhook),
         )
         budget = read_budget(organization.budget)
         planned = [others[target.model.id] for target in plan.targets if target.model]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import ceil
+from re import fullmatch
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from shared.domain.channel import Channel, ChannelCursor, LastDelivered
 from shared.domain.fields import read_uuid
 from shared.errors import InvalidRequest
-from shared.ports import RunFilter, RunPosition
+from shared.ports import DeliveryPosition, RunFilter, RunPosition
 
 MAX_RUNS_PER_CURSOR = 250
 """A channel cursor keeps only the latest runs: a browser sends it in a header, which holds a few kilobytes."""
@@ -62,6 +63,22 @@ def decode_position(text: str) -> RunPosition:
         return RunPosition(at=_parse_time(created_at), run_id=read_uuid("cursor", run_id))
     except _UNREADABLE:
         raise InvalidRequest("cursor is not one that we gave", field="cursor") from None
+
+
+def encode_delivery_cursor(cursor: DeliveryPosition, endpoint_id: str) -> str:
+    """Returns the `next_cursor` of a page of a webhook's deliveries."""
+    return _encode([cursor.at.isoformat(), cursor.delivery_id, _fingerprint([endpoint_id])])
+
+
+def decode_delivery_cursor(text: str, endpoint_id: str) -> DeliveryPosition:
+    """Raises InvalidRequest when the text is no cursor, or a cursor of another webhook."""
+    try:
+        at, delivery_id, fingerprint = _decode(text)
+        if fingerprint == _fingerprint([endpoint_id]) and fullmatch(r"\w[\w-]{0,199}", delivery_id):
+            return DeliveryPosition(at=_parse_time(at), delivery_id=delivery_id)
+    except _UNREADABLE:
+        pass
+    raise InvalidRequest("cursor is not one that we gave for this list", field="cursor")
 
 
 def encode_channel_cursor(cursor: ChannelCursor, channel: Channel) -> str:

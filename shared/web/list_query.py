@@ -54,6 +54,14 @@ def job_query(filters: Mapping[str, Any], caller: Profile) -> ListQuery:
     )
 
 
+def page_of(parameters: Mapping[str, str]) -> tuple[int, str | None]:
+    """Reads {limit?, cursor?} of a URL query, for lists without filters. Raises InvalidRequest."""
+    known = {name: parameters.get(name) for name in ("limit", "cursor")}
+    fields = Fields({name: number_of(text) if name == "limit" else text for name, text in known.items() if text})
+    limit = fields.optional_whole_number("limit", minimum=1)
+    return min(limit or DEFAULT_LIMIT, MAX_LIMIT), fields.optional_text("cursor")
+
+
 def _list_query(fields: Fields, *, kinds: tuple[Kind, ...], caller: Profile, **filters: str | None) -> ListQuery:
     status = fields.optional_choice("status", tuple(Status))
     wanted = RunFilter(user_id=caller.user_id, kinds=kinds, status=Status(status) if status else None, **filters)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from shared.adapters.sharing.watcher import SharedRunWatcher
+from shared.adapters.webhooks import signing
 from shared.domain.submission import RunPolicy
 from shared.ports import (
     CircuitBreakers,
@@ -23,6 +24,9 @@ from shared.ports import (
     TokenVerifier,
     UsageSums,
     UserRecords,
+    WebhookScheduler,
+    WebhookSender,
+    WebhookStore,
 )
 from shared.services import Services
 from shared.settings import Settings
@@ -30,6 +34,7 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
 from shared.usecases.operations import ReadOperations
@@ -42,9 +47,12 @@ from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.sweep_webhooks import SweepWebhooks
 from shared.usecases.time_budgets import TimeBudgets
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhook_targets import WebhookTargets
+from shared.usecases.webhooks import Webhooks
 
 SHORT_CALL = timedelta(seconds=10)
 SAVING = timedelta(seconds=75)
@@ -66,6 +74,9 @@ class Backend:
     reports: RunReports
     dead_letters: DeadLetters
     durations: DurationStore
+    webhooks: WebhookStore
+    webhook_scheduler: WebhookScheduler
+    webhook_sender: WebhookSender
     cache: ResultCache
     tokens: TokenVerifier
     sessions: Sessions
@@ -79,6 +90,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider, *, bre
     watcher = SharedRunWatcher(backend.watcher, store)
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
+    sweep_webhooks = _sweep_webhooks(settings, backend)
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
     replay = ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue)
     return Services(
@@ -103,7 +115,7 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider, *, bre
         watch=WatchRun(watcher=watcher),
         watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
         rendered=RenderedUpdates(),
-        recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
+        recover=RecoverRuns(store=store, queue=backend.queue, webhooks=sweep_webhooks, clock=clock),
         sweep=SweepRuns(
             store=store,
             queue=backend.queue,
@@ -111,9 +123,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider, *, bre
             save_final=save_final,
             clock=clock,
             interval=settings.sweep_interval,
+            webhooks=sweep_webhooks,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
         replay=replay,
+        webhooks=_webhooks(settings, backend),
+        deliver_webhook=_deliver_webhook(backend),
     )
 
 
@@ -132,6 +147,7 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         clock=backend.clock,
         policy=policy,
         limits=settings.limits,
+        webhooks=WebhookTargets(store=backend.webhooks, allowed_hosts=settings.webhook_allowed_hosts),
         new_id=lambda: str(uuid4()),
     )
 
@@ -143,6 +159,7 @@ def _forget(backend: Backend, cancel: CancelRun) -> ForgetUser:
         users=backend.users,
         usage=backend.usage,
         cache=backend.cache,
+        webhooks=backend.webhooks,
         cancel=cancel,
     )
 
@@ -172,4 +189,35 @@ def _operations(
         catalogue=backend.catalogue,
         limits=settings.limits,
         clock=backend.clock,
+    )
+
+
+def _webhooks(settings: Settings, backend: Backend) -> Webhooks:
+    return Webhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        allowed_hosts=settings.webhook_allowed_hosts,
+        new_id=lambda: uuid4().hex,
+        new_secret=signing.new_secret,
+    )
+
+
+def _deliver_webhook(backend: Backend) -> DeliverWebhook:
+    return DeliverWebhook(
+        webhooks=backend.webhooks,
+        runs=backend.store,
+        sender=backend.webhook_sender,
+        sign=signing.sign,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+    )
+
+
+def _sweep_webhooks(settings: Settings, backend: Backend) -> SweepWebhooks:
+    return SweepWebhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        overdue_after=settings.pending_grace,
     )

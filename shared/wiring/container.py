@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shared.adapters.llm.http import LlmHttpPools
     from shared.adapters.sqlite.backend import SqliteBackend
     from shared.adapters.sqlite.directory import SqliteDirectory
+    from shared.adapters.webhooks.sender import HttpWebhookSender
 
 
 class Container:
@@ -101,6 +102,9 @@ class Container:
             reports=adapters.reports,
             dead_letters=adapters.dead_letters,
             durations=adapters.durations,
+            webhooks=adapters.webhooks,
+            webhook_scheduler=adapters.webhook_scheduler,
+            webhook_sender=self._webhook_sender(),
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
             sessions=authentication.sessions,
@@ -128,6 +132,7 @@ class Container:
     def _google(self) -> "GoogleBackend":
         from shared.adapters.gcp.backend import GoogleBackend
         from shared.adapters.gcp.recheck_scheduler import TaskTarget
+        from shared.adapters.gcp.webhook_scheduler import WebhookTarget
 
         settings = self.settings
         topics = f"projects/{settings.project}/topics"
@@ -138,8 +143,21 @@ class Container:
             audience=settings.internal_audience or settings.recheck_url or "",
             service_account=settings.invoker_service_account,
         )
+        webhooks = WebhookTarget(
+            queue=f"{queues}/{settings.webhooks_queue}",
+            url=settings.deliver_webhook_url or "",
+            audience=settings.internal_audience or settings.deliver_webhook_url or "",
+            service_account=settings.invoker_service_account,
+        )
         by_lane = {Lane.SHORT: f"{topics}/{settings.runs_topic}", Lane.LONG: f"{topics}/{settings.long_runs_topic}"}
-        return GoogleBackend(self.google_clients, topics=by_lane, target=target)
+        return GoogleBackend(self.google_clients, topics=by_lane, target=target, webhooks=webhooks)
+
+    def _webhook_sender(self) -> "HttpWebhookSender":
+        from shared.adapters.webhooks.sender import HttpWebhookSender
+
+        sender = HttpWebhookSender(allowed_hosts=self.settings.webhook_allowed_hosts)
+        self._closing.callback(sender.close)
+        return sender
 
     def _result_cache(self, clock: Clock) -> ResultCache:
         if self.settings.redis_url is None:

@@ -14,14 +14,28 @@ from shared.adapters.gcp.permits import PERMITS, Permit, expired_permits
 from shared.adapters.gcp.reports import accepted_query, open_query
 from shared.adapters.gcp.run_store import RUNS, FirestoreRunStore
 from shared.adapters.gcp.usage import USAGE, months_query
+from shared.adapters.gcp.webhook_store import FirestoreWebhookStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
 from shared.domain.status import USER_RUN_KINDS, Kind, Status
-from shared.ports import Accepted, RunFilter, RunPage, RunPosition
+from shared.domain.webhook_delivery import Delivery
+from shared.ports import Accepted, DeliveryPosition, RunFilter, RunPage, RunPosition
 from tests.contract.runs import NOW, a_run
 
 INDEXES = json.loads((Path(__file__).parents[2] / "infra" / "firestore.indexes.json").read_text())
 POSITION = RunPosition(at=datetime.now(UTC), run_id=a_run().id)
+A_DELIVERY = Delivery(
+    id="msg_1",
+    organization_id="acme",
+    endpoint_id="hook",
+    run_id="run",
+    sequence=1,
+    type="run.completed",
+    at=NOW,
+    shard=1,
+    expires_at=NOW,
+    due_at=NOW,
+)
 
 
 class Recorder(FirestoreRunStore):
@@ -38,6 +52,16 @@ class Recorder(FirestoreRunStore):
     async def _count(self, query: Any) -> int:
         self.sent.append(query._to_protobuf())
         return 0
+
+
+class WebhookRecorder(FirestoreWebhookStore):
+    def __init__(self, clients: ClientsByLoop) -> None:
+        super().__init__(clients)
+        self.sent: list[Any] = []
+
+    async def _snapshots(self, query: Any) -> list[Any]:
+        self.sent.append(query._to_protobuf())
+        return []
 
 
 def filters() -> Iterator[RunFilter]:
@@ -66,7 +90,12 @@ async def all_queries() -> list[Any]:
         for status in (None, Status.FAILED):
             period = Accepted(tenant_id="acme", user_id=user_id, status=status, since=NOW, until=NOW)
             others.append(accepted_query(runs, period))
-    return [*store.sent, *[query._to_protobuf() for query in others]]
+    webhooks = WebhookRecorder(store._clients)
+    for last_delivery in (None, DeliveryPosition(at=NOW, delivery_id="msg_1")):
+        await webhooks.page("acme", "hook", limit=10, after=last_delivery)
+    await webhooks.due(1, before=NOW, limit=10)
+    await webhooks.chain(A_DELIVERY)
+    return [*store.sent, *webhooks.sent, *[query._to_protobuf() for query in others]]
 
 
 def shape(query: Any) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
@@ -88,7 +117,7 @@ def fits(query: Any, index: dict[str, Any]) -> bool:
 
 async def test_every_query_has_an_index() -> None:
     queries = await all_queries()
-    assert len(queries) == 48
+    assert len(queries) == 52
     for query in queries:
         [collection] = [source.collection_id for source in query.from_]
         indexes = [index for index in INDEXES["indexes"] if index["collectionGroup"] == collection]
@@ -111,5 +140,6 @@ def test_no_single_field_index_limits_or_taxes_the_writes(field: str) -> None:
 def test_runs_and_keys_go_by_themselves_when_their_time_is_over() -> None:
     expiring = {item["collectionGroup"] for item in INDEXES["fieldOverrides"] if item.get("ttl")}
     assert expiring == {
-        "llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits", "durations", "usage", "budgets"
+        "llm_runs", "idempotency_keys", "ended_sessions", "parts", "permits", "durations", "usage", "budgets",
+        "webhook_deliveries",
     }  # fmt: skip

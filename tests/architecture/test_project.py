@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.openapi import document
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,7 +27,7 @@ def test_the_licence_is_the_apache_licence_unmodified() -> None:
 
 def test_the_api_its_clients_and_the_changelog_have_the_version_of_the_project() -> None:
     version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
-    assert yaml.safe_load(read("infra/openapi.yaml"))["info"]["version"] == version
+    assert document()["info"]["version"] == version
     assert json.loads(read("infra/clients/typescript/package.json"))["version"] == version
     lock = json.loads(read("infra/clients/typescript/package-lock.json"))
     assert lock["version"] == lock["packages"][""]["version"] == version

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from tests.bench.bench import memory, show
-from tests.e2e.system import System, until
+from tests.e2e.system import System, until_all_ended
 
 TEXTS = ("hello",) * 16 + ("[[rate-limit]]", "[[fail]]", "[[garbage]]", "[[refuse]]")
 ROUND = 60
@@ -48,7 +48,7 @@ def one_round(system: System, dice: random.Random) -> Counter[str]:
     with system.client() as client, ThreadPoolExecutor(CONNECTIONS) as pool:
         run_ids = list(pool.map(lambda text: submitted(client, text), texts))
         list(pool.map(lambda run_id: followed(client, run_id), run_ids[::4]))
-        return Counter(until(lambda: ended(client, run_ids), seconds=120))
+        return Counter(run["status"] for run in until_all_ended(client, run_ids, seconds=120))
 
 
 def submitted(client: httpx.Client, text: str) -> str:
@@ -58,12 +58,6 @@ def submitted(client: httpx.Client, text: str) -> str:
 def followed(client: httpx.Client, run_id: str) -> None:
     with client.stream("GET", f"/llm_user_runs/{run_id}/stream") as answer:
         assert any(line.startswith("event: run.") for line in answer.iter_lines())
-
-
-def ended(client: httpx.Client, run_ids: list[str]) -> list[str]:
-    """Returns the statuses, or nothing while a run is open."""
-    runs = [client.get(f"/api/llm/jobs/{run_id}/status/").json() for run_id in run_ids]
-    return [run["status"] for run in runs] if all(run["is_complete"] for run in runs) else []
 
 
 def soak(system: System, seconds: float, *, kill_every: float = float("inf")) -> tuple[Usage, Usage, Counter[str]]:

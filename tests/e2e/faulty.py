@@ -22,8 +22,9 @@ from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until
 from tests.grpc_proxy import GrpcProxy
+from tests.plain_http import NO_TLS
 
-SWEEP_SECONDS = 0.5
+SWEEP_SECONDS = 1.0
 GRACE_SECONDS = 2.0
 
 
@@ -72,7 +73,9 @@ class FaultySystem:
     def client(self, function: str) -> httpx.Client:
         token = EmbeddedTokens(self.settings.data_dir).mint("demo")
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
-        return httpx.Client(base_url=url_of(self.ports[function]), headers=headers, timeout=60, trust_env=False)
+        return httpx.Client(
+            base_url=url_of(self.ports[function]), headers=headers, timeout=60, trust_env=False, verify=NO_TLS
+        )
 
     def restart(self, function: str) -> None:
         """kill -9 of the function's processes, and new ones on the same port."""
@@ -141,7 +144,7 @@ class FaultySystem:
     def _sweep(self) -> None:
         while not self._sweeping.wait(self._sweep_seconds):
             try:
-                httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False)
+                httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False, verify=NO_TLS)
             except httpx.TransportError:
                 continue
 
@@ -154,6 +157,6 @@ def faulty_system(folder: Path, firestore_emulator: str) -> Iterator[FaultySyste
 
 def answers(url: str) -> bool:
     try:
-        return httpx.head(f"{url}/health", trust_env=False).status_code > 0
+        return httpx.head(f"{url}/health", trust_env=False, verify=NO_TLS).status_code > 0
     except httpx.TransportError:
         return False

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,11 @@ from httpx_sse import EventSource
 from shared.adapters.clock import SystemClock
 from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.adapters.sqlite.backend import SqliteBackend
+from tests.plain_http import NO_TLS
 
 ROOT = Path(__file__).parents[2]
+MIN_PAUSE_SECONDS = 0.05
+MAX_PAUSE_SECONDS = 0.5
 
 
 def environment(data_dir: Path, **settings: str) -> dict[str, str]:
@@ -93,7 +97,7 @@ class System:
 
     def client(self, user: str = "demo", url: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.token(user)}"}
-        return httpx.Client(base_url=url or self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=url or self.url, headers=headers, timeout=30, trust_env=False, verify=NO_TLS)
 
     def put(self, collection: str, document_id: str, document: dict[str, Any]) -> None:
         """A record of the directory."""
@@ -160,9 +164,24 @@ def updates(response: httpx.Response) -> Iterator[dict[str, Any]]:
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 60.0) -> Any:
-    """What the condition gave, as soon as it is true."""
-    ends = time.monotonic() + seconds
+    """What the condition gave, soon after it is true: it is asked less often the longer it takes."""
+    began = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < ends, "waited in vain"
-        time.sleep(0.05)
+        waited = time.monotonic() - began
+        assert waited < seconds, "waited in vain"
+        time.sleep(min(max(waited / 10, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS))
     return value
+
+
+def until_all_ended(client: httpx.Client, run_ids: Iterable[str], *, seconds: float = 60.0) -> list[dict[str, Any]]:
+    """The answers to questions for the status of each run, once none of them is open.
+
+    A run is asked for when those before it have ended: to ask for all again and again costs more than the runs do.
+    """
+    ends = time.monotonic() + seconds
+    return [until(partial(_if_ended, client, run_id), seconds=ends - time.monotonic()) for run_id in run_ids]
+
+
+def _if_ended(client: httpx.Client, run_id: str) -> dict[str, Any] | None:
+    run: dict[str, Any] = client.get(f"/api/llm/jobs/{run_id}/status/").json()
+    return run if run.get("is_complete") else None

@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import httpx
-
 from shared.domain.money import to_nano
-from tests.e2e.system import System, until
+from tests.e2e.system import System, until_all_ended
 
 JOB = {"job_type": "general_llm_request", "model_id": "demo-model", "input_data": {"full_input": "hello"}}
 RESERVED = 3 * ((5 + 200) * 0.15e-6 + 8192 * 0.6e-6)
@@ -36,8 +34,8 @@ def test_a_budget_for_twenty_runs_holds_through_a_kill_and_is_free_again_afterwa
     system.start()
     accepted = [answer.json()["job_id"] for answer in answers if answer.status_code == 200]
     with system.client("sam") as client:
-        metrics = until(lambda: metrics_of_all(client, accepted), seconds=60)
-        spent = sum(to_nano(cost) for cost in metrics)
+        ended = until_all_ended(client, accepted)
+        spent = sum(to_nano(run["metrics"]["cost_usd"]) for run in ended)
         assert balances(system) == [(0, spent)] * 2
         usage = client.get("/api/usage/?group_by=user").json()
         assert [(item["key"], item["runs"], to_nano(item["cost_usd"])) for item in usage["items"]] == [
@@ -45,9 +43,3 @@ def test_a_budget_for_twenty_runs_holds_through_a_kill_and_is_free_again_afterwa
         ]
         assert client.post("/api/llm/jobs/submit/", json=JOB).status_code == 200
     assert system.stop() == 0
-
-
-def metrics_of_all(client: httpx.Client, accepted: list[str]) -> list[float]:
-    """Returns the costs of all runs once none of them is open."""
-    runs = [client.get(f"/api/llm/jobs/{run_id}/status/").json() for run_id in accepted]
-    return [run["metrics"]["cost_usd"] for run in runs] if all(run["is_complete"] for run in runs) else []

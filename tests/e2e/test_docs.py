@@ -12,6 +12,7 @@ from playwright.async_api import Browser
 from tests.e2e.swagger import authorize, execute, list_operations, read_operation
 from tests.e2e.system import System
 from tests.openapi import document, operations
+from tests.plain_http import NO_TLS
 
 FOREIGN_PICTURE = """
 () => new Promise((resolve) => {
@@ -24,7 +25,7 @@ FOREIGN_PICTURE = """
 
 @pytest.fixture
 def anybody(system: System) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=system.url, trust_env=False) as client:
+    with httpx.Client(base_url=system.url, trust_env=False, verify=NO_TLS) as client:
         yield client
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.e2e.system import System, until
+from tests.e2e.system import System, until, until_all_ended
 
 RUNS = 200
 
@@ -30,7 +30,7 @@ def test_nothing_is_lost_and_nothing_done_twice_when_the_system_is_killed(data_d
     system.kill()
     system.start()
     with system.client() as client:
-        statuses = until(lambda: complete(client, accepted))
+        statuses = [run["status"] for run in until_all_ended(client, accepted)]
     assert Counter(statuses) == {"completed": len(accepted)}
     check_no_run_was_done_twice(system, accepted)
     assert system.stop() == 0
@@ -45,12 +45,6 @@ def submit_all(system: System, accepted: list[str]) -> None:
             except httpx.TransportError:
                 return
             accepted.append(answer.json()["run_uuid"])
-
-
-def complete(client: httpx.Client, accepted: list[str]) -> list[str]:
-    """The states of all accepted runs once none of them is open."""
-    runs = [client.get(f"/api/llm/jobs/{run_id}/status/").json() for run_id in accepted]
-    return [run["status"] for run in runs] if all(run["is_complete"] for run in runs) else []
 
 
 def check_no_run_was_done_twice(system: System, accepted: list[str]) -> None:
@@ -71,7 +65,7 @@ def test_messages_and_timers_deleted_by_hand_are_made_again(data_dir: Path) -> N
                 database.execute("DELETE FROM messages")
                 database.execute("DELETE FROM tasks")
             time.sleep(0.3)
-        statuses = until(lambda: complete(client, accepted))
+        statuses = [run["status"] for run in until_all_ended(client, accepted)]
     assert Counter(statuses) == {"completed": 30}
     check_no_run_was_done_twice(system, accepted)
     assert system.stop() == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from tests.bench.capacity import dead_letters
-from tests.e2e.system import System, until
+from tests.e2e.system import System, until_all_ended
 
 RUNS = 80
 
@@ -24,7 +24,7 @@ def test_no_message_is_given_up_although_its_worker_takes_ten_requests_at_once(d
     system = System(data_dir, "--capacity", "process_run=10", LLM_SIM_SECONDS="0.3")
     with system.client() as client:
         jobs = [chat(client, "hello") for _ in range(RUNS)]
-        until(lambda: statuses(client, jobs) == {"completed": RUNS}, seconds=90)
+        assert {run["status"] for run in until_all_ended(client, jobs, seconds=90)} == {"completed"}
     assert dead_letters(data_dir) == 0
     assert system.stop() == 0
 
@@ -34,6 +34,6 @@ def test_short_runs_complete_while_more_long_calls_than_a_push_window_holds_go_o
     with system.client() as client:
         long = [chat(client, "[[slow 60]]") for _ in range(20)]
         short = [client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"] for _ in range(40)]
-        until(lambda: statuses(client, short) == {"completed": 40})
+        assert {run["status"] for run in until_all_ended(client, short)} == {"completed"}
         assert "completed" not in statuses(client, long)
     assert system.stop() == 0

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from infra.local.emulators.ports import reserved_port
-from tests.e2e.system import ROOT, System, environment, until, updates
+from tests.e2e.system import ROOT, System, environment, until, until_all_ended, updates
+from tests.plain_http import NO_TLS
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def served(target: str, data_dir: Path) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code < 500
+        return httpx.get(f"{url}/health", trust_env=False, verify=NO_TLS).status_code < 500
     except httpx.TransportError:
         return False
 
@@ -57,7 +58,7 @@ def test_each_function_can_be_served_on_its_own_over_one_folder(data_dir: Path) 
             assert [event["event"] for event in updates(answer)][-1] == "run.completed"
     for target in ("process_run", "recheck_run", "sweep_runs", "bury_run"):
         with served(target, data_dir) as url:
-            assert httpx.post(url, json={}, trust_env=False).status_code == 204
+            assert httpx.post(url, json={}, trust_env=False, verify=NO_TLS).status_code == 204
     assert system.stop() == 0
 
 
@@ -135,7 +136,7 @@ def test_more_runs_than_threads_all_complete_with_one_submit_each(data_dir: Path
     body = {"job_type": "general_llm_request", "model_id": "demo-chat-model", "input_data": {"full_input": "hello"}}
     with system.client() as client:
         jobs = [client.post("/api/llm/jobs/submit/", json=body).json()["job_id"] for _ in range(20)]
-        until(lambda: all(client.get(f"/api/llm/jobs/{job}/status/").json()["status"] == "completed" for job in jobs))
+        assert {run["status"] for run in until_all_ended(client, jobs)} == {"completed"}
     assert system.stop() == 0
     assert "old claim" not in system.log() and "retrying" not in system.log()
 

@@ -24,8 +24,9 @@ from infra.local.emulators.functions import url_of
 from infra.local.emulators.processes import ChildProcess, ChildProcesses
 from shared.settings import REGIONS
 from tests.e2e.system import System, environment, until
+from tests.plain_http import NO_TLS
 
-STREAMS = 200
+STREAMS = 50
 RUNS = 10
 TERM_TO_KILL_SECONDS = 2.0
 """Cloud Run leaves ten seconds; a function that holds streams uses them up, so that fewer show the same."""
@@ -53,7 +54,7 @@ class Functions:
 
     def _answers(self, name: str) -> bool:
         try:
-            return httpx.get(f"{self.url(name)}/health", trust_env=False).status_code == 200
+            return httpx.get(f"{self.url(name)}/health", trust_env=False, verify=NO_TLS).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -96,7 +97,9 @@ async def follow_all(url: str, token: str, run_ids: list[str]) -> list[list[int]
     limits = httpx.Limits(max_connections=None)
     headers = {"Authorization": f"Bearer {token}"}
     async with (
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=30, limits=limits, trust_env=False) as client,
+        httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=30, limits=limits, trust_env=False, verify=NO_TLS
+        ) as client,
         asyncio.timeout(90),
         asyncio.TaskGroup() as group,
     ):
@@ -198,13 +201,18 @@ def test_a_worker_that_was_stopped_and_goes_on_after_another_has_finished_change
         with ended.client(url=functions.url("submit_run")) as client:
             run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
         message = {"message": {"data": "", "messageId": "1", "attributes": {"run_id": run_id}}, "subscription": "s"}
-        first = pool.submit(httpx.post, functions.url("process_run"), json=message, timeout=60, trust_env=False)
+        first = pool.submit(
+            httpx.post, functions.url("process_run"), json=message, timeout=60, trust_env=False, verify=NO_TLS
+        )
         assert slow_llm.asked.wait(60)
         os.killpg(worker.process.pid, signal.SIGSTOP)
         end_lease(data_dir, run_id)
         for _ in range(2):
             recheck = {"run_id": run_id, "attempt": 1, "sequence": "1", "checks": 0}
-            assert httpx.post(functions.url("recheck_run"), json=recheck, trust_env=False).status_code == 204
+            assert (
+                httpx.post(functions.url("recheck_run"), json=recheck, trust_env=False, verify=NO_TLS).status_code
+                == 204
+            )
         finished = shown(data_dir, run_id)
         slow_llm.may_answer.set()
         os.killpg(worker.process.pid, signal.SIGCONT)

@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.emulators.host import PROJECT
 from tests.e2e.system import Cloud, System, until
+from tests.plain_http import NO_TLS
 
 ROLES: dict[str, Any] = json.loads((Path(__file__).parent / "tenancy.json").read_text())["roles"]
 SECRET = "canary of demo"
@@ -40,7 +41,9 @@ def completed_run(system: System) -> str:
 
 
 def client_of(system: System, user: str | None) -> httpx.Client:
-    return system.client(user) if user else httpx.Client(base_url=system.url, timeout=30, trust_env=False)
+    return (
+        system.client(user) if user else httpx.Client(base_url=system.url, timeout=30, trust_env=False, verify=NO_TLS)
+    )
 
 
 ACTIONS: dict[str, Callable[[str], tuple[str, str, Any]]] = {
@@ -104,7 +107,9 @@ def unsigned(user: str) -> str:
 
 def first_id(cloud: Cloud, collection: str) -> str:
     """Returns the path of a document that exists, such as usage/{id}."""
-    found = httpx.get(f"{cloud.documents}/{collection}", headers={"Authorization": "Bearer owner"}, trust_env=False)
+    found = httpx.get(
+        f"{cloud.documents}/{collection}", headers={"Authorization": "Bearer owner"}, trust_env=False, verify=NO_TLS
+    )
     return f"{collection}/{found.json()['documents'][0]['name'].rpartition('/')[2]}"
 
 
@@ -119,7 +124,7 @@ def test_the_security_rules_say_the_same(cloud: Cloud, role: str) -> None:
     expected, run_id = ROLES[role], one_run(cloud)
     headers = {"Authorization": f"Bearer {unsigned(expected['user'])}"} if expected["user"] else {}
     run, base = f"{cloud.documents}/llm_runs/{run_id}", cloud.documents
-    with httpx.Client(headers=headers, trust_env=False) as client:
+    with httpx.Client(headers=headers, trust_env=False, verify=NO_TLS) as client:
         answers = {
             "get": client.get(run),
             "list": client.post(f"{base}:runQuery", json=query(limit=100)),
@@ -136,7 +141,7 @@ def test_the_security_rules_say_the_same(cloud: Cloud, role: str) -> None:
 def test_an_expired_run_is_gone_for_its_owner_too(cloud: Cloud) -> None:
     run_id = completed_run(cloud)
     run, long_ago = f"{cloud.documents}/llm_runs/{run_id}", {"timestampValue": "2020-01-01T00:00:00Z"}
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, verify=NO_TLS) as client:
         path, owner = f"{run}?updateMask.fieldPaths=expires_at", {"Authorization": "Bearer owner"}
         assert client.patch(path, json={"fields": {"expires_at": long_ago}}, headers=owner).status_code == 200
         assert client.get(run, headers={"Authorization": f"Bearer {unsigned('demo')}"}).status_code == 403

@@ -46,10 +46,18 @@ from tests.simulation.store import SimulatedRunStore
 from tests.simulation.tables import Tables
 from tests.simulation.timers import SimulatedRecheckScheduler, TaskQueue
 from tests.simulation.watcher import ChangeNotifier, SimulatedRunWatcher
+from tests.simulation.webhooks import (
+    SimulatedReceivers,
+    SimulatedWebhookScheduler,
+    SimulatedWebhookStore,
+    of_plan,
+)
 
 PLACES = 2
 """How many instances each function has."""
 DEPLOYMENTS = {name: f"sim://{name}" for name in ("europe", "tokyo", "default")}
+WEBHOOK_SECONDS = 10_000.0
+"""Four tries of a delivery; a plan's receivers work again before the third."""
 MARGIN = 90.0
 """Beyond deadlines and sweeps: how long the last deliveries may take."""
 
@@ -68,7 +76,8 @@ class World:
         self.outages = Outages([fault for fault in plan.faults if isinstance(fault, Outage)])
         self.call_faults = CallFaults([fault for fault in plan.faults if isinstance(fault, AtCall)])
         self.notifier = ChangeNotifier(self)
-        self.tables = Tables(self.random, on_change=self.notifier.on_change)
+        self.webhooks = of_plan(plan.settings.webhooks)
+        self.tables = Tables(self.random, on_change=self.notifier.on_change, on_deliveries=self.webhooks.put)
         self.cache: dict[str, tuple[datetime, str]] = {}
         self.dead_letters: dict[str, tuple[str, str, str]] = {}
         self.durations: dict[str, Durations] = {}
@@ -79,6 +88,7 @@ class World:
         self.queues = {
             lane: Subscription(self, self.caller, function="process_run", dead_letters=burials) for lane in Lane
         }
+        self.webhook_queue = TaskQueue(self, self.caller, function="deliver_webhook")
         self.task_queues = {lane: TaskQueue(self, self.caller) for lane in Lane}
         self._instances: dict[tuple[str, int], Instance] = {}
         skews = [fault for fault in plan.faults if isinstance(fault, Skew)] if plan.settings.firestore else []
@@ -101,6 +111,7 @@ class World:
         await asyncio.sleep(self._faults_end())
         self.history.faults_ended_at = self.now
         horizon = self.now + self._longest_deadline() + 4 * self.plan.settings.sweep + 2 * self.max_skew + MARGIN
+        horizon += WEBHOOK_SECONDS if self.plan.settings.webhooks else 0.0
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
@@ -177,7 +188,8 @@ class World:
     def _services(self, instance: Instance, settings: Settings) -> Services:
         calls = Calls(instance)
         is_firestore = self.plan.settings.firestore
-        store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
+        webhook_scheduler = SimulatedWebhookScheduler(self.webhook_queue, calls)
+        store = SimulatedRunStore(self, calls, instance, firestore=is_firestore, announce=webhook_scheduler.announce)
         records = SimulatedDirectory(calls, day_usd=self.plan.settings.day_usd)
         directory = CachedDirectory(records, instance.clock)
         no_tokens: Any = NoTokens()
@@ -196,6 +208,9 @@ class World:
             reports=NoReports(),
             dead_letters=SimulatedDeadLetters(self, calls),
             durations=SimulatedDurationStore(self, calls),
+            webhooks=SimulatedWebhookStore(self, calls),
+            webhook_scheduler=webhook_scheduler,
+            webhook_sender=SimulatedReceivers(self, calls),
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,
@@ -233,7 +248,7 @@ class World:
 
     def _is_settled(self) -> bool:
         runs = (row.run for row in self.tables.rows.values() if row.run is not None)
-        return all(run.is_terminal and run.due_at is None for run in runs)
+        return not self.webhooks.has_pending and all(run.is_terminal and run.due_at is None for run in runs)
 
     async def _record_final_state(self) -> None:
         """Records what is left, without a fault in the way."""
@@ -260,5 +275,6 @@ class World:
         history.expected_cache = {run.id: views.status_text(run) for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}
         history.cache = {key: text for key, (_, text) in self.cache.items()}
+        history.deliveries = self.webhooks.deliveries
         history.dead_letters = self.dead_letters
         history.jobs = self.llm.jobs

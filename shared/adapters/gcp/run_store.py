@@ -6,7 +6,7 @@ writes an id of its own, `save_id`, since two workers may save the same content 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ from shared.adapters.gcp.revision import Revision
 from shared.adapters.gcp.run_creation import AMBIGUOUS_ERRORS, RunCreation
 from shared.adapters.gcp.run_parts import PARTS, add_parts, read_parts
 from shared.adapters.gcp.usage import count_in
+from shared.adapters.gcp.webhook_store import put_deliveries_in
 from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_required
 from shared.adapters.storage.readable import must_be_readable, readable_runs
@@ -35,6 +36,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
+from shared.domain.webhook_delivery import Delivery, new_deliveries
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import RunFilter, RunPage, RunPosition
 
@@ -45,8 +47,16 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class FirestoreRunStore:
-    def __init__(self, clients: ClientsByLoop, *, create_timeout_seconds: float = CREATE_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        clients: ClientsByLoop,
+        *,
+        on_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None,
+        create_timeout_seconds: float = CREATE_TIMEOUT_SECONDS,
+    ) -> None:
+        """`on_deliveries` is called with the deliveries of webhooks that a commit has stored."""
         self._clients = clients
+        self._on_deliveries = on_deliveries
         self._create_timeout_seconds = create_timeout_seconds
         self._turns = BudgetTurns()
 
@@ -65,9 +75,12 @@ class FirestoreRunStore:
         )
         try:
             async with asyncio.timeout(self._create_timeout_seconds):
-                return await creation(self._turns)
+                holder = await creation(self._turns)
         except TimeoutError as error:
             raise StoreUnavailable from error
+        if holder is None:
+            await self._announce(new_deliveries(run))
+        return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
         snapshot = await self._snapshot(run_id)
@@ -92,10 +105,19 @@ class FirestoreRunStore:
         return content
 
     async def save(self, run: Run) -> Run:
-        return await self._save(run, deleted_parts=[])
+        return await self._save_and_announce(run, deleted_parts=[])
 
     async def erase(self, run: Run) -> Run:
-        return await self._save(run, deleted_parts=await self._parts(run))
+        return await self._save_and_announce(run, deleted_parts=await self._parts(run))
+
+    async def _save_and_announce(self, run: Run, *, deleted_parts: Sequence[Any]) -> Run:
+        saved = await self._save(run, deleted_parts=deleted_parts)
+        await self._announce(new_deliveries(run))
+        return saved
+
+    async def _announce(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries and self._on_deliveries is not None:
+            await self._on_deliveries(deliveries)
 
     async def forget(self, run: Run) -> None:
         batch = self._firestore.batch()
@@ -128,6 +150,7 @@ class FirestoreRunStore:
             release_permit(batch, self._firestore, run)
             settle_in(batch, self._firestore, run)
             count_in(batch, self._firestore, run)
+        put_deliveries_in(batch, self._firestore, new_deliveries(run))
         add_parts(batch, reference, run, RESULT, parts)
         for part in deleted_parts:
             batch.delete(part)

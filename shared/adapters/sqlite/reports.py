@@ -9,6 +9,7 @@ from shared.adapters.sqlite.usage import read_balance
 from shared.adapters.storage.readable import readable_runs
 from shared.adapters.storage.run_document import from_document
 from shared.domain.budget import Balance
+from shared.domain.status import Kind
 from shared.ports import Accepted, RunPage, RunPosition
 
 _DOCUMENT = "json_set(document, '$.input', json('{}'), '$.result', NULL, '$.events', json('[]'))"
@@ -20,15 +21,18 @@ class SqliteRunReports:
         self._database = database
 
     async def accepted(self, wanted: Accepted, *, after: RunPosition | None = None, limit: int) -> RunPage:
-        owner = "user_id" if wanted.user_id is not None else "tenant_id"
-        where = f"{owner} = ? AND created_at >= ? AND created_at < ? AND status = coalesce(?, status)"
-        owner_id = wanted.user_id if wanted.user_id is not None else wanted.tenant_id
-        values: list[Any] = [owner_id, wanted.since.isoformat(), wanted.until.isoformat(), wanted.status]
+        where = "created_at >= ? AND created_at < ? AND status = coalesce(?, status)"
+        values: list[Any] = [wanted.since.isoformat(), wanted.until.isoformat(), wanted.status]
         if after is not None:
             where += " AND (created_at, id) < (?, ?)"
             values += [after.at.isoformat(), after.run_id]
-        query = f"SELECT {_DOCUMENT}, revision, created_at, id FROM runs WHERE {where}"
+        starts: list[tuple[str, list[Any]]] = [("tenant_id = ?", [wanted.tenant_id])]
+        if wanted.user_id is not None:  # the index of a user's runs begins with the kind; SQLite merges the kinds
+            starts = [("user_id = ? AND kind = ?", [wanted.user_id, kind]) for kind in Kind]
+        select = f"SELECT {_DOCUMENT}, revision, created_at, id FROM runs WHERE"
+        query = " UNION ALL ".join(f"{select} {start} AND {where}" for start, _ in starts)
         query += " ORDER BY created_at DESC, id DESC LIMIT ?"
+        values = [value for _, own in starts for value in (*own, *values)]
         rows = await self._database.read(lambda connection: connection.execute(query, [*values, limit]).fetchall())
         runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
         positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]

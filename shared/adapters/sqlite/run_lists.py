@@ -6,7 +6,7 @@ would otherwise sort all runs of the user, or read those that the filter exclude
 queries, because SQLite chooses an index by guesses about the data.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -21,22 +21,30 @@ Query = tuple[str, list[Any]]
 
 def page_query(wanted: RunFilter, *, limit: int, offset: int, after: RunPosition | None) -> Query:
     """Returns the query of one page, newest runs first; its rows are (document, revision, created_at, id)."""
-    statements, values = _searches(wanted, after)
-    page = f"{statements} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
+    searches, values = _searches(wanted, after)
+    page = f"{_merged('created_at, id', searches)} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
     query = "SELECT document, revision, page.created_at, page.id FROM"
     return f"{query} ({page}) AS page CROSS JOIN runs USING (id)", [*values, limit, offset]
 
 
 def count_query(wanted: RunFilter, *, at_most: int) -> Query:
     """Returns the query of how many runs the filter selects, which counts no more than `at_most`."""
-    statements, values = _searches(wanted, None)
-    return f"SELECT count(*) FROM ({statements} LIMIT ?)", [*values, at_most]
+    searches, values = _searches(wanted, None)
+    # To skip entries takes a quarter of the time of counting those of a subquery that ends early.
+    has_more = f"{_merged('1', searches)} LIMIT 1 OFFSET ?"
+    total = " + ".join(f"(SELECT count(*) {search})" for search in searches)
+    query = f"SELECT CASE WHEN ({has_more}) THEN ? ELSE {total} END"
+    return query, [*values, at_most, at_most, *values]
 
 
-def _searches(wanted: RunFilter, after: RunPosition | None) -> Query:
-    """Returns one search of an index for each combination of values that the filter selects."""
+def _merged(columns: str, searches: Sequence[str]) -> str:
+    return " UNION ALL ".join(f"SELECT {columns} {search}" for search in searches)
+
+
+def _searches(wanted: RunFilter, after: RunPosition | None) -> tuple[list[str], list[Any]]:
+    """Returns (a search of an index for each combination of values that the filter selects, the values of all)."""
     searches = [_search(fields, after) for fields in _combinations(wanted)]
-    return " UNION ALL ".join(statement for statement, _ in searches), [v for _, values in searches for v in values]
+    return [search for search, _ in searches], [value for _, values in searches for value in values]
 
 
 def _combinations(wanted: RunFilter) -> Iterator[Mapping[str, str | None]]:
@@ -60,4 +68,4 @@ def _search(fields: Mapping[str, str | None], after: RunPosition | None) -> Quer
     if after is not None:
         conditions.append("(created_at, id) < (?, ?)")
         values += [after.at.isoformat(), after.run_id]
-    return f"SELECT created_at, id FROM runs INDEXED BY {index} WHERE {' AND '.join(conditions)}", values
+    return f"FROM runs INDEXED BY {index} WHERE {' AND '.join(conditions)}", values

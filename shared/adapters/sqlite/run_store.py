@@ -1,7 +1,7 @@
 """Stores runs as JSON documents in SQLite, with columns for the fields that queries filter or sort by."""
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
@@ -10,6 +10,7 @@ from typing import Any
 from shared.adapters.sqlite import usage
 from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.run_lists import count_query, page_query
+from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.json_text import from_text, to_text
 from shared.adapters.storage.parts import (
@@ -27,6 +28,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
+from shared.domain.webhook_delivery import Delivery, new_deliveries, with_recorded
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import RunFilter, RunPage, RunPosition
 
@@ -39,15 +41,25 @@ _TERMINAL = "('completed', 'failed', 'cancelled')"
 
 
 class SqliteRunStore:
-    def __init__(self, database: Database, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
-        """`on_change` is called with the id of each run that this process has written."""
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_change: Callable[[str], None] = lambda run_id: None,
+        on_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]],
+    ) -> None:
+        """`on_change` is called with the id of each run that this process has written, `on_deliveries` with the
+        deliveries of webhooks that a commit has stored.
+        """
         self._database = database
         self._on_change = on_change
+        self._on_deliveries = on_deliveries
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
-        stored, parts = split_large_input(run)
+        stored, parts = split_large_input(with_recorded(run))
+        deliveries = new_deliveries(run)
         mutable, result_parts = _mutable_columns(stored)
         row = (run.id, *mutable, *_immutable_columns(stored))
 
@@ -60,12 +72,15 @@ class SqliteRunStore:
             insertion = f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING"
             if connection.execute(insertion, row).rowcount:
                 usage.reserve(connection, run, limits.budget)
+                put_deliveries(connection, deliveries)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
             return None
 
         holder = await self._database.write(insert)
         self._on_change(run.id)
+        if holder is None and deliveries:
+            await self._on_deliveries(deliveries)
         return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
@@ -102,6 +117,7 @@ class SqliteRunStore:
         def delete(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM idempotency WHERE expires_at <= ?", (now.isoformat(),))
             usage.forget_expired(connection, now)
+            forget_expired_deliveries(connection, now)
             return connection.execute(
                 "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE expires_at <= ? LIMIT ?)",
                 (now.isoformat(), limit),
@@ -111,7 +127,7 @@ class SqliteRunStore:
 
     async def _save(self, run: Run, *, delete_parts: bool = False) -> Run:
         revision = run.revision + 1
-        saved = as_saved(run)
+        saved, deliveries = as_saved(run), new_deliveries(run)
         mutable, result_parts = _mutable_columns(saved)
         row = (revision, *mutable, run.id, run.revision)
 
@@ -123,6 +139,7 @@ class SqliteRunStore:
             ).rowcount
             if updated:
                 usage.end(connection, run)
+                put_deliveries(connection, deliveries)
                 _put_parts(connection, run.id, RESULT, result_parts)
             if updated and delete_parts:
                 connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
@@ -131,6 +148,8 @@ class SqliteRunStore:
         if await self._database.write(update) == 0:
             raise StaleRun
         self._on_change(run.id)
+        if deliveries:
+            await self._on_deliveries(deliveries)
         return replace(saved, revision=revision)
 
     async def list_runs(

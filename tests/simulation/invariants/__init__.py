@@ -10,9 +10,10 @@ from tests.simulation.invariants.durations import DURATIONS
 from tests.simulation.invariants.lifecycle import LIFECYCLE
 from tests.simulation.invariants.money import MONEY
 from tests.simulation.invariants.service import SERVICE
+from tests.simulation.invariants.webhooks import WEBHOOKS
 from tests.simulation.plan import Plan
 
-INVARIANTS: tuple[Invariant, ...] = (*SERVICE, *LIFECYCLE, *MONEY, *DURATIONS, *CLIENTS)
+INVARIANTS: tuple[Invariant, ...] = (*SERVICE, *LIFECYCLE, *MONEY, *DURATIONS, *CLIENTS, *WEBHOOKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

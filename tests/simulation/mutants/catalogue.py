@@ -27,6 +27,9 @@ TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
 TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
+DELIVER_WEBHOOK = "shared.usecases.deliver_webhook"
+SWEEP_WEBHOOKS = "shared.usecases.sweep_webhooks"
+WEBHOOK_DELIVERY = "shared.domain.webhook_delivery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -483,5 +486,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "deltas kept with the result",
         "a result replaces the deltas",
         (RUN, "events = without_deltas(ended.events)", "events = ended.events"),
+    ),
+    _mutant(
+        "no delivery for the end of a run",
+        "the commit of an event stores its deliveries",
+        (
+            WEBHOOK_DELIVERY,
+            "for target in run.webhooks for event in _new_events(run, target)]",
+            "for target in run.webhooks for event in _new_events(run, target) if not run.is_terminal]",
+        ),
+    ),
+    _mutant(
+        "later delivery does not wait",
+        "deliveries of a run come in order",
+        (DELIVER_WEBHOOK, "if head is not None and head.id != delivery.id:", "if False:"),
+    ),
+    _mutant(
+        "overdue deliveries not repaired",
+        "every delivery is tried, whatever tasks are lost",
+        (SWEEP_WEBHOOKS, "for delivery in page:", "for delivery in page[:0]:"),
+    ),
+    _mutant(
+        "delivery signed with the event's time",
+        "each try of a delivery is signed anew",
+        (
+            DELIVER_WEBHOOK,
+            "headers = self.sign(delivery.id, self.clock.now(), body",
+            "headers = self.sign(delivery.id, delivery.at, body",
+        ),
+    ),
+    _mutant(
+        "delivery retried without a gap",
+        "a delivery comes again with growing gaps",
+        (WEBHOOK_DELIVERY, "due_at=now + GAPS[tried.tries - 1]", "due_at=now"),
     ),
 )

@@ -10,10 +10,10 @@ export class Refused extends Error {
   }
 }
 
-let config = { submits: "", reads: "" };
+let config = { submits: "", reads: "", listener: false };
 let token = async () => null;
 
-/** Sets how requests are signed, and where the functions are when they have addresses of their own. */
+/** Sets how requests are signed, and where the functions are when they have addresses of their own. Returns that. */
 export async function connect(getToken) {
   token = getToken;
   try {
@@ -21,6 +21,7 @@ export async function connect(getToken) {
   } catch {
     // The functions are at the page's own address.
   }
+  return config;
 }
 
 const SUBMIT_PATHS = ["/llm_user_runs_admin", "/llm_user_runs", "/api/llm/jobs/submit/"];

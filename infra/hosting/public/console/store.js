@@ -1,6 +1,7 @@
 /** Holds the runs that the page knows: pages of the lists, and what the channel's stream tells since. */
 
 import { get, listen, request } from "./api.js";
+import { listenToRuns } from "./live.js";
 
 const FAMILIES = [
   { name: "user_run", path: "/llm_user_runs", items: "runs" },
@@ -22,7 +23,7 @@ export function summary(run) {
     seconds: run.processing_time,
     waitingFor: run.waiting_for ?? null,
     nextCheckAt: run.next_check_at ?? null,
-    progress: null,
+    progress: run.progress ?? null,
     where: run.deployment ?? run.model?.name ?? "",
     cost: metrics.cost_usd ?? null,
     error: run.error?.message ?? run.error_message ?? null,
@@ -42,8 +43,22 @@ export class Runs extends EventTarget {
     this._generation = 0;
   }
 
-  /** Starts to listen to the user's channel until the signal is aborted. */
+  /** Starts to listen until the signal is aborted: to Firestore where that is set up, else to the user's channel. */
   follow(signal) {
+    if (this.user.firestore) {
+      listenToRuns(this.user.firestore, this.user.id, {
+        signal,
+        onRun: (run) => {
+          this.put(run);
+          this._changed();
+        },
+        onState: (live) => {
+          this.live = live;
+          this._changed();
+        },
+      });
+      return;
+    }
     const channel = encodeURIComponent(`user:${this.user.id}`);
     listen(`/channels/${channel}/stream`, {
       signal,
@@ -108,7 +123,7 @@ export class Runs extends EventTarget {
   put(run) {
     const shown = summary(run);
     const known = this.byId.get(shown.id);
-    this.byId.set(shown.id, known && !TERMINAL.has(shown.status) ? { ...shown, progress: known.progress } : shown);
+    this.byId.set(shown.id, known && !TERMINAL.has(shown.status) ? { ...shown, progress: shown.progress ?? known.progress } : shown);
   }
 
   _onEvent(event) {
