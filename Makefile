@@ -60,8 +60,8 @@ simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (
 mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
-bench: $(VENV)/dev  ## measures throughput and latency, and prints a table
-	@$(BIN)/python -m tests.bench.bench
+bench: $(VENV)/dev  ## measures throughput and latency, and prints a table (GROWTH=1 measures files with up to 100,000 runs)
+	@$(BIN)/python -m tests.bench.$(if $(GROWTH),growth,bench)
 
 emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
 	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)

@@ -1,4 +1,5 @@
-"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs and serves browser sessions.
+"""Shows runs to their owner: status, result, list, stream. Also cancels and deletes runs, and sets up webhooks and
+browser sessions.
 
 Cancel and delete are here because Firebase Hosting routes by path and not by method, and their paths begin with that
 of a run.
@@ -12,10 +13,11 @@ from shared import wiring
 from shared.domain import views
 from shared.domain.channel import channel_for
 from shared.services import Services
-from shared.web import auth, list_query, parse, render, sessions, sse
+from shared.web import auth, list_query, operators, overview, parse, render, sessions, sse
 from shared.web.root_query import Target, parse_root_query
 from shared.web.routes import Route, Routes
 from shared.web.usage_query import usage_query
+from shared.web.webhooks import WEBHOOK_ROUTES
 
 
 async def get_user_run(request: Request, services: Services, run_uuid: str) -> Response:
@@ -105,12 +107,6 @@ async def get_usage(request: Request, services: Services) -> Response:
     return render.usage(await services.usage(caller, usage_query(request.query_params)))
 
 
-async def list_overdue(request: Request, services: Services) -> Response:
-    """Answers members of the group `admins` with the runs that the sweeper has not handled in time."""
-    await auth.caller(request, services, group="admins")
-    return render.overdue_list(await services.read.overdue())
-
-
 async def read_any(request: Request, services: Services) -> Response:
     """Serves the function's root. gcloud can post there only, so the body replaces the path and the query."""
     caller = await auth.caller(request, services)
@@ -139,10 +135,18 @@ ROUTES = Routes(
     Route("GET", "/api/llm/models", list_models),
     Route("GET", "/channels/{channel}/stream", stream_channel),
     Route("GET", "/api/usage", get_usage),
-    Route("GET", "/api/admin/overdue", list_overdue),
+    Route("GET", "/api/overview", overview.get_overview),
+    Route("GET", "/api/overview/runs", overview.list_runs_of_overview),
+    Route("GET", "/api/admin/overdue", operators.list_overdue),
+    Route("GET", "/api/admin/dead-letters", operators.list_dead_letters),
+    Route("POST", "/api/admin/dead-letters/replay", operators.replay_dead_letter),
+    Route("GET", "/api/admin/breakers", operators.list_breakers),
+    Route("GET", "/api/admin/limits", operators.get_limits),
+    *WEBHOOK_ROUTES,
     Route("POST", "/api/auth/session", sessions.start),
     Route("DELETE", "/api/auth/session", sessions.end),
     Route("GET", "/api/auth/csrf", sessions.csrf_token),
+    Route("GET", "/api/auth/profile", sessions.profile),
     Route("POST", "", read_any),
     Route("POST", "/read_runs", read_any),
 )

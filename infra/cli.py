@@ -4,7 +4,7 @@
     python -m infra.cli submit "Hello world" --from en --to de       translates (A); without languages as a user run (B)
     python -m infra.cli submit review.ipynb --model demo-model       a job (C): a text, a notebook, or - for stdin
     python -m infra.cli submit --each lines.txt --out results.jsonl  each line a run; repeat it after a break
-    python -m infra.cli watch RUN_UUID | show RUN_UUID | cancel RUN_UUID | list [--jobs] [--status failed]
+    python -m infra.cli watch RUN_UUID | show RUN_UUID | cancel RUN_UUID | list [--jobs] [--status failed] [--cursor …]
 
 Updates and errors go to the standard error, results to the standard output; `--json` prints the answers of the API. The
 exit status is 0 when all runs completed, 1 when not, 2 for a request that was refused.
@@ -22,6 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any, TextIO
+from urllib.parse import urlencode
 
 from infra.api_client import Api, Refused
 
@@ -152,8 +153,8 @@ class Bulk:
 
 def list_runs(api: Api, options: argparse.Namespace) -> bool:
     family = "/api/llm/jobs/" if options.jobs else "/llm_user_runs"
-    status = f"&status={options.status}" if options.status else ""
-    page = api.request("GET", f"{family}?limit={options.limit}{status}")
+    query = {"limit": options.limit, "status": options.status, "cursor": options.cursor}
+    page = api.request("GET", f"{family}?{urlencode({name: value for name, value in query.items() if value})}")
     if options.json:
         print(json.dumps(page, ensure_ascii=False, indent=2))
         return True
@@ -161,6 +162,9 @@ def list_runs(api: Api, options: argparse.Namespace) -> bool:
         seconds = run.get("processing_time")
         took = f"{seconds:8.1f} s" if seconds is not None else " " * 10
         print(f"{run.get('run_uuid') or run.get('job_id')}  {run['status']:<10} {run['created_at']} {took}")
+    total = f"{page['total']:,}{'+' if page['total_is_at_least'] else ''}"
+    following = f"; older ones: --cursor {page['next_cursor']}" if page["next_cursor"] else ""
+    print(f"of {total}{following}", file=sys.stderr)
     return True
 
 
@@ -213,6 +217,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     listing.add_argument("--jobs", action="store_true", help="list jobs (C) instead of A and B")
     listing.add_argument("--status")
     listing.add_argument("--limit", type=int, default=20)
+    listing.add_argument("--cursor", help="where an earlier list ended")
     for command in (new, listing, *(commands.choices[name] for name in ("watch", "show", "cancel"))):
         command.add_argument("--json", action="store_true", help="print the answer of the API")
     entry = commands.add_parser("login", help="keep the address and a token")

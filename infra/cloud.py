@@ -45,8 +45,10 @@ def publishers() -> Iterator[Row]:
 
 
 def schedulers() -> Iterator[Row]:
-    """Yields the accounts that create tasks."""
-    yield from ((account_of(name),) for name, function in CLOUD["functions"].items() if function["schedules"])
+    """Yields (queue, account that creates its tasks)."""
+    for queue, made in CLOUD["queues"].items():
+        right = made["right"]
+        yield from ((queue, account_of(name)) for name, function in CLOUD["functions"].items() if function[right])
 
 
 def subscriptions() -> Iterator[Row]:

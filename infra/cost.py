@@ -6,13 +6,14 @@ instance to itself are assumptions. Free quotas, network, logs and the LLM itsel
 
 from dataclasses import dataclass
 from datetime import timedelta
-from math import exp
+from math import ceil, exp
 from statistics import NormalDist, fmean
 
 from shared.domain.best_plan import best_plan
 from shared.domain.durations import Durations, one_duration
 from shared.domain.recheck_plan import RecheckPlan
 from shared.usecases.known_durations import SAMPLED_RUNS
+from shared.usecases.read import MAX_COUNTED
 
 MILLION = 1_000_000
 READ, WRITE, DELETE = 0.03 / 100_000, 0.09 / 100_000, 0.01 / 100_000
@@ -34,6 +35,8 @@ MESSAGE_BYTES = 2 * 1000
 """At least 1 kB is billed when a message is published, and again when it is delivered."""
 SPREAD = [exp(NormalDist(0, 0.2).inv_cdf((number + 0.5) / 100)) for number in range(100)]
 """Two thirds of all jobs take the given time within a fifth."""
+PAGE, MAX_OFFSET, COUNTED_A_READ = 20, 1000, 1000
+LISTED = (100, 10_000, 1_000_000)
 LENGTHS = {"2 s": 2, "60 s": 60, "1 h": 3600}
 
 
@@ -85,6 +88,35 @@ def counts_of(seconds: int) -> Counts:
     )
 
 
+def page_reads(runs: int, *, offset: int = 0, limit: int = PAGE) -> int:
+    """Returns the reads that Firestore bills for one page of a list of so many runs, and for its total.
+
+    It reads what an offset leaves out, one run more than it shows, and an index entry for each run that it counts:
+    a thousand of these are one read. https://cloud.google.com/firestore/pricing#aggregation_queries
+    """
+    return min(offset + limit + 1, runs) + max(ceil(min(runs, MAX_COUNTED) / COUNTED_A_READ), 1)
+
+
+def page_table() -> str:
+    """Returns a table of Markdown: reads of one page, and USD for a million of them."""
+    rows = [
+        [
+            f"{runs:,}",
+            *(
+                f"{reads}, {MILLION * reads * READ:.2f}"
+                for reads in (page_reads(runs), page_reads(runs, offset=MAX_OFFSET))
+            ),
+        ]
+        for runs in LISTED
+    ]
+    lines = [
+        ["runs of the user", "by `cursor`: reads, USD", f"with `offset` {MAX_OFFSET}: reads, USD"],
+        ["---"] * 3,
+        *rows,
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def table() -> str:
     """Returns a table of Markdown: counts of one run, then USD for a million."""
     counts = {name: counts_of(seconds) for name, seconds in LENGTHS.items()}
@@ -102,4 +134,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    print(f"{table()}\n\n{page_table()}")

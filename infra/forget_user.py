@@ -1,7 +1,7 @@
 """Exports or deletes all that is stored of one user.
 
     python -m infra.forget_user USER_ID                       counts what there is, and changes nothing
-    python -m infra.forget_user USER_ID --export runs.jsonl   writes each run with its input and result
+    python -m infra.forget_user USER_ID --export runs.jsonl   writes each run with its input and result, and sums
     python -m infra.forget_user USER_ID --delete              cancels, deletes, and writes a receipt
 
 It reads the same settings as the functions: BACKEND=gcp and GOOGLE_CLOUD_PROJECT for a project in the cloud, where it
@@ -23,15 +23,20 @@ from shared.errors import ServiceError
 from shared.usecases.forget import ForgetUser, Forgotten
 
 
-async def export(forget: ForgetUser, user_id: str, path: Path) -> int:
-    """Writes one line {run, input} for each run and returns how many; an existing file is never replaced."""
+async def export(forget: ForgetUser, user_id: str, path: Path) -> tuple[int, int]:
+    """Writes one line {run, input} for each run, then {usage} for each sum of usage; returns how many of both.
+
+    An existing file is never replaced.
+    """
     written = 0
     with path.open("x", encoding="utf-8") as file:
         async for run, content in forget.export(user_id):
             line = {"run": views.run_object(run, content), "input": content}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             written += 1
-    return written
+        sums = await forget.export_usage(user_id)
+        file.writelines(json.dumps({"usage": one}) + "\n" for one in sums)
+    return written, len(sums)
 
 
 def receipt(user_id: str, forgotten: Forgotten) -> str:
@@ -50,7 +55,8 @@ async def forget_user(user_id: str, *, export_to: Path | None, is_deleted: bool,
     """Returns the sentences to print. Raises ServiceError, and FileExistsError for a file that is there already."""
     forget = wiring.services().forget
     if export_to is not None:
-        return f"{await export(forget, user_id, export_to)} runs written to {export_to}"
+        runs, sums = await export(forget, user_id, export_to)
+        return f"{runs} runs and {sums} sums of usage written to {export_to}"
     if not is_deleted:
         return f"{summary(await forget.count(user_id))}\nNothing was changed; --delete deletes it all."
     forgotten = await forget(user_id)
@@ -65,7 +71,7 @@ async def forget_user(user_id: str, *, export_to: Path | None, is_deleted: bool,
 def main() -> int:
     parser = argparse.ArgumentParser(description="Exports or deletes all that is stored of one user.")
     parser.add_argument("user_id")
-    parser.add_argument("--export", type=Path, metavar="FILE", help="write the user's runs to this new file")
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the user's runs and usage to this new file")
     parser.add_argument("--delete", action="store_true", help="delete the user's runs and profile")
     parser.add_argument("--receipts", type=Path, default=Path(), metavar="FOLDER", help="where receipts are written")
     options = parser.parse_args()

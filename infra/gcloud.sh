@@ -128,12 +128,12 @@ while IFS='|' read -r queue per_second at_once; do
     --max-doublings="$(rows queue_retry.max_doublings)"
   while IFS='|' read -r account; do
     grant "$(member "$account")" roles/cloudtasks.enqueuer tasks queues "$queue"
-  done < <(rows schedulers)
+  done < <(rows schedulers | sed -n "s/^$queue|//p")
 done < <(rows queues)
 invoker=$(rows accounts.invoker)
 while IFS='|' read -r account; do
   grant "$(member "$account")" roles/iam.serviceAccountUser iam service-accounts "$(email "$invoker")"
-done < <(rows schedulers)
+done < <(rows schedulers | cut -d '|' -f 2 | sort -u)
 
 step "5. Memorystore, secrets"
 if [ -n "$MEMORYSTORE" ]; then
@@ -183,6 +183,7 @@ trap 'rm -rf "$folder"' EXIT
   echo "FIRESTORE_DATABASE: '$DATABASE'"
   echo "TASKS_LOCATION: $REGION"
   echo "RECHECK_URL: $(url recheck-run)"
+  echo "DELIVER_WEBHOOK_URL: $(url deliver-webhook)"
   echo "INTERNAL_AUDIENCE: $(url recheck-run)"
   echo "INVOKER_SERVICE_ACCOUNT: $(email "$invoker")"
   echo "LLM_DEPLOYMENTS: '$LLM_DEPLOYMENTS'"

@@ -7,6 +7,7 @@ ServiceError
 │  ├─ Unauthenticated     there are no credentials, or bad ones
 │  ├─ Forbidden           the caller is known and not allowed
 │  ├─ RunNotFound         there is no such run, or it belongs to another user
+│  ├─ WebhookNotFound     there is no such webhook or delivery of the organization
 │  ├─ ChannelNotFound     the channel belongs to another user or organization
 │  ├─ IdempotencyConflict  the key was used before with a different body
 │  ├─ IdempotencyKeyBusy  another request claims the key right now
@@ -97,6 +98,11 @@ class ChannelNotFound(CallerError):
     code = ErrorCode.CHANNEL_NOT_FOUND
     default_message = "There is no such channel of yours."
     field = "channel"
+
+
+class WebhookNotFound(CallerError):
+    code = ErrorCode.WEBHOOK_NOT_FOUND
+    default_message = "Your organization has no such webhook or delivery."
 
 
 class RunNotFinished(CallerError):

@@ -7,15 +7,20 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
+from shared.usecases.operations import ReadOperations
+from shared.usecases.overview import ReadOverview
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +47,14 @@ class Services:
     forget: ForgetUser
     read: ReadRuns
     usage: ReadUsage
+    overview: ReadOverview
+    operations: ReadOperations
     watch: WatchRun
     watch_channel: WatchChannel
+    rendered: RenderedUpdates
     recover: RecoverRuns
     sweep: SweepRuns
     bury: BuryMessage
     replay: ReplayDeadLetters
+    webhooks: Webhooks
+    deliver_webhook: DeliverWebhook

@@ -72,6 +72,10 @@ class Settings:
     """How often a chat model is asked to repair a translation in which checks failed."""
     long_runs_topic: str = "llm-runs-long"
     long_tasks_queue: str = "rechecks-long"
+    webhooks_queue: str = "webhooks"
+    deliver_webhook_url: str | None = None
+    webhook_allowed_hosts: frozenset[str] = frozenset()
+    """"host:port" of webhook receivers that may be private and without https, on one machine only."""
     deadlines: Mapping[str, timedelta] = field(default_factory=lambda: {"default": timedelta(hours=1)})
     """{job type, kind or "default": time from acceptance until an unfinished run fails}"""
     limits: Limits = Limits()
@@ -108,6 +112,8 @@ class Settings:
             "PUBSUB_EMULATOR_HOST": self.pubsub_emulator,
             "CLOUD_TASKS_EMULATOR_HOST": self.tasks_emulator,
             "RECHECK_URL": self.recheck_url,
+            "DELIVER_WEBHOOK_URL": self.deliver_webhook_url,
+            "WEBHOOK_ALLOWED_HOSTS": ",".join(sorted(self.webhook_allowed_hosts)) or None,
             "LLM_DEPLOYMENTS": json.dumps(dict(self.deployments)),
             "PENDING_GRACE_SECONDS": str(self.pending_grace.total_seconds()),
             "SUBMITS_PER_MINUTE": str(self.limits.submits_a_minute or 0),
@@ -152,6 +158,9 @@ def from_environment() -> Settings:
         retention=timedelta(days=reader.number("RETENTION_DAYS", 30, minimum=1, maximum=3650)),
         max_input_bytes=reader.number("MAX_INPUT_BYTES", 1024 * 1024, minimum=1024, maximum=8 * 1024 * 1024),
         redis_url=reader.redis_url("REDIS_URL"),
+        webhook_allowed_hosts=frozenset(
+            reader.items("WEBHOOK_ALLOWED_HOSTS", r"([a-z0-9.-]+|[0-9a-f:]+):\d{1,5}", "host:port")
+        ),
         pending_grace=timedelta(
             seconds=reader.decimal("PENDING_GRACE_SECONDS", 15 if embedded else 60, minimum=1, maximum=3600)
         ),
@@ -189,6 +198,8 @@ def _google(reader: SettingsReader) -> dict[str, Any]:
         "long_runs_topic": reader.text("LONG_RUNS_TOPIC") or "llm-runs-long",
         "long_tasks_queue": reader.text("LONG_TASKS_QUEUE") or "rechecks-long",
         "recheck_url": reader.url("RECHECK_URL"),
+        "webhooks_queue": reader.text("WEBHOOKS_QUEUE") or "webhooks",
+        "deliver_webhook_url": reader.url("DELIVER_WEBHOOK_URL"),
         "internal_audience": reader.text("INTERNAL_AUDIENCE"),
         "invoker_service_account": reader.text("INVOKER_SERVICE_ACCOUNT"),
     }
@@ -234,7 +245,12 @@ def _check_place(reader: SettingsReader, settings: Settings, *, on_cloud_run: bo
 def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[str | None, ...]) -> None:
     if any(emulators) and not all(emulators):
         reader.problems.append("FIRESTORE_, PUBSUB_ and CLOUD_TASKS_EMULATOR_HOST must be set together or not at all")
-    for name, value in (("GOOGLE_CLOUD_PROJECT", settings.project), ("RECHECK_URL", settings.recheck_url)):
+    needed = {
+        "GOOGLE_CLOUD_PROJECT": settings.project,
+        "RECHECK_URL": settings.recheck_url,
+        "DELIVER_WEBHOOK_URL": settings.deliver_webhook_url,
+    }
+    for name, value in needed.items():
         if value is None:
             reader.problems.append(f"{name} is needed with BACKEND=gcp")
     names = {
@@ -242,6 +258,7 @@ def _check_google(reader: SettingsReader, settings: Settings, emulators: tuple[s
         "LONG_RUNS_TOPIC": settings.long_runs_topic,
         "TASKS_QUEUE": settings.tasks_queue,
         "LONG_TASKS_QUEUE": settings.long_tasks_queue,
+        "WEBHOOKS_QUEUE": settings.webhooks_queue,
     }
     for name, value in names.items():
         if not re.fullmatch(r"[A-Za-z][\w.~+%-]{2,254}", value):
@@ -255,8 +272,11 @@ def _check_production(reader: SettingsReader, settings: Settings) -> None:
         reader.problems.append("INVOKER_SERVICE_ACCOUNT is needed with BACKEND=gcp: all other callers are refused")
     if not settings.own_llm:
         reader.problems.append("LLM_DEPLOYMENTS is needed with BACKEND=gcp: the cloud has no simulator")
-    if settings.recheck_url is not None and not settings.recheck_url.startswith("https://"):
-        reader.problems.append("RECHECK_URL must be an https address: its requests carry an identity token")
+    for name, url in (("RECHECK_URL", settings.recheck_url), ("DELIVER_WEBHOOK_URL", settings.deliver_webhook_url)):
+        if url is not None and not url.startswith("https://"):
+            reader.problems.append(f"{name} must be an https address: its requests carry an identity token")
+    if settings.webhook_allowed_hosts:
+        reader.problems.append("WEBHOOK_ALLOWED_HOSTS is for one machine: webhooks go to public addresses only")
 
 
 def secret(name: str) -> str | None:

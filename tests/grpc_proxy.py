@@ -3,13 +3,14 @@
 import itertools
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, CommitRequest
+from google.cloud.firestore_v1.types import BatchGetDocumentsRequest, CommitRequest, Document
 from google.cloud.tasks_v2.types import CreateTaskRequest, Task
 
 MAX_CALLS = 200
@@ -20,6 +21,14 @@ Requests = Iterable[bytes]
 Forward = Callable[[], Iterable[bytes]]
 Hook = Callable[[str, Requests, Forward], Iterable[bytes]]
 """(method, requests, what forwards the call and gives its answers) to the answers that the client gets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Save:
+    """A write of some fields of a document; `size` is in bytes, with the document's name."""
+
+    fields: frozenset[str]
+    size: int
 
 
 class GrpcProxy:
@@ -37,6 +46,11 @@ class GrpcProxy:
         self.writes: Counter[str] = Counter()
         self.deletes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
+        self.saves: defaultdict[str, list[Save]] = defaultdict(list)
+        """{document: its writes that name the fields that they change}"""
+        self.sent: Counter[str] = Counter()
+        self.received: Counter[str] = Counter()
+        """{method: bytes of the requests}, {method: bytes of the answers}."""
         self.hook: Hook | None = None
 
     def close(self) -> None:
@@ -58,7 +72,9 @@ class GrpcProxy:
             return answers
 
         try:
-            yield from self.hook(method, seen, forward) if self.hook else forward()
+            for answer in self.hook(method, seen, forward) if self.hook else forward():
+                self.received[method] += len(answer)
+                yield answer
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())
 
@@ -67,6 +83,7 @@ class GrpcProxy:
             self.calls[method] += 1
         for request in requests:
             with self._lock:
+                self.sent[method] += len(request)
                 self._count_documents(method, request)
             yield request
 
@@ -76,6 +93,11 @@ class GrpcProxy:
             writes = CommitRequest.deserialize(request).writes
             self.writes.update(_path(write.update.name) for write in writes if write.update.name)
             self.deletes.update(_path(write.delete) for write in writes if write.delete)
+            for write in writes:
+                if write.update_mask.field_paths:
+                    size = len(Document.serialize(write.update))
+                    save = Save(fields=frozenset(write.update_mask.field_paths), size=size)
+                    self.saves[_path(write.update.name)].append(save)
         elif method == "BatchGetDocuments":
             names = list(BatchGetDocumentsRequest.deserialize(request).documents)
             self.reads.update(map(_path, names))

@@ -23,6 +23,7 @@ from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
+from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
 from shared.errors import StoreUnavailable
 
 ACK_DEADLINE_SECONDS = 600.0
@@ -54,6 +55,7 @@ class Faults:
 
 
 NO_FAULTS = Faults()
+ALL_QUEUES = (*QUEUES.values(), WEBHOOKS_QUEUE)
 
 
 class Broker:
@@ -65,7 +67,7 @@ class Broker:
         *,
         deliver_task: DeliverTask,
         deliver_message: DeliverMessage | None = None,
-        queues: Callable[[], Collection[str]] = QUEUES.values,
+        queues: Callable[[], Collection[str]] = lambda: ALL_QUEUES,
         rate_of: Callable[[str], DispatchRate] = lambda queue: EMBEDDED_QUEUE,
         faults: Faults = NO_FAULTS,
         now: Callable[[], float] = time.time,

@@ -13,6 +13,7 @@ from uuid import uuid4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.local.fixtures import MODELS
+from infra.local.simulated_errors import is_bad_request
 from infra.local.simulated_jobs import Job, Jobs
 from infra.local.simulated_vendors import completion, message_object
 from infra.models import BATCH_RATE, VENDORS
@@ -90,8 +91,10 @@ class Ledger:
     def _charge_of_job(self, job: Job) -> dict[str, Any]:
         vendor, state = job.body.get("batch_of"), self._state(job)
         api = BATCHES[vendor] if vendor else LlmApi.OPENAI_RESPONSES if job.is_response else LlmApi.LLM_JOBS
-        usage = state.get("usage") or {"input_tokens": len(job.text) // 4 + 1, "output_tokens": 0}
-        if vendor == "anthropic" and state["status"] == "finished":
+        usage = state.get("usage")
+        if usage is None or vendor and is_bad_request(job.text):
+            usage = {"input_tokens": len(job.text) // 4 + 1, "output_tokens": 0}
+        elif vendor == "anthropic" and state["status"] == "finished":
             usage = message_object("", job.text)["usage"]
         return _charge(
             api=api,

@@ -5,10 +5,14 @@ from base64 import b64encode
 from datetime import UTC, datetime
 
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
+from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
+from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
 
 FUNCTION_OF = {**dict.fromkeys(TOPICS.values(), "process_run"), DEAD_LETTERS: "bury_run"}
 """{topic: the function that its push subscription calls}"""
+FUNCTION_OF_QUEUE = {**dict.fromkeys(QUEUES.values(), "recheck_run"), WEBHOOKS_QUEUE: "deliver_webhook"}
+"""{queue: the function that its tasks call}"""
 
 
 def push_body(topic: str, message: Message) -> bytes:

@@ -6,6 +6,7 @@ uploaded file that no batch uses yet does not.
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from email import message_from_bytes
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,18 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from infra.local.simulated_vendors import anthropic_error, message_object, openai_error, response_object
+from infra.local.simulated_errors import (
+    ANTHROPIC,
+    ANTHROPIC_REQUEST,
+    OPENAI,
+    OPENAI_BATCH_ERRORS,
+    RESPONSES,
+    SimulatedError,
+    anthropic_error,
+    error_for,
+    openai_error,
+)
+from infra.local.simulated_vendors import message_object, response_object
 
 if TYPE_CHECKING:
     from infra.local.simulated_jobs import Job, Jobs
@@ -29,7 +41,7 @@ class SimulatedBatches:
         self._state = state
         self._uploads: dict[str, dict[str, Any]] = {}
         """{file id: the request in it}"""
-        self._tries: dict[str, int] = {}
+        self._tries: Counter[tuple[str, str]] = Counter()
 
     def routes(self) -> "list[tuple[str, Handler, str]]":
         return [
@@ -52,7 +64,7 @@ class SimulatedBatches:
         try:
             line = json.loads(str(parts["file"].get_payload()))
         except (KeyError, ValueError):
-            return openai_error(400, "invalid_file", "the file is not one line of JSON")
+            return openai_error(400, "Invalid file format for Batch API. Must be .jsonl", param="file").response()
         file_id = f"file-{uuid4().hex}"
         self._uploads[file_id] = line
         return JSONResponse({"id": file_id, "object": "file", "purpose": "batch"})
@@ -61,10 +73,11 @@ class SimulatedBatches:
         body = await request.json()
         line = self._uploads.get(str(body.get("input_file_id")))
         if line is None:
-            return openai_error(400, "invalid_request", "no such file")
+            return openai_error(400, "No such File object", param="input_file_id").response()
         text = "\n\n".join(filter(None, [line["body"].get("instructions"), str(line["body"].get("input") or "")]))
-        if self._is_rate_limited(text):
-            return openai_error(429, "rate_limit_exceeded", "too many requests", retry_after=1)
+        error = error_for(text, OPENAI, earlier_tries=self._count_try("openai", text))
+        if error is not None:
+            return error.response()
         details = {"custom_id": line["custom_id"], "metadata": body.get("metadata")}
         return JSONResponse(self._openai_batch(self._new_job("openai", text, line["body"], details)))
 
@@ -80,39 +93,44 @@ class SimulatedBatches:
     async def _retrieve_openai(self, request: Request) -> Response:
         job = self._job(request)
         if job is None:
-            return openai_error(404, "not_found", "no such batch")
+            return openai_error(404, f"No batch found with id '{request.path_params['batch_id']}'.").response()
         return _garbage() if "[[garbage]]" in job.text else JSONResponse(self._openai_batch(job))
 
     async def _cancel_openai(self, request: Request) -> Response:
         job = self._job(request)
         if job is None:
-            return openai_error(404, "not_found", "no such batch")
+            return openai_error(404, f"No batch found with id '{request.path_params['batch_id']}'.").response()
         self._cancel(job)
         return JSONResponse(self._openai_batch(job))
 
     async def _content(self, request: Request) -> Response:
-        job = self._jobs.by_id.get(request.path_params["file_id"].removeprefix("file-out-"))
+        kind, _, job_id = request.path_params["file_id"].removeprefix("file-").partition("-")
+        job = self._jobs.by_id.get(job_id)
         if job is None or self._state(job)["status"] != "finished":
-            return openai_error(404, "not_found", "no such file")
-        answer = response_object(job.job_id, str(job.body["model"]), job.text, job.created_at, self._state(job))
-        response = {"status_code": 200, "request_id": f"req_{job.job_id}", "body": answer}
+            return openai_error(404, "No such File object", param="id").response()
+        answer: Any = response_object(job.job_id, str(job.body["model"]), job.text, job.created_at, self._state(job))
+        error = _error_of_request(job)
+        status, body = (error.status, error.body) if error and kind == "err" else (200, answer)
+        response = {"status_code": status, "request_id": f"req_{job.job_id}", "body": body}
         line = {"id": f"out_{job.job_id}", "custom_id": job.body["custom_id"], "response": response, "error": None}
         return Response(json.dumps(line) + "\n", media_type="application/octet-stream")
 
     def _openai_batch(self, job: "Job") -> dict[str, Any]:
         status = self._state(job)["status"]
-        shown = {"running": "in_progress", "finished": "completed"}.get(status, status)
-        error = {"code": "invalid_request", "message": "the model gave up", "param": None, "line": 1}
+        invalid = next((error for marker, error in OPENAI_BATCH_ERRORS.items() if marker in job.text), None)
+        if status in ("finished", "failed") and invalid is not None:
+            status = "failed"
+        is_finished, has_error = status == "finished", _error_of_request(job) is not None
         return {
             "id": f"batch_{job.job_id}",
             "object": "batch",
             "endpoint": "/v1/responses",
-            "errors": {"object": "list", "data": [error]} if status == "failed" else None,
+            "errors": {"object": "list", "data": [invalid]} if status == "failed" else None,
             "input_file_id": "file-in",
             "completion_window": "24h",
-            "status": shown,
-            "output_file_id": f"file-out-{job.job_id}" if status == "finished" else None,
-            "error_file_id": None,
+            "status": {"running": "in_progress", "finished": "completed"}.get(status, status),
+            "output_file_id": f"file-out-{job.job_id}" if is_finished and not has_error else None,
+            "error_file_id": f"file-err-{job.job_id}" if is_finished and has_error else None,
             "created_at": int(job.created_at),
             "metadata": job.body["metadata"],
         }
@@ -122,34 +140,35 @@ class SimulatedBatches:
         params = requests[0].get("params") or {}
         texts = [params.get("system"), *(message.get("content") for message in params.get("messages", []))]
         text = "\n\n".join(str(part) for part in texts if part)
-        if self._is_rate_limited(text):
-            return anthropic_error(429, "rate_limit_error", "too many requests", retry_after=1)
+        error = error_for(text, ANTHROPIC, earlier_tries=self._count_try("anthropic", text))
+        if error is not None:
+            return error.response()
         job = self._new_job("anthropic", text, params, {"custom_id": requests[0].get("custom_id")})
         return JSONResponse(self._anthropic_batch(job))
 
     async def _retrieve_anthropic(self, request: Request) -> Response:
         job = self._job(request)
         if job is None:
-            return anthropic_error(404, "not_found_error", "no such batch")
+            return anthropic_error(404, "not_found_error", "no such batch").response()
         return _garbage() if "[[garbage]]" in job.text else JSONResponse(self._anthropic_batch(job))
 
     async def _cancel_anthropic(self, request: Request) -> Response:
         job = self._job(request)
         if job is None:
-            return anthropic_error(404, "not_found_error", "no such batch")
+            return anthropic_error(404, "not_found_error", "no such batch").response()
         self._cancel(job)
         return JSONResponse(self._anthropic_batch(job))
 
     async def _results_of_anthropic(self, request: Request) -> Response:
         job = self._job(request)
         if job is None or self._state(job)["status"] == "running":
-            return anthropic_error(404, "not_found_error", "no results")
-        error = {"type": "error", "error": {"type": "invalid_request_error", "message": "the model gave up"}}
+            return anthropic_error(404, "not_found_error", "no results").response()
+        error = error_for(job.text, ANTHROPIC_REQUEST, earlier_tries=0)
         match self._state(job)["status"]:
+            case "finished" | "failed" if error is not None:
+                result = {"type": "errored", "error": error.body}
             case "finished":
                 result = {"type": "succeeded", "message": message_object(str(job.body["model"]), job.text)}
-            case "failed":
-                result = {"type": "errored", "error": error}
             case _:
                 result = {"type": "canceled"}
         line = json.dumps({"custom_id": job.body["custom_id"], "result": result})
@@ -181,9 +200,15 @@ class SimulatedBatches:
         if self._state(job)["status"] == "running":
             self._jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
 
-    def _is_rate_limited(self, text: str) -> bool:
-        self._tries[text] = self._tries.get(text, 0) + 1
-        return "[[rate-limit]]" in text and self._tries[text] <= 2
+    def _count_try(self, vendor: str, text: str) -> int:
+        """Counts this try and returns how many there were before."""
+        self._tries[vendor, text] += 1
+        return self._tries[vendor, text] - 1
+
+
+def _error_of_request(job: "Job") -> SimulatedError | None:
+    """Returns the error of the one request of an OpenAI batch that is valid as a file."""
+    return RESPONSES["[[too-long]]"] if "[[too-long]]" in job.text else None
 
 
 def _garbage() -> Response:

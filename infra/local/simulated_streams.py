@@ -29,7 +29,7 @@ def stream_completion(completion: Mapping[str, Any], prompt: str, *, seconds: fl
     common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": completion["model"]}
     deltas = [
         {"role": "assistant", "content": ""},
-        *({"content": word} for word in _words(choice["message"]["content"])),
+        *({"content": word} for word in words_of(choice["message"]["content"])),
     ]
     choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]})
@@ -46,7 +46,7 @@ def stream_message(message: Mapping[str, Any], prompt: str, *, seconds: float) -
     start = {**message, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
     bodies: list[dict[str, Any]] = [{"type": "message_start", "message": start}, {"type": "ping"}]
     for index, block in enumerate(message["content"]):
-        deltas = [{"type": "text_delta", "text": word} for word in _words(block["text"])]
+        deltas = [{"type": "text_delta", "text": word} for word in words_of(block["text"])]
         bodies += [
             {"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}},
             *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
@@ -79,7 +79,7 @@ async def _paced(opening: str, events: Sequence[str], prompt: str, *, seconds: f
             return
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Splits a text into words with the spaces before them; together they are the text."""
     return re.findall(r"\s*\S+|\s+$", text)
 

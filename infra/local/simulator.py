@@ -1,9 +1,12 @@
 """Simulates LLMs for trials and tests: an HTTP server of both protocols. Markers in a text cause failures on purpose.
 
 A text with `[[slow 20]]` takes 20 seconds, and one with `[[never]]` never ends. `[[fail]]` makes the job fail and
-`[[refuse]]` makes the server refuse it. `[[rate-limit]]` is answered with 429 at the first two tries, and `[[garbage]]`
-with a page that is not JSON; simulated_streams.py has more. Chat models translate `[[bad-translation]]` with faults at
-first. Jobs survive a killed process: each is a line of a file, and its state follows from the time in that line.
+`[[refuse]]` makes the server refuse it. `[[garbage]]` is answered with a page that is not JSON. `[[rate-limit]]` is
+refused at the first two tries and `[[overloaded]]` at the first one; `[[quota]]`, `[[too-long]]`, `[[bad-key]]` and
+`[[model-gone]]` are refused for good. simulated_errors.py has the vendors' responses; simulated_streams.py has markers
+of streams. Chat models translate `[[bad-translation]]` with faults at first. `[[cut-off]]` is answered by the half, as
+when the model has reached its token limit. Jobs survive a killed process: each is a line of a file, and its state
+follows from the time in that line.
 
     python -m infra.local.simulator --host 127.0.0.1:8090 [--file simulator.jsonl] [--seconds 2]
 """
@@ -28,18 +31,13 @@ from starlette.types import ASGIApp
 
 from infra.local.ledger import Ledger
 from infra.local.simulated_batches import SimulatedBatches
+from infra.local.simulated_errors import CHAT, JOBS, MESSAGES, RESPONSES, error_for, job_error, openai_error
 from infra.local.simulated_jobs import Job, Jobs
+from infra.local.simulated_response_stream import stream_response
 from infra.local.simulated_streams import stream_completion, stream_message
-from infra.local.simulated_vendors import (
-    anthropic_error,
-    completion,
-    message_object,
-    openai_error,
-    response_object,
-)
+from infra.local.simulated_vendors import answer_to, completion, message_object, response_object
 from infra.local.translation import translate
 
-RATE_LIMITED_TRIES = 2
 NEVER_SECONDS = 1e12
 """The duration of a job that never ends."""
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,7 +53,8 @@ class Simulator:
         self._seconds = seconds
         self._reports_progress = reports_progress
         self._checks = 0
-        self._chat_calls: Counter[str] = Counter()
+        self._tries: Counter[tuple[str, str]] = Counter()
+        """How often each protocol was asked each text."""
         self._ledger = Ledger(self.jobs, self._state)
 
     def app(self) -> ASGIApp:
@@ -83,11 +82,10 @@ class Simulator:
         body = await request.json()
         text = str(body.get("input_text") or "")
         key = request.headers.get("idempotency-key") or sha256(f"{time.time_ns()}".encode()).hexdigest()
-        if "[[refuse]]" in text:
-            return openai_error(422, "refused", "this text is not translated here")
-        if _is_rate_limited(text, self.jobs.submits[key]):
+        error = error_for(text, JOBS, earlier_tries=self.jobs.submits[key])
+        if error is not None:
             self.jobs.write(key=key, body=None, at=time.time(), action="refused")
-            return openai_error(429, "rate_limited", "too many requests", retry_after=1)
+            return error.response()
         self.jobs.write(key=key, body=body, at=time.time(), traceparent=request.headers.get("traceparent"))
         job = self.jobs.by_key[key]
         is_new = self.jobs.submits[key] == 1
@@ -97,7 +95,7 @@ class Simulator:
         self._checks += 1
         job = self.jobs.by_id.get(request.path_params["job_id"])
         if job is None:
-            return openai_error(404, "not_found", "no such job")
+            return job_error(404, "not_found", "no such job").response()
         if "[[garbage]]" in job.text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
         return JSONResponse({"job_id": job.job_id, **self._state(job)})
@@ -105,7 +103,7 @@ class Simulator:
     async def _cancel(self, request: Request) -> Response:
         job = self.jobs.by_id.get(request.path_params["job_id"])
         if job is None:
-            return openai_error(404, "not_found", "no such job")
+            return job_error(404, "not_found", "no such job").response()
         if self._state(job)["status"] == "running":
             self.jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
         return JSONResponse({"job_id": job.job_id, **self._state(job)})
@@ -128,49 +126,68 @@ class Simulator:
         usage = {"input_tokens": len(job.text) // 4 + 1, "output_tokens": len(output["text"]) // 4 + 1}
         return {"status": "finished", "output": output, "usage": usage, "finished_at": job.created_at + seconds}
 
+    def _count_try(self, protocol: str, text: str) -> int:
+        """Counts this try and returns how many there were before."""
+        self._tries[protocol, text] += 1
+        return self._tries[protocol, text] - 1
+
     async def _create_response(self, request: Request) -> Response:
         """OpenAI has no idempotency keys: each call creates a response of its own."""
         body = await request.json()
         text = "\n\n".join(filter(None, [body.get("instructions"), str(body.get("input") or "")]))
-        self._chat_calls[text] += 1
-        if _is_rate_limited(text, self._chat_calls[text] - 1):
-            return openai_error(429, "rate_limit_exceeded", "too many requests", retry_after=1)
+        error = error_for(text, RESPONSES, earlier_tries=self._count_try("RESPONSES", text))
+        if error is not None:
+            return error.response()
         job = {"input_text": text, "run_uuid": (body.get("metadata") or {}).get("run_id"), "model": body.get("model")}
         key = f"response-{uuid4()}"
         traceparent = request.headers.get("traceparent")
         self.jobs.write(key=key, body=job, at=time.time(), traceparent=traceparent)
-        return self._response(self.jobs.by_key[key])
+        created = self.jobs.by_key[key]
+        return self._streamed_response(created, starting_after=-1) if body.get("stream") else self._response(created)
 
     async def _retrieve_response(self, request: Request) -> Response:
         self._checks += 1
         job = self.jobs.by_id.get(request.path_params["job_id"].removeprefix("resp_"))
         if job is None:
-            return openai_error(404, "not_found", "no such response")
+            return _no_such_response(request)
         if "[[garbage]]" in job.text:
             return Response("<html>502 bad luck</html>", media_type="text/html")
+        if request.query_params.get("stream") == "true":
+            starting_after = int(request.query_params.get("starting_after", "-1"))
+            return self._streamed_response(job, starting_after=starting_after)
         return self._response(job)
 
     async def _cancel_response(self, request: Request) -> Response:
         job = self.jobs.by_id.get(request.path_params["job_id"].removeprefix("resp_"))
         if job is None:
-            return openai_error(404, "not_found", "no such response")
+            return _no_such_response(request)
         if self._state(job)["status"] == "running":
             self.jobs.write(key=job.job_id, body=None, at=time.time(), action="cancel")
         return self._response(job)
 
     def _response(self, job: Job) -> Response:
+        return JSONResponse(self._response_object(job))
+
+    def _response_object(self, job: Job) -> dict[str, Any]:
         state = self._state(job)
-        return JSONResponse(response_object(job.job_id, str(job.body.get("model")), job.text, job.created_at, state))
+        return response_object(job.job_id, str(job.body.get("model")), job.text, job.created_at, state)
+
+    def _streamed_response(self, job: Job, *, starting_after: int) -> Response:
+        def progress() -> float | None:
+            state = self._state(job)
+            return float(state.get("progress", 0)) if state["status"] == "running" else None
+
+        return stream_response(
+            answer_to(job.text), lambda: self._response_object(job), progress, starting_after=starting_after
+        )
 
     async def _message(self, request: Request) -> Response:
         body = await request.json()
         texts = [body.get("system"), *(message.get("content") for message in body.get("messages", []))]
         text = "\n\n".join(str(part) for part in texts if part)
-        self._chat_calls[text] += 1
-        if "[[fail]]" in text:
-            return anthropic_error(400, "invalid_request_error", "the model gave up")
-        if _is_rate_limited(text, self._chat_calls[text] - 1):
-            return anthropic_error(429, "rate_limit_error", "too many requests", retry_after=1)
+        error = error_for(text, MESSAGES, earlier_tries=self._count_try("MESSAGES", text))
+        if error is not None:
+            return error.response()
         message, seconds = message_object(str(body.get("model")), text), _duration(text, self._seconds)
         if body.get("stream"):
             return stream_message(message, text, seconds=seconds)
@@ -182,13 +199,9 @@ class Simulator:
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
         text = "\n\n".join(str(message.get("content")) for message in body.get("messages", []))
-        self._chat_calls[text] += 1
-        if "[[refuse]]" in text:
-            return openai_error(422, "content_filter", "this text is not answered here")
-        if "[[fail]]" in text:
-            return openai_error(400, "internal", "the model gave up")
-        if _is_rate_limited(text, self._chat_calls[text] - 1):
-            return openai_error(429, "rate_limited", "too many requests", retry_after=1)
+        error = error_for(text, CHAT, earlier_tries=self._count_try("CHAT", text))
+        if error is not None:
+            return error.response()
         answer, seconds = completion(str(body.get("model")), text), _duration(text, self._seconds)
         if body.get("stream"):
             return stream_completion(answer, text, seconds=seconds, options=body.get("stream_options"))
@@ -209,8 +222,8 @@ class Simulator:
         return JSONResponse({**counts, "duplicates": duplicates, "jobs_per_run": runs, "finish_times": finish_times})
 
 
-def _is_rate_limited(text: str, earlier_tries: int) -> bool:
-    return "[[rate-limit]]" in text and earlier_tries < RATE_LIMITED_TRIES
+def _no_such_response(request: Request) -> Response:
+    return openai_error(404, f"Response with id '{request.path_params['job_id']}' not found.").response()
 
 
 def _duration(text: str, default: float) -> float:

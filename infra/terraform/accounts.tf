@@ -67,7 +67,7 @@ resource "google_pubsub_topic_iam_member" "publishers" {
 }
 
 resource "google_cloud_tasks_queue_iam_member" "schedulers" {
-  for_each = { for pair in setproduct([for name, function in local.functions : name if function.schedules], keys(local.cloud.queues)) : "${pair[0]}-${pair[1]}" => pair }
+  for_each = { for pair in setproduct(keys(local.functions), keys(local.cloud.queues)) : "${pair[0]}-${pair[1]}" => pair if local.functions[pair[0]][local.cloud.queues[pair[1]].right] }
   project  = var.project
   location = var.region
   name     = google_cloud_tasks_queue.queues[each.value[1]].name
@@ -75,9 +75,9 @@ resource "google_cloud_tasks_queue_iam_member" "schedulers" {
   member   = google_service_account.functions[each.value[0]].member
 }
 
-# A function that creates a task lets it call recheck_run as the invoker.
+# A function that creates a task lets it call recheck_run or deliver_webhook as the invoker.
 resource "google_service_account_iam_member" "schedulers_act_as_invoker" {
-  for_each           = { for name, function in local.functions : name => function if function.schedules }
+  for_each           = { for name, function in local.functions : name => function if function.schedules || function.notifies }
   service_account_id = google_service_account.invoker.name
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.functions[each.key].member

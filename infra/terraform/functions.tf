@@ -15,6 +15,7 @@ locals {
     FIRESTORE_DATABASE      = var.firestore_database
     TASKS_LOCATION          = var.region
     RECHECK_URL             = local.urls["recheck_run"]
+    DELIVER_WEBHOOK_URL     = local.urls["deliver_webhook"]
     INTERNAL_AUDIENCE       = local.audience
     INVOKER_SERVICE_ACCOUNT = google_service_account.invoker.email
     LLM_DEPLOYMENTS         = jsonencode(var.llm_deployments)

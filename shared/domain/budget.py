@@ -88,11 +88,19 @@ def require_room(budget: Budget, run: Run, *, day: Balance, month: Balance) -> N
             raise _exhausted(period, run.created_at)
 
 
+def renewal_of_day(now: datetime) -> datetime:
+    """Returns the next midnight in UTC; `now` is in UTC."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
+def renewal_of_month(now: datetime) -> datetime:
+    """Returns the beginning of the next month in UTC; `now` is in UTC."""
+    midnight = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (midnight + timedelta(days=32)).replace(day=1)
+
+
 def _exhausted(period: str, now: datetime) -> BudgetExhausted:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    renewal = midnight + timedelta(days=1)
-    if period == MONTH:
-        renewal = (midnight.replace(day=1) + timedelta(days=32)).replace(day=1)
+    renewal = renewal_of_month(now) if period == MONTH else renewal_of_day(now)
     return BudgetExhausted(
         f"What is left of your organization's budget for this {period} does not cover this run; "
         f"the budget renews on {renewal:%Y-%m-%d} at 00:00 UTC.",

@@ -12,7 +12,6 @@ from shared.errors import ChannelNotFound
 OVERLAP = timedelta(seconds=30)
 """How far behind the newest event a reader still looks for others. An event gets its time before it is saved, so events
 of several runs may become visible in another order than that of their times."""
-MAX_CURSOR_AGE = timedelta(hours=24)
 MAX_TRACKED_RUNS = 1000
 """A cursor forgets the runs beyond this number. Their latest events may then be delivered twice, but never lost."""
 
@@ -45,13 +44,15 @@ def channel_for(caller: Profile, name: str) -> Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastDelivered:
-    """Holds what a stream has delivered of a run: the `sequence` of its last event, and the latest time of its events.
+    """Holds what a stream has delivered of a run: the `sequence` of its last event, and when the run changed last.
 
     The latest event in the order of sequences may have an earlier time, since workers' clocks differ.
     """
 
     sequence: int
     at: datetime
+    is_over: bool = False
+    """The run has ended, and its last event is delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,19 @@ class ChannelCursor:
 
     All events up to the time `watermark` are delivered. Of events after it, those up to `last_delivered` of their run
     are delivered: {run key: LastDelivered}, in the order of delivery.
+
+    A stream that resumes long ago reads run by run, in the order in which they changed last. `read_to` tells how far
+    it has come: runs that changed before are delivered whole.
     """
 
     watermark: datetime
     last_delivered: Mapping[str, LastDelivered] = field(default_factory=dict)
+    read_to: datetime | None = None
+
+    @property
+    def since(self) -> datetime:
+        """Returns from when on changes of runs have to be read."""
+        return self.watermark if self.read_to is None else max(self.watermark, self.read_to - OVERLAP)
 
     def is_undelivered(self, run: Run, event: Event) -> bool:
         """Returns True when the event of this run is behind the cursor, so that the stream still has to deliver it."""
@@ -76,15 +86,38 @@ class ChannelCursor:
         The watermark follows OVERLAP behind the event. It stays while the stream delivers what happened before it was
         opened: those events come run by run, not in the order of time, so older ones of other runs may follow.
         """
-        is_live = event.at - OVERLAP >= opened_at
+        is_live = happens_live(event, opened_at=opened_at)
         watermark = max(self.watermark, event.at - OVERLAP) if is_live else self.watermark
+        read_to = self._read_to_after(run, watermark, opened_at=opened_at)
+        settled = read_to - OVERLAP if read_to else watermark
         key = run_key(run.id)
-        others = [(other, last) for other, last in self.last_delivered.items() if other != key and last.at > watermark]
+        others = [
+            (other, last)
+            for other, last in self.last_delivered.items()
+            if other != key and last.at > (max(watermark, settled) if last.is_over else watermark)
+        ]
         before = self.last_delivered.get(key)
-        delivered = LastDelivered(sequence=event.sequence, at=max(event.at, before.at) if before else event.at)
-        return ChannelCursor(
-            watermark=watermark, last_delivered=dict([*others[-MAX_TRACKED_RUNS + 1 :], (key, delivered)])
-        )
+        at = max(event.at, run.updated_at, before.at if before else event.at)
+        is_over = run.is_terminal and event.sequence == run.events[-1].sequence
+        delivered = LastDelivered(sequence=event.sequence, at=at, is_over=is_over)
+        tracked = dict([*others[-MAX_TRACKED_RUNS + 1 :], (key, delivered)])
+        return ChannelCursor(watermark=watermark, last_delivered=tracked, read_to=read_to)
+
+    def _read_to_after(self, run: Run, watermark: datetime, *, opened_at: datetime) -> datetime | None:
+        """Returns the next `read_to`; None when the watermark is beyond it.
+
+        Runs that changed in the last OVERLAP before the stream was opened may still come in another order.
+        """
+        reached = [self.read_to] if self.read_to else []
+        if run.updated_at + OVERLAP <= opened_at:
+            reached.append(run.updated_at)
+        read_to = max(reached, default=watermark)
+        return read_to if read_to > watermark else None
+
+
+def happens_live(event: Event, *, opened_at: datetime) -> bool:
+    """Returns True when the event is certainly later than all that a stream opened at `opened_at` found at first."""
+    return event.at - OVERLAP >= opened_at
 
 
 def run_key(run_id: str) -> str:

@@ -1,9 +1,11 @@
 """The records of the directory: profiles of users, organizations and models. Only operators change them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from shared.errors import ConfigurationError
 
 Record = TypeVar("Record")
 
@@ -146,6 +148,12 @@ def read_profile(user_id: str, document: Mapping[str, Any]) -> Profile:
 
 
 def read_record(kind: type[Record], record_id: str, document: Mapping[str, Any]) -> Record:
-    """Returns the document as a record of the class `kind`; ignores fields that the class does not have."""
+    """Returns the document as a record of the class `kind`; ignores fields that the class does not have.
+
+    Raises ConfigurationError when the document lacks a field that has no default.
+    """
     names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    required = {item.name for item in fields(kind) if item.default is MISSING} - {"id"}  # type: ignore[arg-type]
+    if missing := sorted(required - set(document)):
+        raise ConfigurationError(f"The {kind.__name__.lower()} {record_id} lacks {', '.join(missing)}.")
     return kind(**{**{name: value for name, value in document.items() if name in names}, "id": record_id})

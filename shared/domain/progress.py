@@ -199,7 +199,7 @@ def _consequence(run: Run, observed: Observation, now: datetime) -> Consequence:
         case LlmRefused():
             moved = fallback.after_call(run, observed, now, delay=timedelta(0))
             if moved is not None:
-                return Retry(delay=timedelta(0), changed=moved)
+                return _go_elsewhere(moved, now)
             error = Failure(code=observed.code, message=observed.message)
             return Fail(error=error, may_be_billed=observed.may_be_billed or run.provider_job_id is not None)
         case _ if now >= run.deadline_at:
@@ -228,7 +228,7 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
     delay = min(_backoff(max(run.faults, run.attempt - 1), fault.retry_after), run.deadline_at - now)
     moved = fallback.after_call(run, fault, now, delay=delay)
     if moved is not None:
-        return Retry(delay=timedelta(0), changed=moved)
+        return _go_elsewhere(moved, now)
     if run.provider_job_id is None:
         changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=fault.may_be_billed)
         is_last = changed.billed_attempts >= run.max_attempts and not changed.resumes_attempt
@@ -247,6 +247,11 @@ def _after_fault(run: Run, fault: LlmUnavailable, now: datetime) -> CheckLater |
         return CheckLater(delay=delay)
     changed = run.with_fault(now, reason=fault.code, delay=delay, may_be_billed=True)
     return CheckLater(delay=delay, changed=changed)
+
+
+def _go_elsewhere(moved: Run, now: datetime) -> Retry:
+    """Starts the run at its next target, when it is due there."""
+    return Retry(delay=(moved.due_at or now) - now, changed=moved)
 
 
 def _eta(run: Run, observed: Running, now: datetime) -> timedelta | None:

@@ -8,7 +8,7 @@ the scheduler creates it once, whatever each of them knows of durations.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import takewhile
+from itertools import chain, pairwise, takewhile
 from math import ceil
 
 from shared.domain.status import Service
@@ -57,18 +57,22 @@ class RecheckPlan:
         """Returns the offset of the next re-check, after `waited` since the job was sent.
 
         `eta` is the LLM's own estimate of the time left. An estimate may always be wrong, so it moves a check within
-        bounds: forward by half the planned gap at most, and back to a later offset of the plan, by at most a quarter of
-        the time waited, which is the gap of a plan that knows nothing.
+        bounds: forward into the second half of its gap, once in a gap, and back to a later offset of the plan, by at
+        most a quarter of the time waited, which is the gap of a plan that knows nothing.
+
+        The offsets to which a check may move follow from the plan alone. So chains of re-checks that look at slightly
+        different moments, with slightly different estimates, mostly meet at one task and are one chain again.
         """
         seconds = (waited + CLOCK_SKEW).total_seconds()
-        row = (offset for offset in self.offsets() if offset > seconds)
-        planned, now = next(row), int(seconds)
+        row = self.offsets()
+        gap = next((before, after) for before, after in pairwise(chain([0], row)) if after > seconds)
+        planned = gap[1]
         if eta is None:
             return planned
         ends = ceil((waited + eta).total_seconds())
         if ends < planned:
-            return min(planned, max(ends, now + max((planned - now) // 2, 1)))
-        latest = min(ends, now + min(now // 4, MAX_GAP_SECONDS[self.service]))
+            return next((part for part in _parts(*gap) if part >= ends), planned) if seconds < sum(gap) / 2 else planned
+        latest = min(ends, int(seconds) + min(int(seconds) // 4, MAX_GAP_SECONDS[self.service]))
         return max(takewhile(lambda offset: offset <= latest, row), default=planned)
 
     def checks_until(self, waited: timedelta) -> int:
@@ -83,6 +87,11 @@ class RecheckPlan:
         """
         made = min(checks, self.checks_until(waited + CLOCK_SKEW)) - 1
         return next(offset for number, offset in enumerate(self.offsets()) if number == made - 1) if made > 0 else 0
+
+
+def _parts(before: int, after: int) -> list[int]:
+    """Returns the middle of a gap and what divides its second half in four, in whole seconds."""
+    return [before + ceil((after - before) * eighths / 8) for eighths in range(4, 8)]
 
 
 def recheck_time(sent_at: datetime, offset: int) -> datetime:

@@ -57,6 +57,8 @@ class Result:
     """What the checks of a translation found, [{check, ok, detail, source?, target?}]; empty of other runs."""
     repaired: bool = False
     """Whether this is the answer to a second call, with what the checks found in the first answer."""
+    cut_off: bool = False
+    """Whether the text ends where the model reached its token limit."""
 
 
 def read_result(output: Mapping[str, Any]) -> Result:

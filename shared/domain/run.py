@@ -13,6 +13,7 @@ from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
 from shared.domain.target import Target
+from shared.domain.webhook import WebhookTarget
 from shared.error_codes import ErrorCode
 
 INLINE_INPUT_BYTES = 16 * 1024
@@ -104,6 +105,8 @@ class Run:
     bill: Bill = NO_BILL
     error: Failure | None = None
     events: tuple[Event, ...] = ()
+    webhooks: tuple[WebhookTarget, ...] = ()
+    """Who is told of the events."""
     traceparent: str | None = None
     """The W3C trace context of the request that submitted the run; all later steps belong to its trace."""
     permit: int | None = None

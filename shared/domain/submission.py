@@ -16,6 +16,8 @@ from shared.domain.parameters import check_parameters
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Service, Status
 from shared.domain.target import Target
+from shared.domain.webhook import WebhookTarget
+from shared.domain.webhook_fields import optional_webhook
 from shared.errors import ConfigurationError, InputTooLarge, InvalidRequest
 
 MAX_TEXT_LENGTH = 1500
@@ -40,6 +42,8 @@ class Submission:
     style_guide: str | None = None
     reference_file_ids: tuple[str, ...] = ()
     channel: str | None = None
+    webhook: WebhookTarget | None = None
+    """The submit's own webhook; its URL is not checked yet (see read_address)."""
     job_type: str | None = None
     model_id: str | None = None
     question_id: str | None = None
@@ -85,6 +89,7 @@ def admin_run(body: Mapping[str, Any]) -> Submission:
         style_guide=fields.optional_text("style_guide", max_length=MAX_NAME_LENGTH),
         reference_file_ids=fields.strings("reference_file_ids", maximum=MAX_REFERENCE_FILES),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
+        webhook=optional_webhook(fields),
     )
     fields.reject_unknown_fields()
     if submission.source_lang == submission.target_lang:
@@ -101,6 +106,7 @@ def user_run(body: Mapping[str, Any]) -> Submission:
         prior_run_id=fields.optional_uuid("prior_run_uuid"),
         end_client_id=fields.optional_text("end_client_id", max_length=MAX_NAME_LENGTH),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
+        webhook=optional_webhook(fields),
     )
     fields.reject_unknown_fields()
     return submission
@@ -121,6 +127,7 @@ def job(body: Mapping[str, Any], *, max_input_bytes: int) -> Submission:
         input=_input_data(fields.mapping("input_data"), job_type, max_input_bytes),
         question_id=fields.optional_text("question_id", max_length=MAX_NAME_LENGTH),
         channel=fields.optional_text("channel", max_length=MAX_NAME_LENGTH),
+        webhook=optional_webhook(fields),
         service=Service(fields.optional_choice("service", tuple(Service)) or Service.STANDARD),
         deadline=timedelta(seconds=seconds) if seconds else None,
     )
@@ -138,6 +145,7 @@ def trainer_analysis(body: Mapping[str, Any], *, max_input_bytes: int) -> Submis
         model_id=fields.text("model_id", max_length=MAX_NAME_LENGTH),
         question_id=fields.text("question_id", max_length=MAX_NAME_LENGTH),
         input=_input_data(input_data, "trainer_question_analysis", max_input_bytes),
+        webhook=optional_webhook(fields),
     )
     fields.reject_unknown_fields()
     return submission
@@ -186,6 +194,7 @@ def new_run(
     policy: RunPolicy,
     now: datetime,
     fallbacks: tuple[Target, ...] = (),
+    webhooks: tuple[WebhookTarget, ...] = (),
 ) -> Run:
     """Returns the run to store: pending, with its first event.
 
@@ -228,6 +237,7 @@ def new_run(
         reference_file_ids=submission.reference_file_ids,
         **translation,
         events=(Event(sequence=1, type=EventType.QUEUED, at=now),),
+        webhooks=webhooks,
     )
 
 

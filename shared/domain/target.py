@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization
+from shared.domain.model_check import problem_of
+from shared.domain.parameters import require_parameters
 from shared.domain.status import Service
+from shared.errors import InvalidRequest
 
 MAX_FALLBACKS = 3
 
@@ -36,11 +42,19 @@ class FallbackPlan:
     problems: tuple[str, ...] = ()
 
 
-def plan_for_model(model: Model, found: Mapping[str, Model], service: Service) -> FallbackPlan:
-    """Plans the fallbacks of the model's record; `found` has the records of those that exist.
+def plan_for_model(
+    model: Model,
+    found: Mapping[str, Model],
+    service: Service,
+    now: datetime,
+    *,
+    content: Mapping[str, Any] = MappingProxyType({}),
+) -> FallbackPlan:
+    """Plans the fallbacks of the model's record; `found` has the records of those that can be read.
 
     The list is the whole plan: the fallbacks of a fallback are not followed, so two models may name each other. A run
     of the batch service goes only to models that have one, since another would cost more than the client agreed to.
+    A job goes only to models that take all parameters of its `content`.
     """
     targets: list[Target] = []
     problems: list[str] = []
@@ -48,18 +62,25 @@ def plan_for_model(model: Model, found: Mapping[str, Model], service: Service) -
         other = found.get(name)
         if name == model.id or name in [target.name for target in targets]:
             problems.append(f"{name} is named twice")
-        elif other is None or not other.enabled:
-            problems.append(f"{name} is no model that is available")
+        elif other is None or (problem := problem_of(other, now)) is not None:
+            problems.append(f"{name} {problem if other else 'is no model that is available'}")
         elif len(targets) == MAX_FALLBACKS:
             problems.append(f"{name} is more than {MAX_FALLBACKS} fallbacks")
-        else:
+        elif _takes(other, service, content):
             targets.append(_target(other, service))
-    usable = [target for target in targets if target.api]
-    return FallbackPlan(targets=tuple(usable), problems=tuple(problems))
+    return FallbackPlan(targets=tuple(targets), problems=tuple(problems))
+
+
+def _takes(model: Model, service: Service, content: Mapping[str, Any]) -> bool:
+    """Returns whether the model has the service and takes the job's parameters; both are no fault of a record."""
+    try:
+        require_parameters(content, model)
+    except InvalidRequest:
+        return False
+    return service is Service.STANDARD or model.batch_api is not None
 
 
 def _target(model: Model, service: Service) -> Target:
-    """Returns the model as a target, whose `api` is empty when it does not have the service."""
     ref = ModelRef(id=model.id, name=model.name, provider=model.provider)
     api = model.api if service is Service.STANDARD else model.batch_api or ""
     return Target(api=api, model=ref, deployment=model.deployment)

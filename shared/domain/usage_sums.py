@@ -93,6 +93,18 @@ def report_object(shown: UsageReport) -> dict[str, Any]:
     return {"total": _sum_object(shown.total), "items": items}
 
 
+def exported_sums(sums: Iterable[tuple[UsageKey, UsageSum]]) -> list[dict[str, Any]]:
+    """Returns the sums of one user as JSON objects, {day, model, deployment, runs, ...}, ordered by day."""
+    by_key: dict[tuple[str, str, str], UsageSum] = {}
+    for key, one in sums:
+        names = (key.day, key.model or "", key.deployment or "")
+        by_key[names] = by_key.get(names, UsageSum()) + one
+    return [
+        {"day": day, "model": model or None, "deployment": deployment or None, **_sum_object(one)}
+        for (day, model, deployment), one in sorted(by_key.items())
+    ]
+
+
 def _sum_object(one: UsageSum) -> dict[str, Any]:
     return {
         "runs": one.runs,

@@ -14,6 +14,7 @@ from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Kind, Service, Status
+from shared.domain.target import plan_for_model
 from shared.errors import ConfigurationError
 
 MAX_RETRY_AFTER = 120
@@ -138,8 +139,13 @@ def event_object(event: Event, run: Run, content: Mapping[str, Any] | None) -> d
     return shown if content is None else {**shown, "run": run_object(run, content)}
 
 
-def model_object(model: Model, now: datetime) -> dict[str, Any]:
-    """Returns what clients see of a model: its prices at this time, but neither its address nor the name of its key."""
+def model_object(model: Model, models: Mapping[str, Model], now: datetime) -> dict[str, Any]:
+    """Returns what clients see of a model: its prices at this time, but neither its address nor the name of its key.
+
+    `models` has all records that can be read. `fallback` are the models to which its runs may go, and
+    `fallback_problems` says of each other entry of its record why it is ignored.
+    """
+    plan = plan_for_model(model, models, Service.STANDARD, now)
     return {
         "id": model.id,
         "name": model.name,
@@ -147,6 +153,8 @@ def model_object(model: Model, now: datetime) -> dict[str, Any]:
         "api": model.api,
         "prices": _prices(model, now),
         "enabled": model.enabled,
+        "fallback": [target.name for target in plan.targets],
+        "fallback_problems": list(plan.problems),
     }
 
 
@@ -242,7 +250,8 @@ def _result(run: Run) -> dict[str, Any] | None:
         return None
     lists = {"memory_flags": list(run.result.memory_flags), "term_pairs": list(run.result.term_pairs)}
     raw = {"raw": dict(run.result.raw)} if run.result.raw else {}
-    return {"text": run.result.text, **lists, **raw}
+    cut_off = {"cut_off": True} if run.result.cut_off else {}
+    return {"text": run.result.text, **lists, **raw, **cut_off}
 
 
 def _checks(run: Run) -> dict[str, Any]:

@@ -11,12 +11,18 @@ from shared.ports.directory import Directory, ModelCatalogue, UserRecords
 from shared.ports.identity import CachedVerifier, EndedSessions, Identity, SessionIssuer, TokenVerifier
 from shared.ports.llm import DurationStore, LlmProvider
 from shared.ports.messages import DeadLetters, RecheckScheduler, RunQueue
+from shared.ports.reports import Accepted, BreakerState, CircuitBreakers, RunReports
 from shared.ports.runs import RunFeed, RunFilter, RunPage, RunPosition, RunStore, RunWatcher, UsageSums
+from shared.ports.webhooks import DeliveryPosition, WebhookScheduler, WebhookSender, WebhookSigner, WebhookStore
 
 __all__ = [
+    "Accepted",
+    "BreakerState",
     "CachedVerifier",
+    "CircuitBreakers",
     "Clock",
     "DeadLetters",
+    "DeliveryPosition",
     "Directory",
     "DurationStore",
     "EndedSessions",
@@ -30,10 +36,15 @@ __all__ = [
     "RunPage",
     "RunPosition",
     "RunQueue",
+    "RunReports",
     "RunStore",
     "RunWatcher",
     "SessionIssuer",
     "TokenVerifier",
     "UsageSums",
     "UserRecords",
+    "WebhookScheduler",
+    "WebhookSender",
+    "WebhookSigner",
+    "WebhookStore",
 ]

@@ -32,5 +32,8 @@ class DeadLetters(Protocol):
     async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
         """Returns the kept messages in an order of their own, from behind `after` on."""
 
+    async def get(self, *, source: str, message_id: str) -> DeadLetter | None:
+        """Returns the kept message; None when there is none."""
+
     async def remove(self, letter: DeadLetter) -> None:
         """Deletes the message. Nothing happens if it is gone."""

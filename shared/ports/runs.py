@@ -11,6 +11,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
+from shared.domain.tally import Tally
 from shared.domain.usage_sums import UsageKey, UsageSum
 
 
@@ -100,8 +101,8 @@ class RunStore(Protocol):
         Results that are stored in parts are left out (`Run.lacks_result`), so that the size of a page is bounded.
         """
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        """Returns how many runs the filter selects."""
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        """Returns how many runs the filter selects; `at_most` when they are more, since the count stops there."""
 
     async def due_runs(
         self,
@@ -130,6 +131,17 @@ class RunStore(Protocol):
 class UsageSums(Protocol):
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         """Returns what RunStore.save summed for the UTC days `first` to `last`; a key may stand in it repeatedly."""
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        """Returns the sums that have the user's id, in whichever tenant; a key may stand in it repeatedly."""
+
+    async def tallies(
+        self, tenant_id: str, *, first: date, last: date, user_id: str | None = None
+    ) -> Sequence[tuple[UsageKey, Tally]]:
+        """Returns the same as tallies; with `user_id`, those of that user alone. A key may stand in it repeatedly.
+
+        Runs that ended under a release without tallies are counted, but have no code and no duration in them.
+        """
 
     async def forget_user(self, user_id: str) -> None:
         """Removes the user's id from the sums, which stay as they are otherwise."""

@@ -124,7 +124,7 @@ class AdvanceRun:
             await self._wait_for_room(run)
             return
         try:
-            await self._carry_out(run, Retry(delay=timedelta(0), changed=moved), now, checks=0)
+            await self._carry_out(run, Retry(delay=(moved.due_at or now) - now, changed=moved), now, checks=0)
         except StaleRun:
             log.info("run changed meanwhile", run_id=run.id)
 

@@ -9,8 +9,18 @@ from shared import log
 from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.domain.status import Kind
+from shared.domain.usage_sums import exported_sums
 from shared.errors import RunNotFound
-from shared.ports import Directory, ResultCache, RunFilter, RunPosition, RunStore, UsageSums, UserRecords
+from shared.ports import (
+    Directory,
+    ResultCache,
+    RunFilter,
+    RunPosition,
+    RunStore,
+    UsageSums,
+    UserRecords,
+    WebhookStore,
+)
 from shared.usecases.cancel import CancelRun
 from shared.usecases.save_final_run import cache_key
 
@@ -34,6 +44,7 @@ class ForgetUser:
     users: UserRecords
     usage: UsageSums
     cache: ResultCache
+    webhooks: WebhookStore
     cancel: CancelRun
 
     async def count(self, user_id: str) -> Forgotten:
@@ -47,6 +58,10 @@ class ForgetUser:
             for run in runs:
                 whole = await self.store.get(run.id)
                 yield whole, await self.store.load_input(whole)
+
+    async def export_usage(self, user_id: str) -> list[dict[str, Any]]:
+        """Returns the user's sums of usage as JSON objects, ordered by day."""
+        return exported_sums(await self.usage.of_user(user_id))
 
     async def __call__(self, user_id: str) -> Forgotten:
         """Cancels the user's open runs, deletes all runs and the profile, and returns what was deleted.
@@ -80,6 +95,7 @@ class ForgetUser:
             except RunNotFound:
                 log.info("run has expired", run_id=run.id)
         await self.cache.delete(cache_key(run.id))
+        await self.webhooks.forget_run(run.id)
         await self.store.forget(run)
 
     async def _pages(self, user_id: str) -> AsyncIterator[tuple[list[Run], list[str]]]:

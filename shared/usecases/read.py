@@ -15,12 +15,16 @@ from shared.ports import Clock, RunFilter, RunPosition, RunStore
 
 OVERDUE_AFTER = timedelta(minutes=2)
 MAX_OVERDUE = 100
+MAX_COUNTED = 10_000
+"""A list counts no further, so that its time and its price do not grow with the number of runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     runs: Sequence[Run]
     total: int
+    total_is_at_least: bool
+    """True when there may be more than `total`: the count ended there."""
     next_cursor: RunPosition | None
     """The start of the next page; None on the last page."""
 
@@ -76,25 +80,27 @@ class ReadRuns:
             return run
 
     async def page(self, wanted: RunFilter, *, limit: int, offset: int, after: RunPosition | None) -> Page:
-        """Returns one page, newest runs first, and the total of all pages."""
+        """Returns one page, newest runs first, and the total of all pages up to MAX_COUNTED."""
         found = await self.store.list_runs(wanted, limit=limit + 1, offset=offset, after=after)
         on_page = {position.run_id for position in found.positions[:limit]}
         shown = [run for run in found.runs if run.id in on_page and not self._is_expired(run)]
         last = found.positions[limit - 1] if len(found.positions) > limit else None
-        return Page(runs=shown, total=await self.store.count_runs(wanted), next_cursor=last)
+        total = await self.store.count_runs(wanted, at_most=MAX_COUNTED)
+        return Page(runs=shown, total=total, total_is_at_least=total == MAX_COUNTED, next_cursor=last)
 
-    async def overdue(self) -> Overdue:
-        """Returns what is due for more than two minutes.
+    async def overdue(self, tenant_id: str | None = None) -> Overdue:
+        """Returns what is due for more than two minutes, of all runs or of those of one tenant.
 
         The sweeper repairs a due run within a minute, so any run here shows that the sweeper does not work. It cannot
-        repair a document that it cannot read, which stands here until an operator does.
+        repair a document that it cannot read, which stands here until an operator does. Nobody can tell
+        whose document that is, so its id stands here for all.
         """
         before: datetime = self.clock.now() - OVERDUE_AFTER
         found: list[Run] = []
         unreadable: list[str] = []
         for shard, terminal in product(range(SHARDS), (False, True)):
             page = await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
-            found += page.runs
+            found += [run for run in page.runs if tenant_id in (None, run.tenant_id)]
             unreadable += page.unreadable
         runs = sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))
         return Overdue(runs=runs[:MAX_OVERDUE], unreadable=unreadable[:MAX_OVERDUE])

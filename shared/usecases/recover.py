@@ -7,6 +7,7 @@ from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status
 from shared.errors import StaleRun
 from shared.ports import Clock, RunPosition, RunQueue, RunStore
+from shared.usecases.sweep_webhooks import SweepWebhooks
 
 PAGE = 100
 
@@ -15,11 +16,16 @@ PAGE = 100
 class RecoverRuns:
     store: RunStore
     queue: RunQueue
+    webhooks: SweepWebhooks
     clock: Clock
 
     async def __call__(self) -> int:
-        """Makes claimed runs claimable at once and returns how many. Their idempotency keys stay the same."""
+        """Makes claimed runs and deliveries claimable at once, and returns how many runs.
+
+        The idempotency keys of the runs stay the same.
+        """
         released = 0
+        await self.webhooks.recover()
         for shard in range(SHARDS):
             last: RunPosition | None = None
             while (page := await self.store.due_runs(shard, after=last, limit=PAGE)).positions:

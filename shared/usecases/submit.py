@@ -15,7 +15,7 @@ from shared.domain.run import Run
 from shared.domain.run_prices import bill_of
 from shared.domain.status import Kind
 from shared.domain.submission import RunPolicy, Submission, new_run
-from shared.domain.target import Target, plan_for_model, plan_for_organization, wanted_names
+from shared.domain.target import FallbackPlan, plan_for_model, plan_for_organization, wanted_names
 from shared.errors import (
     BudgetExhausted,
     ConfigurationError,
@@ -26,6 +26,7 @@ from shared.errors import (
     RunNotFound,
 )
 from shared.ports import Clock, Directory, RunQueue, RunStore
+from shared.usecases.webhook_targets import WebhookTargets
 
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
@@ -46,6 +47,7 @@ class SubmitRun:
     clock: Clock
     policy: RunPolicy
     limits: Limits
+    webhooks: WebhookTargets
     new_id: Callable[[], str]
 
     async def __call__(
@@ -62,19 +64,22 @@ class SubmitRun:
         _require_own_resources(submission, organization)
         model = await self._model(submission, organization)
         others = await self._other_models(model)
+        plan = _fallback_plan(submission, organization, model, others, now)
         run = new_run(
             submission,
             run_id=self.new_id(),
             caller=caller,
             organization=organization,
             model=model,
-            fallbacks=_fallbacks(submission, organization, model, others),
+            fallbacks=plan.targets,
             prior=await self._prior(caller, submission, now),
             policy=self.policy,
             now=now,
+            webhooks=await self.webhooks(caller.organization_id, submission.webhook),
         )
         budget = read_budget(organization.budget)
-        bill = bill_of(run, organization, [model, *others.values()], has_budget=budget is not None)
+        planned = [others[target.model.id] for target in plan.targets if target.model]
+        bill = bill_of(run, organization, [model, *planned], has_budget=budget is not None)
         run = replace(run, traceparent=tracing.current(), bill=bill)
         earlier = await self._create(run, _record(key, run) if key else None, budget)
         if earlier is not None:
@@ -136,10 +141,16 @@ class SubmitRun:
         return model
 
     async def _other_models(self, model: Model | None) -> Mapping[str, Model]:
-        """Returns {id: model} of those that the model's record names as fallbacks, as far as they exist."""
+        """Returns {id: model} of those that the model's record names as fallbacks, as far as they can be read."""
         names = wanted_names(model.fallback) if model else []
-        found = [await self.directory.model(name) for name in names]
+        found = [await self._model_if_readable(name) for name in names]
         return {other.id: other for other in found if other is not None}
+
+    async def _model_if_readable(self, model_id: str) -> Model | None:
+        try:
+            return await self.directory.model(model_id)
+        except ConfigurationError:
+            return None
 
     async def _prior(self, caller: Profile, submission: Submission, now: datetime) -> Run | None:
         """Returns the caller's prior run, which may be deleted but not expired. Raises RunNotFound."""
@@ -160,14 +171,21 @@ def _record(key: IdempotencyKey, run: Run) -> IdempotencyRecord:
     )
 
 
-def _fallbacks(
-    submission: Submission, organization: Organization, model: Model | None, others: Mapping[str, Model]
-) -> tuple[Target, ...]:
+def _fallback_plan(
+    submission: Submission,
+    organization: Organization,
+    model: Model | None,
+    others: Mapping[str, Model],
+    now: datetime,
+) -> FallbackPlan:
     """Returns where the run may go next. An entry of a record that cannot be used is logged and left out."""
-    plan = plan_for_model(model, others, submission.service) if model else plan_for_organization(organization)
+    if model is None:
+        plan = plan_for_organization(organization)
+    else:
+        plan = plan_for_model(model, others, submission.service, now, content=submission.input)
     for problem in plan.problems:
         log.warning("fallback ignored", record=model.id if model else organization.id, problem=problem)
-    return plan.targets
+    return plan
 
 
 def _require_own_resources(submission: Submission, organization: Organization) -> None:

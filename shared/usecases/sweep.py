@@ -1,6 +1,6 @@
 """Repairs what lost messages and lost tasks leave behind, so that every accepted run ends.
 
-A pass has three rounds:
+A pass has four rounds:
 
 1. *Overdue* runs, whose `due_at` has passed, are published or scheduled again; a worker then starts, checks or
    expires them. Each gets a later `due_at`, so the next pass begins with the runs that this pass did not reach.
@@ -8,6 +8,7 @@ A pass has three rounds:
    whether it exists already, so a healthy run costs one read and no write. Each pass patrols one shard.
 3. Terminal runs that the result cache did not take are written to it, until the time of the round is over or the cache
    fails again.
+4. Deliveries of webhooks that are overdue are scheduled again (see sweep_webhooks.py).
 
 The runs of one page are repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
@@ -27,6 +28,7 @@ from shared.ports import Clock, RecheckScheduler, RunPosition, RunQueue, RunStor
 from shared.usecases.advance import recheck_of
 from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
+from shared.usecases.sweep_webhooks import SweepWebhooks
 
 PAGE = 100
 """Maximum runs that are repaired at the same time."""
@@ -49,6 +51,8 @@ class Swept:
     cached: int = 0
     failed: int = 0
     forgotten: int = 0
+    webhooks: int = 0
+    """Deliveries that were scheduled again."""
     overdue: int = 0
     """Runs that earlier passes should have continued."""
 
@@ -70,6 +74,7 @@ class SweepRuns:
     scheduler: RecheckScheduler
     save_final: SaveFinalRun
     clock: Clock
+    webhooks: SweepWebhooks
     interval: timedelta
     """The time between two calls; each of the first two rounds takes at most so long."""
     max_cached: int = MAX_CACHED
@@ -86,6 +91,7 @@ class SweepRuns:
         await self._side_by_side(this, shards, before=this.now, counter="repaired", repair=self._repair)
         await self._side_by_side(this, [patrolled], before=None, counter="patrolled", repair=self._patrol)
         await self._refresh_cache(this, shards)
+        await self._sweep_webhooks(this)
         this.swept.forgotten = await self.store.forget_expired(this.now, limit=MAX_FORGOTTEN)
         if this.swept != Swept():
             log.info("swept", **asdict(this.swept))
@@ -133,6 +139,14 @@ class SweepRuns:
                     remaining -= 1
                     if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
                         return
+
+    async def _sweep_webhooks(self, this: Pass) -> None:
+        """Lets a failure end only this round; the next pass repeats it."""
+        try:
+            this.swept.webhooks = await self.webhooks()
+        except ServiceError as error:
+            this.swept.failed += 1
+            log.warning("webhooks not swept", code=error.code)
 
     async def _pages(
         self, shard: int, *, before: datetime | None, terminal: bool = False

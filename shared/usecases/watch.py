@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
@@ -11,6 +11,7 @@ from shared.domain.event import Event, EventType
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 from shared.ports import Clock, RunWatcher
+from shared.usecases.shared_cursors import SharedCursors
 
 HEARTBEAT_SECONDS = 15.0
 MAX_STANDSTILL = timedelta(seconds=HEARTBEAT_SECONDS) + OVERLAP
@@ -57,6 +58,17 @@ class WatchRun:
 class WatchChannel:
     watcher: RunWatcher
     clock: Clock
+    retention: timedelta
+    """How long runs are kept after their deadlines: a stream can resume as far back."""
+    cursors: SharedCursors = field(default_factory=SharedCursors)
+
+    def start(self) -> ChannelCursor:
+        """Returns the cursor of a stream that begins with the events of the last 30 s."""
+        return ChannelCursor(watermark=self.clock.now() - OVERLAP)
+
+    def is_too_old(self, cursor: ChannelCursor) -> bool:
+        """Returns True when runs that changed after the cursor may have been deleted."""
+        return self.clock.now() - cursor.since > self.retention
 
     async def __call__(
         self, channel: Channel, *, after: ChannelCursor | None = None
@@ -67,8 +79,8 @@ class WatchChannel:
         what happened meanwhile may come in any order, and a client that connects again misses nothing.
         """
         opened_at = looked_at = self.clock.now()
-        cursor = after or ChannelCursor(watermark=opened_at - OVERLAP)
-        async with self.watcher.watch_channel(channel, since=cursor.watermark) as feed:
+        cursor = after or self.start()
+        async with self.watcher.watch_channel(channel, since=cursor.since) as feed:
             while True:
                 run = await feed.next(timeout=HEARTBEAT_SECONDS)
                 if self.clock.now() - looked_at > MAX_STANDSTILL:
@@ -77,9 +89,11 @@ class WatchChannel:
                 if run is None:
                     yield None
                     continue
+                if run.expires_at <= looked_at:
+                    continue  # a store may delete an expired run a day later
                 for event in public_events(run):
                     if cursor.is_undelivered(run, event):
-                        cursor = cursor.after_delivery(run, event, opened_at=opened_at)
+                        cursor = self.cursors.after_delivery(cursor, run, event, opened_at=opened_at)
                         yield event, run, cursor
 
 

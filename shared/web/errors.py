@@ -49,6 +49,7 @@ STATUS_OF: dict[type[ServiceError], int] = {
     errors.Forbidden: 403,
     errors.RunNotFound: 404,
     errors.ChannelNotFound: 404,
+    errors.WebhookNotFound: 404,
     errors.RunDeleted: 404,
     NoSuchRoute: 404,
     MethodNotAllowed: 405,

@@ -34,7 +34,7 @@ class ListQuery:
 def from_query(parameters: Mapping[str, str]) -> dict[str, Any]:
     """Returns the list's parameters of a URL query with JSON types; unknown and empty ones are left out."""
     known = {name: parameters.get(name) for name in (*PAGE_FIELDS, *JOB_FIELDS)}
-    return {name: _number(text) if name in NUMBERS else text for name, text in known.items() if text}
+    return {name: number_of(text) if name in NUMBERS else text for name, text in known.items() if text}
 
 
 def user_run_query(filters: Mapping[str, Any], caller: Profile) -> ListQuery:
@@ -54,6 +54,14 @@ def job_query(filters: Mapping[str, Any], caller: Profile) -> ListQuery:
     )
 
 
+def page_of(parameters: Mapping[str, str]) -> tuple[int, str | None]:
+    """Reads {limit?, cursor?} of a URL query, for lists without filters. Raises InvalidRequest."""
+    known = {name: parameters.get(name) for name in ("limit", "cursor")}
+    fields = Fields({name: number_of(text) if name == "limit" else text for name, text in known.items() if text})
+    limit = fields.optional_whole_number("limit", minimum=1)
+    return min(limit or DEFAULT_LIMIT, MAX_LIMIT), fields.optional_text("cursor")
+
+
 def _list_query(fields: Fields, *, kinds: tuple[Kind, ...], caller: Profile, **filters: str | None) -> ListQuery:
     status = fields.optional_choice("status", tuple(Status))
     wanted = RunFilter(user_id=caller.user_id, kinds=kinds, status=Status(status) if status else None, **filters)
@@ -67,6 +75,6 @@ def _list_query(fields: Fields, *, kinds: tuple[Kind, ...], caller: Profile, **f
     )
 
 
-def _number(text: str) -> int | str:
+def number_of(text: str) -> int | str:
     """Returns the whole number, or the text unchanged when it is no number; reading the field then refuses it."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else text

@@ -4,7 +4,8 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import timedelta
 from hashlib import sha256
 from itertools import islice
 from math import isfinite
@@ -18,7 +19,6 @@ from werkzeug.http import parse_accept_header
 from shared.domain.channel import Channel, ChannelCursor
 from shared.domain.directory import Profile
 from shared.domain.fields import is_nested_too_deeply, read_uuid, require_utf8
-from shared.error_codes import ErrorCode
 from shared.errors import InputTooLarge, InvalidRequest, RunNotFound
 from shared.usecases.submit import IdempotencyKey
 from shared.web.cursor import decode_channel_cursor
@@ -165,15 +165,11 @@ def channel_cursor(channel: Channel, request: Request) -> ChannelCursor | None:
     Ignores an unreadable Last-Event-ID, because a browser would send it again at each reconnection and never connect.
     Returns None when there is no cursor. Raises InvalidRequest.
     """
-    now, last_event_id = datetime.now(UTC), request.headers.get("last-event-id")
-    try:
-        if last_event_id:
-            return decode_channel_cursor(last_event_id, channel, now=now)
-    except InvalidRequest as error:
-        if error.code == ErrorCode.UPDATE_TOO_OLD:
-            raise
+    if last_event_id := request.headers.get("last-event-id"):
+        with suppress(InvalidRequest):
+            return decode_channel_cursor(last_event_id, channel)
     parameter = request.query_params.get("starting_after")
-    return decode_channel_cursor(parameter, channel, now=now) if parameter else None
+    return decode_channel_cursor(parameter, channel) if parameter else None
 
 
 def wait(request: Request) -> timedelta | None:

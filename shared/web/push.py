@@ -63,7 +63,7 @@ async def read_push(request: Request) -> Push:
 
     Raises MalformedMessage.
     """
-    body = await _object(request)
+    body = await json_object(request)
     message = _message(body)
     try:
         data = b64decode(message.get("data") or "", validate=True).decode(errors="replace")
@@ -79,7 +79,7 @@ async def read_push(request: Request) -> Push:
 
 async def read_recheck(request: Request) -> Recheck:
     """Reads the body {run_id, attempt, sequence, checks} of a re-check task. Raises MalformedMessage."""
-    body = await _object(request)
+    body = await json_object(request)
     try:
         return Recheck(
             run_id=_uuid(body.get("run_id")),
@@ -142,7 +142,7 @@ async def _trace_context(request: Request) -> TraceContext | None:
     Cloud Run's front end adds a context to each request, also to a push, whose trace begins with the message.
     """
     try:
-        attributes = _attributes(_message(await _object(request)))
+        attributes = _attributes(_message(await json_object(request)))
     except MalformedMessage:
         attributes = {}
     return tracing.context_of(attributes) or tracing.context_of(request.headers)
@@ -206,7 +206,7 @@ def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): str(value) for name, value in attributes.items()} if isinstance(attributes, dict) else {}
 
 
-async def _object(request: Request) -> dict[str, Any]:
+async def json_object(request: Request) -> dict[str, Any]:
     """Returns the JSON object of the body, which the request parses once. Raises MalformedMessage."""
     try:
         body = await request.json()

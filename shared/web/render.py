@@ -12,7 +12,7 @@ from shared.domain.directory import Model
 from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.domain.usage_sums import UsageReport, report_object
-from shared.usecases.read import Overdue, Page
+from shared.usecases.read import Page
 from shared.web.cursor import encode_list_cursor
 from shared.web.list_query import ListQuery
 
@@ -54,24 +54,19 @@ def job_result(run: Run) -> Response:
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
     """Answers with one page of a list. `shown` has one item: {name of the list's field: JSON objects}."""
     next_cursor = encode_list_cursor(page.next_cursor, query.wanted) if page.next_cursor else None
-    counts = {"total": page.total, "limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
-    return JSONResponse({"success": True, **shown, **counts})
+    totals = {"total": page.total, "total_is_at_least": page.total_is_at_least}
+    place = {"limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
+    return JSONResponse({"success": True, **shown, **totals, **place})
 
 
 def model_list(models: Sequence[Model]) -> Response:
-    now = datetime.now(UTC)
-    return JSONResponse({"success": True, "models": [views.model_object(model, now) for model in models]})
+    now, by_id = datetime.now(UTC), {model.id: model for model in models}
+    return JSONResponse({"success": True, "models": [views.model_object(model, by_id, now) for model in models]})
 
 
 def usage(report: UsageReport) -> Response:
     """Answers with a report of what an organization's runs have used."""
     return JSONResponse({"success": True, **report_object(report)})
-
-
-def overdue_list(overdue: Overdue) -> Response:
-    """Answers with the runs that the sweeper has not handled in time."""
-    runs = [views.overdue_object(run) for run in overdue.runs]
-    return JSONResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:

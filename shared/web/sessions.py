@@ -9,7 +9,7 @@ from shared.domain.fields import Fields
 from shared.errors import Unauthenticated
 from shared.services import Services
 from shared.usecases.sessions import SESSION_LIFETIME
-from shared.web import csrf, parse
+from shared.web import auth, csrf, parse
 from shared.web.auth import COOKIE, bearer_token, session_cookie
 from shared.web.errors import error_response
 
@@ -50,6 +50,13 @@ async def csrf_token(request: Request, services: Services) -> Response:
     except Unauthenticated as error:
         return _no_session(request, error)
     return JSONResponse({"success": True, "csrf_token": csrf.token_of(cookie)})
+
+
+async def profile(request: Request, services: Services) -> Response:
+    """Answers with who the caller is: the organization and the groups of their profile."""
+    caller = await auth.caller(request, services)
+    shown = {"organization_id": caller.organization_id, "groups": sorted(caller.groups)}
+    return JSONResponse({"success": True, "user_id": caller.user_id, **shown})
 
 
 async def _token_in_body(request: Request) -> str:

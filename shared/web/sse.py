@@ -6,18 +6,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from shared import log
 from shared.domain import views
 from shared.domain.channel import Channel, ChannelCursor, channel_for
 from shared.domain.directory import Profile
+from shared.domain.event import Event
 from shared.domain.run import Run
-from shared.errors import ChannelNotFound, ServiceError, StoreUnavailable
+from shared.error_codes import ErrorCode
+from shared.errors import ChannelNotFound, InvalidRequest, ServiceError, StoreUnavailable
 from shared.services import Services
 from shared.usecases.watch import public_events
 from shared.web.cursor import encode_channel_cursor
 from shared.web.errors import error_body
+from shared.web.event_stream import EventStream
 
 HEADERS = {"X-Accel-Buffering": "no"}
 """Proxies such as nginx send each event at once instead of collecting them.
@@ -25,10 +28,19 @@ HEADERS = {"X-Accel-Buffering": "no"}
 https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 """
 REAUTHENTICATION_SECONDS = 60.0
-RECONNECT = "retry: 2000\n\n"
+RECONNECT = b"retry: 2000\n\n"
 """Tells a browser to reconnect 2 s after a stream has broken."""
-HEARTBEAT = ": still here\n\n"
+HEARTBEAT = b": still here\n\n"
 """A comment, which clients ignore. It shows proxies and clients that the connection is alive."""
+
+TOO_OLD = InvalidRequest(
+    "this update is too long ago to go on from; list the runs, later updates follow here",
+    field="starting_after",
+    code=ErrorCode.UPDATE_TOO_OLD,
+)
+MAX_TEXTS = 256
+_texts: dict[int, tuple[ChannelCursor, str]] = {}
+"""{id of a cursor: (the cursor, its text)}"""
 
 Authenticate = Callable[[], Awaitable[Profile]]
 """Returns the profile that the request's credentials prove now. Raises Unauthenticated or Forbidden."""
@@ -51,10 +63,10 @@ def stream(
     body = _with_error(
         with_periodic_auth(_events(services, run, after), authenticate), request_id=log.current("request_id")
     )
-    return StreamingResponse(body, media_type="text/event-stream", headers={**HEADERS, **(headers or {})})
+    return EventStream(body, headers={**HEADERS, **(headers or {})})
 
 
-async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str]:
+async def _events(services: Services, run: Run, after: int) -> AsyncIterator[bytes]:
     """Sends the whole run with the first and the run's last event only: a result of megabytes is not sent with each."""
     yield RECONNECT
     is_first = True
@@ -63,14 +75,14 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[str
             yield HEARTBEAT
             continue
         event, current = update
-        content = await services.read.input_of(current) if is_first or views.ends_run(event) else None
-        yield message(event.type, views.event_object(event, current, content), event_id=str(event.sequence))
+        is_whole = is_first or views.ends_run(event)
+        yield await _rendered(services, event, current, event_id=str(event.sequence), is_whole=is_whole)
         is_first = False
 
 
 def stream_channel(
     services: Services, channel: Channel, authenticate: Authenticate, *, after: ChannelCursor | None
-) -> StreamingResponse:
+) -> EventStream:
     """Streams the events of all runs of the channel after the cursor, for as long as the client listens.
 
     Without a cursor, the stream starts with the events of the last 30 seconds.
@@ -84,36 +96,64 @@ def stream_channel(
 
     events = with_periodic_auth(_channel_events(services, channel, after), still_a_member)
     body = _with_error(events, request_id=log.current("request_id"))
-    return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
+    return EventStream(body, headers=HEADERS)
 
 
-async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[str]:
-    """Sends the whole run with the first event of the connection and with each run's last event."""
+async def _channel_events(services: Services, channel: Channel, after: ChannelCursor | None) -> AsyncIterator[bytes]:
+    """Sends the whole run with the first event of the connection and with each run's last event.
+
+    When `after` is older than runs are kept, sends the event `reset` first, and goes on as without `after`.
+    """
     yield RECONNECT
+    if after is not None and services.watch_channel.is_too_old(after):
+        after = services.watch_channel.start()
+        yield message("reset", error_body(TOO_OLD), event_id=encode_channel_cursor(after, channel))
     is_first = True
     async for update in services.watch_channel(channel, after=after):
         if update is None:
             yield HEARTBEAT
             continue
         event, run, cursor = update
-        content = None
-        if is_first or views.ends_run(event):
-            run = await services.read.with_result(run)
-            content = await services.read.input_of(run)
-        event_id = encode_channel_cursor(cursor, channel)
-        yield message(event.type, views.event_object(event, run, content), event_id=event_id)
+        is_whole = is_first or views.ends_run(event)
+        yield await _rendered(services, event, run, event_id=_text_of(cursor, channel), is_whole=is_whole)
         is_first = False
 
 
-def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> str:
+async def _rendered(services: Services, event: Event, run: Run, *, event_id: str, is_whole: bool) -> bytes:
+    """Returns one update as a server-sent event, with the whole run if `is_whole`."""
+
+    async def render() -> bytes:
+        content = None
+        shown = run
+        if is_whole:
+            shown = await services.read.with_result(run)
+            content = await services.read.input_of(shown)
+        return message(event.type, views.event_object(event, shown, content), event_id=event_id)
+
+    return await services.rendered.get((event_id, run.id, run.revision, event.sequence, is_whole), render)
+
+
+def _text_of(cursor: ChannelCursor, channel: Channel) -> str:
+    """Returns the id of an event of the channel. Streams that stand at the same place share one cursor object."""
+    known = _texts.get(id(cursor))
+    if known is not None and known[0] is cursor:
+        return known[1]
+    text = encode_channel_cursor(cursor, channel)
+    _texts[id(cursor)] = (cursor, text)
+    if len(_texts) > MAX_TEXTS:
+        del _texts[next(iter(_texts))]
+    return text
+
+
+def message(kind: str, data: Mapping[str, Any], *, event_id: str | None = None) -> bytes:
     """Returns one server-sent event of the type `kind`, with `data` as JSON on one line."""
     head = f"id: {event_id}\n" if event_id else ""
-    return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"{head}event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
 async def with_periodic_auth(
-    parts: AsyncIterator[str], authenticate: Authenticate, *, every: float = REAUTHENTICATION_SECONDS
-) -> AsyncIterator[str]:
+    parts: AsyncIterator[bytes], authenticate: Authenticate, *, every: float = REAUTHENTICATION_SECONDS
+) -> AsyncIterator[bytes]:
     """Passes the parts on, and authenticates the listener again when `every` seconds have passed since the last time.
 
     A stream may last longer than its listener's session or membership. Raises what `authenticate` raises.
@@ -127,7 +167,7 @@ async def with_periodic_auth(
         yield part
 
 
-async def _with_error(parts: AsyncIterator[str], *, request_id: str | None) -> AsyncIterator[str]:
+async def _with_error(parts: AsyncIterator[bytes], *, request_id: str | None) -> AsyncIterator[bytes]:
     """Passes the parts on, and sends an error as the last event: the status line of the response was sent before.
 
     Binds `request_id` to log lines again, because the body is sent after the request's own context has ended.

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+from shared.adapters.sharing.watcher import SharedRunWatcher
+from shared.adapters.webhooks import signing
 from shared.domain.submission import RunPolicy
 from shared.ports import (
+    CircuitBreakers,
     Clock,
     DeadLetters,
     Directory,
@@ -15,11 +18,15 @@ from shared.ports import (
     RecheckScheduler,
     ResultCache,
     RunQueue,
+    RunReports,
     RunStore,
     RunWatcher,
     TokenVerifier,
     UsageSums,
     UserRecords,
+    WebhookScheduler,
+    WebhookSender,
+    WebhookStore,
 )
 from shared.services import Services
 from shared.settings import Settings
@@ -27,18 +34,25 @@ from shared.usecases.advance import AdvanceRun
 from shared.usecases.bury import BuryMessage
 from shared.usecases.cancel import CancelRun
 from shared.usecases.delete import DeleteRun
+from shared.usecases.deliver_webhook import DeliverWebhook
 from shared.usecases.forget import ForgetUser
 from shared.usecases.known_durations import KnownDurations
+from shared.usecases.operations import ReadOperations
+from shared.usecases.overview import ReadOverview
 from shared.usecases.read import ReadRuns
 from shared.usecases.recover import RecoverRuns
+from shared.usecases.rendered import RenderedUpdates
 from shared.usecases.replay import ReplayDeadLetters
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sessions import Sessions
 from shared.usecases.submit import SubmitRun
 from shared.usecases.sweep import SweepRuns
+from shared.usecases.sweep_webhooks import SweepWebhooks
 from shared.usecases.time_budgets import TimeBudgets
 from shared.usecases.usage import ReadUsage
 from shared.usecases.watch import WatchChannel, WatchRun
+from shared.usecases.webhook_targets import WebhookTargets
+from shared.usecases.webhooks import Webhooks
 
 SHORT_CALL = timedelta(seconds=10)
 SAVING = timedelta(seconds=75)
@@ -57,8 +71,12 @@ class Backend:
     catalogue: ModelCatalogue
     users: UserRecords
     usage: UsageSums
+    reports: RunReports
     dead_letters: DeadLetters
     durations: DurationStore
+    webhooks: WebhookStore
+    webhook_scheduler: WebhookScheduler
+    webhook_sender: WebhookSender
     cache: ResultCache
     tokens: TokenVerifier
     sessions: Sessions
@@ -66,12 +84,15 @@ class Backend:
     invoker: TokenVerifier | None = None
 
 
-def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Services:
+def assemble(settings: Settings, backend: Backend, provider: LlmProvider, *, breakers: CircuitBreakers) -> Services:
     """Returns the use cases, which use these adapters and settings."""
     store, clock = backend.store, backend.clock
+    watcher = SharedRunWatcher(backend.watcher, store)
     read = ReadRuns(store=store, clock=clock)
     save_final = SaveFinalRun(store=store, cache=backend.cache, clock=clock, retry_pause=settings.sweep_interval)
+    sweep_webhooks = _sweep_webhooks(settings, backend)
     cancel = CancelRun(reader=read, provider=provider, save_final=save_final, clock=clock)
+    replay = ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue)
     return Services(
         tokens=backend.tokens,
         sessions=backend.sessions,
@@ -84,29 +105,17 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
         max_input_bytes=settings.max_input_bytes,
         read=read,
         submit=_submit(settings, backend),
-        advance=AdvanceRun(
-            store=store,
-            provider=provider,
-            scheduler=backend.scheduler,
-            save_final=save_final,
-            durations=KnownDurations(store=backend.durations, clock=clock),
-            clock=clock,
-            budgets=_budgets(settings),
-        ),
+        advance=_advance(settings, backend, provider, save_final),
         cancel=cancel,
-        forget=ForgetUser(
-            store=store,
-            directory=backend.directory,
-            users=backend.users,
-            usage=backend.usage,
-            cache=backend.cache,
-            cancel=cancel,
-        ),
+        forget=_forget(backend, cancel),
         delete=DeleteRun(reader=read, save_final=save_final, clock=clock),
         usage=ReadUsage(usage=backend.usage, clock=clock),
-        watch=WatchRun(watcher=backend.watcher),
-        watch_channel=WatchChannel(watcher=backend.watcher, clock=clock),
-        recover=RecoverRuns(store=store, queue=backend.queue, clock=clock),
+        overview=ReadOverview(reports=backend.reports, usage=backend.usage, clock=clock),
+        operations=_operations(settings, backend, replay, breakers),
+        watch=WatchRun(watcher=watcher),
+        watch_channel=WatchChannel(watcher=watcher, clock=clock, retention=settings.retention),
+        rendered=RenderedUpdates(),
+        recover=RecoverRuns(store=store, queue=backend.queue, webhooks=sweep_webhooks, clock=clock),
         sweep=SweepRuns(
             store=store,
             queue=backend.queue,
@@ -114,9 +123,12 @@ def assemble(settings: Settings, backend: Backend, provider: LlmProvider) -> Ser
             save_final=save_final,
             clock=clock,
             interval=settings.sweep_interval,
+            webhooks=sweep_webhooks,
         ),
         bury=BuryMessage(dead_letters=backend.dead_letters),
-        replay=ReplayDeadLetters(dead_letters=backend.dead_letters, store=store, queue=backend.queue),
+        replay=replay,
+        webhooks=_webhooks(settings, backend),
+        deliver_webhook=_deliver_webhook(backend),
     )
 
 
@@ -135,9 +147,77 @@ def _submit(settings: Settings, backend: Backend) -> SubmitRun:
         clock=backend.clock,
         policy=policy,
         limits=settings.limits,
+        webhooks=WebhookTargets(store=backend.webhooks, allowed_hosts=settings.webhook_allowed_hosts),
         new_id=lambda: str(uuid4()),
     )
 
 
-def _budgets(settings: Settings) -> TimeBudgets:
-    return TimeBudgets(short_call=SHORT_CALL, long_call=timedelta(seconds=settings.chat_seconds), saving=SAVING)
+def _forget(backend: Backend, cancel: CancelRun) -> ForgetUser:
+    return ForgetUser(
+        store=backend.store,
+        directory=backend.directory,
+        users=backend.users,
+        usage=backend.usage,
+        cache=backend.cache,
+        webhooks=backend.webhooks,
+        cancel=cancel,
+    )
+
+
+def _advance(settings: Settings, backend: Backend, provider: LlmProvider, save_final: SaveFinalRun) -> AdvanceRun:
+    return AdvanceRun(
+        store=backend.store,
+        provider=provider,
+        scheduler=backend.scheduler,
+        save_final=save_final,
+        durations=KnownDurations(store=backend.durations, clock=backend.clock),
+        clock=backend.clock,
+        budgets=TimeBudgets(short_call=SHORT_CALL, long_call=timedelta(seconds=settings.chat_seconds), saving=SAVING),
+    )
+
+
+def _operations(
+    settings: Settings, backend: Backend, replay: ReplayDeadLetters, breakers: CircuitBreakers
+) -> ReadOperations:
+    return ReadOperations(
+        store=backend.store,
+        reports=backend.reports,
+        dead_letters=backend.dead_letters,
+        replaying=replay,
+        breakers=breakers,
+        directory=backend.directory,
+        catalogue=backend.catalogue,
+        limits=settings.limits,
+        clock=backend.clock,
+    )
+
+
+def _webhooks(settings: Settings, backend: Backend) -> Webhooks:
+    return Webhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        allowed_hosts=settings.webhook_allowed_hosts,
+        new_id=lambda: uuid4().hex,
+        new_secret=signing.new_secret,
+    )
+
+
+def _deliver_webhook(backend: Backend) -> DeliverWebhook:
+    return DeliverWebhook(
+        webhooks=backend.webhooks,
+        runs=backend.store,
+        sender=backend.webhook_sender,
+        sign=signing.sign,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+    )
+
+
+def _sweep_webhooks(settings: Settings, backend: Backend) -> SweepWebhooks:
+    return SweepWebhooks(
+        store=backend.webhooks,
+        scheduler=backend.webhook_scheduler,
+        clock=backend.clock,
+        overdue_after=settings.pending_grace,
+    )

@@ -10,7 +10,7 @@ from shared.adapters.clock import SystemClock
 from shared.adapters.directory_cache import CachedDirectory
 from shared.domain.directory import LlmApi
 from shared.domain.status import Lane
-from shared.ports import Clock, Directory, LlmProvider, ResultCache
+from shared.ports import CircuitBreakers, Clock, Directory, LlmProvider, ResultCache
 from shared.services import Services
 from shared.settings import Settings, secret
 from shared.wiring.assembly import Backend, assemble
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from shared.adapters.gcp.directory import FirestoreDirectory
     from shared.adapters.identity.access_tokens import AccessTokens
     from shared.adapters.identity.embedded import EmbeddedTokens
+    from shared.adapters.llm.http import LlmHttpPools
     from shared.adapters.sqlite.backend import SqliteBackend
     from shared.adapters.sqlite.directory import SqliteDirectory
+    from shared.adapters.webhooks.sender import HttpWebhookSender
 
 
 class Container:
@@ -39,7 +41,7 @@ class Container:
         """Makes the use cases for the back end that the settings name."""
         self._export_traces()
         backend = self._backend()
-        return assemble(self.settings, backend, self._provider(backend.directory))
+        return assemble(self.settings, backend, self._provider(backend.directory), breakers=self._breakers())
 
     @cached_property
     def sqlite(self) -> "SqliteBackend":
@@ -97,8 +99,12 @@ class Container:
             catalogue=adapters.directory,
             users=adapters.directory,
             usage=adapters.usage,
+            reports=adapters.reports,
             dead_letters=adapters.dead_letters,
             durations=adapters.durations,
+            webhooks=adapters.webhooks,
+            webhook_scheduler=adapters.webhook_scheduler,
+            webhook_sender=self._webhook_sender(),
             cache=self._result_cache(clock),
             tokens=authentication.tokens,
             sessions=authentication.sessions,
@@ -126,6 +132,7 @@ class Container:
     def _google(self) -> "GoogleBackend":
         from shared.adapters.gcp.backend import GoogleBackend
         from shared.adapters.gcp.recheck_scheduler import TaskTarget
+        from shared.adapters.gcp.webhook_scheduler import WebhookTarget
 
         settings = self.settings
         topics = f"projects/{settings.project}/topics"
@@ -136,8 +143,21 @@ class Container:
             audience=settings.internal_audience or settings.recheck_url or "",
             service_account=settings.invoker_service_account,
         )
+        webhooks = WebhookTarget(
+            queue=f"{queues}/{settings.webhooks_queue}",
+            url=settings.deliver_webhook_url or "",
+            audience=settings.internal_audience or settings.deliver_webhook_url or "",
+            service_account=settings.invoker_service_account,
+        )
         by_lane = {Lane.SHORT: f"{topics}/{settings.runs_topic}", Lane.LONG: f"{topics}/{settings.long_runs_topic}"}
-        return GoogleBackend(self.google_clients, topics=by_lane, target=target)
+        return GoogleBackend(self.google_clients, topics=by_lane, target=target, webhooks=webhooks)
+
+    def _webhook_sender(self) -> "HttpWebhookSender":
+        from shared.adapters.webhooks.sender import HttpWebhookSender
+
+        sender = HttpWebhookSender(allowed_hosts=self.settings.webhook_allowed_hosts)
+        self._closing.callback(sender.close)
+        return sender
 
     def _result_cache(self, clock: Clock) -> ResultCache:
         if self.settings.redis_url is None:
@@ -159,22 +179,33 @@ class Container:
         self._closing.callback(http.close)
         return AccessTokens(http, scopes=CLOUD_PLATFORM)
 
+    @cached_property
+    def _llm_pools(self) -> "tuple[LlmHttpPools, LlmHttpPools]":
+        """Makes the thread pools of (short calls, long calls)."""
+        from shared.adapters.llm.http import LlmHttpPools
+
+        threads = self.settings.llm_threads
+        short, long = LlmHttpPools(threads=threads, name="llm-short"), LlmHttpPools(threads=threads, name="llm-long")
+        for pools in (short, long):
+            self._closing.callback(pools.close)
+        return short, long
+
+    def _breakers(self) -> CircuitBreakers:
+        from shared.adapters.llm.breaker_states import BreakersOfPools
+
+        return BreakersOfPools(deployments=self.settings.deployments, pools=self._llm_pools)
+
     def _provider(self, directory: Directory) -> LlmProvider:
         """Makes thread pools by lane and server, so that long or hanging calls delay no others."""
         from shared.adapters.llm.anthropic_batch import AnthropicBatchProtocol
         from shared.adapters.llm.chat import ChatProtocol
-        from shared.adapters.llm.http import LlmHttpPools
         from shared.adapters.llm.jobs import JobsProtocol
         from shared.adapters.llm.messages import MessagesProtocol
         from shared.adapters.llm.openai_batch import OpenAiBatchProtocol
         from shared.adapters.llm.provider import DirectoryLlmProvider
         from shared.adapters.llm.responses import ResponsesProtocol
 
-        settings = self.settings
-        short_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-short")
-        long_pools = LlmHttpPools(threads=settings.llm_threads, name="llm-long")
-        for pools in (short_pools, long_pools):
-            self._closing.callback(pools.close)
+        settings, (short_pools, long_pools) = self.settings, self._llm_pools
         return DirectoryLlmProvider(
             directory,
             deployments=settings.deployments,

@@ -5,11 +5,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.database import READERS, Database
 from shared.adapters.sqlite.migrations import STEPS
 from shared.errors import StoreUnavailable
 
@@ -70,6 +73,66 @@ async def test_a_failing_write_does_not_roll_back_other_writes_of_the_same_commi
     assert kept == 20 and sum(isinstance(outcome, KeyError) for outcome in outcomes) == 10
 
 
+async def test_a_write_does_not_wait_for_a_read_that_lasts(tmp_path: Path) -> None:
+    database, may_end = Database(tmp_path / "runs.db"), threading.Event()
+    reads = [asyncio.ensure_future(database.read(lambda connection: may_end.wait(30))) for _ in range(2 * READERS)]
+    await asyncio.sleep(0.05)
+    await asyncio.wait_for(database.write(lambda connection: connection.execute("DELETE FROM directory")), 20)
+    assert not any(read.done() for read in reads)
+    may_end.set()
+    assert await asyncio.gather(*reads) == [True] * len(reads)
+    database.close()
+
+
+async def test_a_read_sees_each_write_that_has_returned_and_none_that_was_rolled_back(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+
+    def insert(key: str) -> Callable[[sqlite3.Connection], object]:
+        return lambda connection: connection.execute("INSERT INTO directory VALUES ('users', ?, '{}')", (key,))
+
+    def fail(connection: sqlite3.Connection) -> None:
+        insert("failed")(connection)
+        raise KeyError
+
+    async def client(name: str) -> bool:
+        await database.write(insert(name))
+        with pytest.raises(KeyError):
+            await database.write(fail)
+        query = "SELECT id FROM directory WHERE id IN (?, 'failed')"
+        return await database.read(lambda connection: connection.execute(query, (name,)).fetchall()) == [(name,)]
+
+    assert all(await asyncio.gather(*[client(str(number)) for number in range(100)]))
+    database.close()
+
+
+async def test_a_read_cannot_write(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+    with pytest.raises(StoreUnavailable):
+        await database.read(lambda connection: connection.execute("DELETE FROM directory"))
+    database.close()
+
+
+async def test_a_write_that_sqlite_rolled_back_itself_is_not_lost_with_the_others_of_its_commit(tmp_path: Path) -> None:
+    """As after some errors of the disk: https://sqlite.org/lang_transaction.html"""
+    database = Database(tmp_path / "runs.db")
+    has_failed: list[bool] = []
+
+    def rolled_back(connection: sqlite3.Connection) -> None:
+        if not has_failed:
+            has_failed.append(True)
+            connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def insert(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO directory VALUES ('users', 'u', '{}')")
+
+    waiting = [asyncio.ensure_future(database.write(work)) for work in (insert, rolled_back, insert)]
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    kept = await database.read(lambda connection: connection.execute("SELECT count(*) FROM directory").fetchone()[0])
+    database.close()
+    assert kept == 1 and [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [False, False, True]
+
+
 async def test_a_file_that_is_no_database_raises_store_unavailable(tmp_path: Path) -> None:
     (tmp_path / "runs.db").write_bytes(b"not a database, not at all" * 100)
     database = Database(tmp_path / "runs.db")
@@ -101,3 +164,29 @@ async def test_a_new_file_that_many_connections_open_at_once_is_migrated_once(tm
         for database in databases:
             database.close()
         assert versions == [len(STEPS)] * 16
+
+
+def insert(name: str, connection: sqlite3.Connection) -> None:
+    connection.execute("INSERT INTO directory VALUES ('users', ?, '{}')", (name,))
+
+
+async def test_a_write_that_nobody_waits_for_is_committed_before_the_next(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+    for number in range(50):
+        database.write_soon(partial(insert, f"soon-{number}"))
+        last = await database.write(lambda c: c.execute("SELECT count(*) FROM directory").fetchone())
+        assert last == (number + 1,)
+    database.close()
+
+
+async def test_a_failure_of_a_write_that_nobody_waits_for_is_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = Database(tmp_path / "runs.db")
+    database.write_soon(lambda c: c.execute("INSERT INTO nowhere VALUES (1)"))
+    await database.write(lambda c: c.execute("DELETE FROM directory"))
+    await asyncio.sleep(0)
+    assert "write lost" in capsys.readouterr().out
+    database.close()
+    with pytest.raises(StoreUnavailable):
+        database.write_soon(lambda c: None)

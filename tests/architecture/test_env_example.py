@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[2]
 NAMES = set(re.findall(r'reader\.\w+\(\s*"([A-Z_]+)"', (ROOT / "shared/settings.py").read_text()))
 EXAMPLES = dict(re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 CLOUD_ONLY = {
-    "BACKEND", "FIRESTORE_DATABASE", "INTERNAL_AUDIENCE", "INVOKER_SERVICE_ACCOUNT", "K_SERVICE",
+    "BACKEND", "DELIVER_WEBHOOK_URL", "FIRESTORE_DATABASE", "INTERNAL_AUDIENCE", "INVOKER_SERVICE_ACCOUNT", "K_SERVICE",
     "LONG_RUNS_TOPIC", "LONG_TASKS_QUEUE", "RECHECK_URL", "RUNS_TOPIC", "STREAMS_URL", "TASKS_LOCATION",
-    "TASKS_QUEUE",
+    "TASKS_QUEUE", "WEBHOOKS_QUEUE",
 }  # fmt: skip
 """Settings of deployed functions; the commands for one machine choose them."""
 

@@ -52,6 +52,7 @@ def test_each_log_line_that_is_searched_for_is_written() -> None:
 
 def test_the_figures_are_those_that_the_programs_print() -> None:
     assert cost.table() in TEXT
+    assert cost.page_table() in TEXT
     assert capacity.report(capacity.RUNS_A_MINUTE, capacity.SECONDS) in TEXT
 
 

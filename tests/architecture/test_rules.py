@@ -58,7 +58,8 @@ Rooms are paths relative to shared/. Within `adapters/`, each folder or module i
 ONLY_IN = {
     ("google.api_core", "google.cloud", "google.protobuf", "google.pubsub_v1", "grpc"): ("adapters/gcp/", "../infra/"),
     ("google.auth",): ("adapters/gcp/", "adapters/identity/", "adapters/tracing/"),
-    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/", "../infra/"),
+    ("requests", "urllib3"): ("adapters/llm/", "adapters/identity/", "adapters/webhooks/", "../infra/"),
+    ("standardwebhooks",): ("adapters/webhooks/",),
     ("redis",): ("adapters/cache/",),
     ("sqlite3",): ("adapters/sqlite/",),
     ("jwt",): ("adapters/identity/", "../infra/"),
@@ -201,7 +202,7 @@ def test_every_exception_is_caught_in_the_wrappers_and_where_a_thread_hands_it_b
         relative(path) for path in PRODUCT for line in path.read_text().splitlines() if "except Exception" in line
     ]
     web = ["shared/web/push.py", "shared/web/push.py", "shared/web/routes.py", "shared/web/sse.py"]
-    assert sorted(places) == ["shared/adapters/sqlite/database.py", *web]
+    assert sorted(places) == ["shared/adapters/sqlite/worker.py", *web]
 
 
 def leaves(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:

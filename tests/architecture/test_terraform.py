@@ -20,6 +20,7 @@ ALARMS = json.loads((ROOT / "infra/alarms.json").read_text())
 OF_ONE_MACHINE = {
     "ANTHROPIC_BASE_URL", "CLOUD_TASKS_EMULATOR_HOST", "DATA_DIR", "FIRESTORE_EMULATOR_HOST", "GEMINI_BASE_URL",
     "LLM_SIM_PORT", "LLM_SIM_SECONDS", "OPENAI_API", "OPENAI_BASE_URL", "OPENAI_MODEL", "PORT", "PUBSUB_EMULATOR_HOST",
+    "WEBHOOK_ALLOWED_HOSTS",
 }  # fmt: skip
 """Settings that deployed functions do not need or refuse."""
 OF_CLOUD_RUN = {"K_SERVICE"}
@@ -125,6 +126,7 @@ def test_topics_and_queues_have_the_names_that_the_settings_have_by_default() ->
         "LONG_RUNS_TOPIC": settings.long_runs_topic,
         "TASKS_QUEUE": settings.tasks_queue,
         "LONG_TASKS_QUEUE": settings.long_tasks_queue,
+        "WEBHOOKS_QUEUE": settings.webhooks_queue,
     }
 
 
@@ -168,7 +170,7 @@ def test_functions_read_the_secrets_that_their_work_needs() -> None:
     calls = {name for name, made in CLOUD["functions"].items() if made["calls_llm"]}
     assert calls == {"process_run", "recheck_run"}
     caches = {name for name, made in CLOUD["functions"].items() if made["caches"]}
-    assert caches == set(FUNCTIONS) - {"submit_run", "bury_run"}
+    assert caches == set(FUNCTIONS) - {"submit_run", "bury_run", "deliver_webhook"}
 
 
 def test_firestore_is_protected_and_every_index_and_exemption_is_made() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from infra.local.emulators.ports import reserved_port
-from tests.bench import google, rechecks
+from tests.bench import google, recheck_hints, rechecks
 from tests.e2e.system import System
 
 RUNS = int(os.environ.get("RUNS", "1000"))
@@ -121,5 +121,6 @@ def memory(system: System) -> float:
 
 if __name__ == "__main__":
     rechecks.main()
+    recheck_hints.main()
     main()
     google.main()

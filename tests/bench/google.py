@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from infra.local.routing import FUNCTIONS
 from tests.e2e.faulty import FaultySystem
 from tests.e2e.system import ROOT, until
 
-SLOW_SECONDS = 20
+SLOW_SECONDS, LISTENED_SECONDS = 20, 5
 CPU_SECONDS_A_REQUEST = 0.05
 GIBIBYTES = 0.5
 WRITE, READ, DELETE = 0.09 / 1e5, 0.03 / 1e5, 0.01 / 1e5
@@ -49,6 +50,7 @@ def main() -> None:
         system = FaultySystem(stack, folder / "data", firestore.host)
         print("\non Google's emulators")
         show_documents(system)
+        show_listen_traffic(system)
         show_cold_starts(system, folder)
 
 
@@ -68,6 +70,38 @@ def show_documents(system: FaultySystem) -> None:
     functions = requests * (REQUEST + CPU_SECONDS_A_REQUEST * (CPU_SECOND + GIBIBYTES * GIBIBYTE_SECOND))
     cost = (writes + permits) * WRITE + permits * DELETE + reads * READ + checks * TASK + MESSAGE + functions
     show(f"a million of them, at {CPU_SECONDS_A_REQUEST * 1e3:.0f} ms of CPU a request", f"${cost * 1e6:.0f}")
+    show_bytes(system, run_id)
+
+
+def show_bytes(system: FaultySystem, run_id: str) -> None:
+    """Shows bytes of gRPC messages between the functions and Firestore."""
+    proxy, path = system.firestore, f"/llm_user_runs/{run_id}"
+    with system.client("read_runs") as client:
+        client.get(path)  # reads profile and organization, which are then cached
+        before = proxy.received["BatchGetDocuments"]
+        client.get(path)
+        size = proxy.received["BatchGetDocuments"] - before
+    saves = proxy.saves[f"llm_runs/{run_id}"]
+    show("  bytes of its document at the end", f"{size:,}")
+    for number, save in enumerate(saves, start=1):
+        show(f"  save {number}: fields, bytes", f"{len(save.fields)}, {save.size:,}")
+    show(
+        "  all saves together, against whole documents", f"{sum(save.size for save in saves) / (size * len(saves)):.0%}"
+    )
+
+
+def show_listen_traffic(system: FaultySystem) -> None:
+    """Follows one run of LISTENED_SECONDS by a stream from its beginning to its end."""
+    proxy = system.firestore
+    before, calls = proxy.received["Listen"], Counter(proxy.calls)
+    with system.client("submit_run") as submitter, system.client("read_runs") as reader:
+        answer = submitter.post("/llm_user_runs", json={"input_text": f"[[slow {LISTENED_SECONDS}]]"})
+        url = f"/llm_user_runs/{answer.json()['run_uuid']}/stream"
+        with reader.stream("GET", url, headers={"Accept": "text/event-stream"}) as stream:
+            events = sum(line.startswith("event: run.") for line in stream.iter_lines())
+    show(f"bytes that its listener gets for {events} updates", f"{proxy.received['Listen'] - before:,}")
+    made = proxy.calls - calls
+    show("  calls of Firestore meanwhile", ", ".join(f"{name} {number}" for name, number in sorted(made.items())))
 
 
 def show_cold_starts(system: FaultySystem, folder: Path) -> None:

@@ -10,11 +10,13 @@ from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.recheck_scheduler import TaskTarget
+from shared.adapters.gcp.webhook_scheduler import WebhookTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.status import Lane
 from tests.google import endpoints
 
 QUEUES = dict.fromkeys(Lane, "projects/p/locations/l/queues/unused")
+UNUSED_WEBHOOKS = WebhookTarget(queue=QUEUES[Lane.SHORT], url="", audience="", service_account=None)
 UNUSED_TARGET = TaskTarget(queues=QUEUES, url="", audience="", service_account=None)
 
 
@@ -23,7 +25,12 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     """A back end for tests of stores and watchers. Tests of queues and schedulers have fixtures of their own."""
     if request.param == "google":
         clients = ClientsByLoop(endpoints(request.getfixturevalue("google_emulators")))
-        yield GoogleBackend(clients, topics=dict.fromkeys(Lane, "projects/p/topics/unused"), target=UNUSED_TARGET)
+        yield GoogleBackend(
+            clients,
+            topics=dict.fromkeys(Lane, "projects/p/topics/unused"),
+            target=UNUSED_TARGET,
+            webhooks=UNUSED_WEBHOOKS,
+        )
         await clients().close()
         return
     sqlite = SqliteBackend(

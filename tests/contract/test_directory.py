@@ -8,6 +8,7 @@ from infra.local.fixtures import MODELS, put_fixtures
 from infra.models import VENDORS
 from shared.adapters.directory_cache import CachedDirectory
 from shared.domain.directory import Profile
+from shared.errors import ConfigurationError
 from shared.settings import Settings
 from tests.unit.world import TestClock
 
@@ -33,6 +34,14 @@ async def test_an_id_that_firestore_does_not_allow_finds_no_record(backend: Any,
 async def test_an_unknown_field_of_a_record_is_ignored(backend: Any) -> None:
     await backend.directory.put("organizations", "new", {"name": "N", "deployment": "d", "added_later": 1})
     assert (await backend.directory.organization("new")).name == "N"
+
+
+async def test_a_record_that_lacks_a_field_is_an_error_and_is_not_listed(backend: Any) -> None:
+    await put_fixtures(backend.directory, Settings())
+    await backend.directory.put("models", "half-a-model", {"name": "H", "provider": "p"})
+    with pytest.raises(ConfigurationError, match="The model half-a-model lacks api, upstream_model"):
+        await backend.directory.model("half-a-model")
+    assert "half-a-model" not in {model.id for model in await backend.directory.models()}
 
 
 async def test_all_models_are_listed_by_id_disabled_ones_too(backend: Any) -> None:

@@ -234,7 +234,7 @@ def fails_each_commit(method: str, requests: Requests, forward: Forward) -> Iter
 async def test_sqlite_counts_open_runs_and_submits_with_covering_indexes(sqlite: SqliteBackend) -> None:
     """Reading each open run's row as well made a submit 1 ms slower, measured with 1,000 open runs."""
     statements: list[str] = []
-    await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
+    await sqlite.database.write(lambda connection: connection.set_trace_callback(statements.append))
     await sqlite.store.create(a_run(), limits=Limits(open_runs=9, submits_a_minute=9))
     counts = [statement for statement in statements if statement.startswith("SELECT count(*)")]
     for count in counts:

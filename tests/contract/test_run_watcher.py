@@ -17,6 +17,7 @@ from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.gcp.run_watcher import FirestoreRunWatcher
+from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
 from shared.adapters.storage.pending_changes import MAX_PENDING, PendingChanges
@@ -29,9 +30,16 @@ from tests.google import endpoints
 from tests.grpc_proxy import Forward, GrpcProxy, Requests, Unavailable, down
 
 
-async def test_a_feed_returns_the_current_run_first_and_then_each_change(backend: Any) -> None:
+@pytest.fixture
+def watcher(request: pytest.FixtureRequest, backend: Any) -> Any:
+    """The watcher of a back end as the functions use it, shared by all listeners; of SQLite's file, the bare one."""
+    is_bare = "sqlite-file" in request.node.name
+    return backend.watcher if is_bare else SharedRunWatcher(backend.watcher, backend.store)
+
+
+async def test_a_feed_returns_the_current_run_first_and_then_each_change(backend: Any, watcher: Any) -> None:
     await backend.store.create(run := a_run())
-    async with backend.watcher.watch(run.id) as feed:
+    async with watcher.watch(run.id) as feed:
         first = await feed.next(timeout=60)
         assert first == run
         assert await feed.next(timeout=0.05) is None
@@ -41,13 +49,13 @@ async def test_a_feed_returns_the_current_run_first_and_then_each_change(backend
         assert await next_run == saved
 
 
-async def test_many_feeds_of_many_runs_all_receive_the_changes(backend: Any) -> None:
+async def test_many_feeds_of_many_runs_all_receive_the_changes(backend: Any, watcher: Any) -> None:
     runs = [a_run() for _ in range(20)]
     for run in runs:
         await backend.store.create(run)
 
     async def follow(run_id: str) -> str:
-        async with backend.watcher.watch(run_id) as feed:
+        async with watcher.watch(run_id) as feed:
             while not (run := await feed.next(timeout=60)).is_terminal:
                 pass
             return str(run.id)
@@ -81,8 +89,8 @@ async def test_a_change_is_delivered_later_when_its_read_was_cancelled() -> None
     assert changed is not None and changed.revision == 2
 
 
-async def test_watching_an_unknown_run_raises_run_not_found(backend: Any) -> None:
-    async with backend.watcher.watch(a_run().id) as feed:
+async def test_watching_an_unknown_run_raises_run_not_found(backend: Any, watcher: Any) -> None:
+    async with watcher.watch(a_run().id) as feed:
         with pytest.raises(RunNotFound):
             await feed.next(timeout=60)
 
@@ -100,12 +108,12 @@ async def test_changes_by_another_process_are_noticed(tmp_path: Path) -> None:
     there.close()
 
 
-async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any) -> None:
+async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any, watcher: Any) -> None:
     recent, other = a_run(channel="desk"), a_run(channel="other")
     old = a_run(channel="desk", updated_at=NOW - timedelta(hours=1))
     for run in (recent, other, old):
         await backend.store.create(run)
-    async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
+    async with watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
         assert await feed.next(timeout=60) == recent
         assert await feed.next(timeout=0.2) is None
         await backend.store.create(new := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
@@ -116,11 +124,11 @@ async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any)
         assert await feed.next(timeout=0.2) is None
 
 
-async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(backend: Any) -> None:
+async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(backend: Any, watcher: Any) -> None:
     runs = [a_run(channel="desk", updated_at=NOW + timedelta(milliseconds=n // 2)) for n in range(450)]
     for start in range(0, len(runs), 50):
         await asyncio.gather(*[backend.store.create(run) for run in runs[start : start + 50]])
-    async with backend.watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
+    async with watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
         seen = [(await feed.next(timeout=60)).id for _ in runs]
         assert sorted(seen) == sorted(run.id for run in runs)
         await backend.store.create(late := a_run(channel="desk", updated_at=NOW + timedelta(seconds=1)))
@@ -151,12 +159,12 @@ def test_pending_changes_take_each_state_once_and_refuse_too_many_runs() -> None
         changes.add([replace(a_run(), revision=1) for _ in range(MAX_PENDING + 1)])
 
 
-async def test_more_targets_than_a_stream_allows_use_several_streams(backend: Any) -> None:
+async def test_more_targets_than_a_stream_allows_use_several_streams(backend: Any, watcher: Any) -> None:
     runs = [a_run() for _ in range(120)]
     await asyncio.gather(*[backend.store.create(run) for run in runs])
 
     async def follow(run_id: str) -> None:
-        async with backend.watcher.watch(run_id) as feed:
+        async with watcher.watch(run_id) as feed:
             while not (await feed.next(timeout=60)).is_terminal:
                 pass
 
@@ -203,10 +211,10 @@ async def test_a_firestore_stream_that_breaks_or_stays_silent_is_opened_again(go
     proxy.close()
 
 
-async def test_a_watcher_receives_a_large_result_completely(backend: Any) -> None:
+async def test_a_watcher_receives_a_large_result_completely(backend: Any, watcher: Any) -> None:
     await backend.store.create(run := a_run())
     result = Result(text="x" * 600_000)
-    async with backend.watcher.watch(run.id) as feed:
+    async with watcher.watch(run.id) as feed:
         first = await feed.next(timeout=60)
         await backend.store.save(first.completed(NOW, result=result, usage=Usage(), checks=1))
         done = await feed.next(timeout=60)

@@ -137,8 +137,11 @@ async def test_a_forgotten_user_is_no_longer_named_and_the_sums_stay(backend: An
     for user_id in ("demo", "demo", "colleague"):
         await backend.store.save(ended(await created(backend, user_id=user_id, shard=len(user_id)), "completed"))
     before = await usage(backend)
+    [(key, one), *others] = await backend.usage.of_user("demo")
+    assert (key.user, key.day, sum((other for _, other in others), one).runs) == ("demo", TODAY.isoformat(), 2)
     for user_id in ("demo", "demo", "colleague"):
         await backend.usage.forget_user(user_id)
+    assert await backend.usage.of_user("demo") == []
     assert list((await usage(backend, GroupBy.USER))[0]) == [None]
     assert await usage(backend) == before and before[1].runs == 3
 

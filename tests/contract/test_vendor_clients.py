@@ -1,31 +1,28 @@
-"""The vendors' own Python clients talk to the simulated LLM, so it is a fair double of theirs.
+"""The vendors' own Python clients talk to the simulated LLM, so it is a fair double of theirs."""
 
-They are imported by the tests that use them: each worker collects this file, and both take seconds to import.
-"""
-
-from __future__ import annotations
-
+import json
 import threading
 import time
 from collections.abc import Iterator
-from importlib import import_module
-from typing import TYPE_CHECKING
 
+import anthropic
+import openai
 import pytest
 import uvicorn
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+from anthropic.types.messages import MessageBatchIndividualResponse
+from openai.types import Batch
+from openai.types.responses import Response
 
 from infra.local.simulator import Simulator
-
-if TYPE_CHECKING:
-    import anthropic
-    import openai
-    from openai.types.responses import Response
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     app = Simulator(seconds=0.2).app()
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -37,13 +34,13 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def chatgpt(url: str) -> Iterator[openai.OpenAI]:
-    with import_module("openai").OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 def claude(url: str) -> Iterator[anthropic.Anthropic]:
-    with import_module("anthropic").Anthropic(base_url=url, api_key="k", max_retries=0) as client:
+    with anthropic.Anthropic(base_url=url, api_key="k", max_retries=0) as client:
         yield client
 
 
@@ -82,24 +79,126 @@ def test_openais_client_sees_why_a_response_failed_or_was_refused(chatgpt: opena
     assert [part.type for item in refused.output if item.type == "message" for part in item.content] == ["refusal"]
 
 
+OPENAIS_ERRORS: list[tuple[str, type[openai.APIError]]] = [
+    ("[[rate-limit]]", openai.RateLimitError),
+    ("[[quota]]", openai.RateLimitError),
+    ("[[too-long]]", openai.BadRequestError),
+    ("[[bad-key]]", openai.AuthenticationError),
+    ("[[model-gone]]", openai.NotFoundError),
+    ("[[overloaded]]", openai.InternalServerError),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("text", "error"),
-    [
-        ("[[fail]]", "BadRequestError"),
-        ("[[refuse]]", "UnprocessableEntityError"),
-        ("[[rate-limit]]", "RateLimitError"),
-        ("[[slow 5]]", "APITimeoutError"),
-    ],
+    [*OPENAIS_ERRORS, ("[[fail]]", openai.BadRequestError), ("[[refuse]]", openai.BadRequestError)],
 )
-def test_errors_are_those_of_openais_client(chatgpt: openai.OpenAI, text: str, error: str) -> None:
-    with pytest.raises(getattr(import_module("openai"), error)) as caught:
-        chatgpt.chat.completions.create(model="m", messages=[{"role": "user", "content": text}], timeout=0.5)
-    if isinstance(caught.value, import_module("openai").APIStatusError):
-        assert caught.value.code and caught.value.message
+def test_errors_of_a_chat_are_those_of_openais_client(
+    chatgpt: openai.OpenAI, text: str, error: type[openai.APIStatusError], stream: bool
+) -> None:
+    with pytest.raises(error) as caught:
+        message = {"role": "user", "content": f"{text} {stream}"}
+        chatgpt.chat.completions.create(model="m", messages=[message], stream=stream)  # type: ignore[list-item]
+    assert type(caught.value) is error and caught.value.message and caught.value.request_id
+    assert caught.value.code or text == "[[fail]]"
+
+
+@pytest.mark.parametrize(("text", "error"), OPENAIS_ERRORS)
+def test_errors_of_a_response_are_those_of_openais_client(
+    chatgpt: openai.OpenAI, text: str, error: type[openai.APIStatusError]
+) -> None:
+    with pytest.raises(error) as caught:
+        chatgpt.responses.create(model="m", input=text, background=True)
+    assert type(caught.value) is error and caught.value.code
+
+
+@pytest.mark.parametrize("text", ["[[rate-limit]]", "[[quota]]", "[[bad-key]]", "[[overloaded]]"])
+def test_errors_of_a_batch_are_those_of_openais_client(chatgpt: openai.OpenAI, text: str) -> None:
+    with pytest.raises(dict(OPENAIS_ERRORS)[text]):
+        openais_batch(chatgpt, text)
+
+
+def test_openais_client_sees_why_a_batch_failed(chatgpt: openai.OpenAI) -> None:
+    gone = openais_batch(chatgpt, "[[model-gone]]")
+    assert gone.status == "failed" and gone.errors is not None and gone.errors.data is not None
+    assert [(error.code, error.line) for error in gone.errors.data] == [("model_not_found", 1)]
+    too_long = openais_batch(chatgpt, "[[too-long]]")
+    assert too_long.status == "completed" and too_long.output_file_id is None and too_long.error_file_id is not None
+    assert "context_length_exceeded" in chatgpt.files.content(too_long.error_file_id).text
+
+
+@pytest.mark.parametrize("text", ["[[slow 5]]", "[[never]]"])
+def test_a_slow_answer_is_a_timeout_of_openais_client(chatgpt: openai.OpenAI, text: str) -> None:
+    with pytest.raises(openai.APITimeoutError):
+        chatgpt.chat.completions.create(model="m", messages=[{"role": "user", "content": text}], timeout=0.3)
+
+
+def test_garbage_is_no_completion_for_openais_client(chatgpt: openai.OpenAI) -> None:
+    """The client returns the text of an answer that is no JSON."""
+    answer = chatgpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "[[garbage]]"}])
+    assert "<html>" in str(answer)
+
+
+def test_openais_client_streams_a_chat(chatgpt: openai.OpenAI) -> None:
+    whole = chatgpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "hello world"}])
+    with chatgpt.chat.completions.stream(
+        model="m",
+        messages=[{"role": "user", "content": "hello world"}],
+        stream_options={"include_usage": True},
+    ) as stream:
+        texts = [event.delta for event in stream if event.type == "content.delta"]
+        streamed = stream.get_final_completion()
+    assert len(texts) > 3 and "".join(texts) == whole.choices[0].message.content
+    assert streamed.choices[0].message.content == whole.choices[0].message.content
+    assert streamed.choices[0].finish_reason == "stop" and streamed.usage == whole.usage
+
+
+def test_openais_client_sees_that_an_answer_was_cut_off(chatgpt: openai.OpenAI) -> None:
+    answer = chatgpt.chat.completions.create(model="m", messages=[{"role": "user", "content": "[[cut-off]]"}])
+    assert answer.choices[0].finish_reason == "length"
+    created = chatgpt.responses.create(model="m", input="[[cut-off]]", background=True)
+    response = completed(chatgpt, created)
+    assert response.status == "incomplete" and response.incomplete_details is not None
+    assert response.incomplete_details.reason == "max_output_tokens"
+
+
+def test_an_error_in_a_chats_stream_is_one_of_openais_client(chatgpt: openai.OpenAI) -> None:
+    stream = chatgpt.chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "[[fail-midway]]"}], stream=True
+    )
+    with pytest.raises(openai.APIError, match="server had an error"):
+        list(stream)
+
+
+def test_openais_client_streams_a_response_in_the_background(chatgpt: openai.OpenAI) -> None:
+    with chatgpt.responses.stream(model="m", input="hello world", background=True) as stream:
+        events = list(stream)
+        answer = stream.get_final_response()
+    texts = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert [events[0].type, events[-1].type] == ["response.created", "response.completed"]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert len(texts) > 3 and "".join(texts) == answer.output_text and "2 words" in answer.output_text
+    assert answer.usage is not None and answer.usage.output_tokens > 0
+
+
+def test_openais_client_goes_on_with_the_stream_of_a_response(chatgpt: openai.OpenAI) -> None:
+    with chatgpt.responses.stream(model="m", input="hello again", background=True) as stream:
+        first = [next(iter(stream)) for _ in range(3)]
+    response_id = first[0].response.id  # type: ignore[union-attr]
+    rest = list(chatgpt.responses.retrieve(response_id, stream=True, starting_after=first[-1].sequence_number))
+    assert rest[0].sequence_number == first[-1].sequence_number + 1 and rest[-1].type == "response.completed"
+
+
+def test_openais_client_sees_the_failure_of_a_streamed_response(chatgpt: openai.OpenAI) -> None:
+    with chatgpt.responses.stream(model="m", input="[[fail]]", background=True) as stream:
+        last = list(stream)[-1]
+    assert last.type == "response.failed" and last.response.error is not None
+    assert last.response.error.code == "server_error"
 
 
 def test_an_unknown_response_is_openais_not_found(chatgpt: openai.OpenAI) -> None:
-    with pytest.raises(import_module("openai").NotFoundError):
+    with pytest.raises(openai.NotFoundError):
         chatgpt.responses.retrieve("resp_0")
 
 
@@ -109,13 +208,19 @@ def test_openais_client_waits_as_long_as_the_rate_limit_says(chatgpt: openai.Ope
     assert answer.choices[0].message.content
 
 
-def test_openais_client_creates_and_reads_a_batch(chatgpt: openai.OpenAI) -> None:
-    line = b'{"custom_id": "r-1", "method": "POST", "url": "/v1/responses", "body": {"model": "m", "input": "hello"}}\n'
-    file = chatgpt.files.create(file=("one.jsonl", line), purpose="batch")
-    batch = chatgpt.batches.create(input_file_id=file.id, endpoint="/v1/responses", completion_window="24h")
+def openais_batch(client: openai.OpenAI, text: str) -> Batch:
+    body = {"model": "m", "input": text}
+    line = {"custom_id": "r-1", "method": "POST", "url": "/v1/responses", "body": body}
+    file = client.files.create(file=("one.jsonl", json.dumps(line).encode() + b"\n"), purpose="batch")
+    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/responses", completion_window="24h")
     while batch.status == "in_progress":
         time.sleep(0.05)
-        batch = chatgpt.batches.retrieve(batch.id)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def test_openais_client_creates_and_reads_a_batch(chatgpt: openai.OpenAI) -> None:
+    batch = openais_batch(chatgpt, "hello")
     assert batch.status == "completed" and batch.output_file_id is not None
     assert '"custom_id": "r-1"' in chatgpt.files.content(batch.output_file_id).text
 
@@ -134,30 +239,86 @@ def test_anthropics_client_sees_a_refusal(claude: anthropic.Anthropic) -> None:
     assert answer.stop_reason == "refusal" and answer.content == []
 
 
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("[[fail]]", "BadRequestError"),
-        ("[[rate-limit]] me", "RateLimitError"),
-        ("[[slow 5]]", "APITimeoutError"),
-    ],
-)
-def test_errors_are_those_of_anthropics_client(claude: anthropic.Anthropic, text: str, error: str) -> None:
-    with pytest.raises(getattr(import_module("anthropic"), error)):
-        claude.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": text}], timeout=0.5)
+ANTHROPICS_ERRORS: list[tuple[str, type[anthropic.APIStatusError]]] = [
+    ("[[fail]]", anthropic.BadRequestError),
+    ("[[rate-limit]]", anthropic.RateLimitError),
+    ("[[quota]]", anthropic.BadRequestError),
+    ("[[too-long]]", anthropic.BadRequestError),
+    ("[[bad-key]]", anthropic.AuthenticationError),
+    ("[[model-gone]]", anthropic.NotFoundError),
+    ("[[overloaded]]", anthropic.OverloadedError),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("text", "error"), ANTHROPICS_ERRORS)
+def test_errors_of_a_message_are_those_of_anthropics_client(
+    claude: anthropic.Anthropic, text: str, error: type[anthropic.APIStatusError], stream: bool
+) -> None:
+    with pytest.raises(error) as caught:
+        message = {"role": "user", "content": f"{text} {stream}"}
+        claude.messages.create(model="m", max_tokens=9, messages=[message], stream=stream)  # type: ignore[list-item]
+    assert type(caught.value) is error and caught.value.request_id
+
+
+@pytest.mark.parametrize("text", ["[[slow 5]]", "[[never]]"])
+def test_a_slow_answer_is_a_timeout_of_anthropics_client(claude: anthropic.Anthropic, text: str) -> None:
+    with pytest.raises(anthropic.APITimeoutError):
+        claude.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": text}], timeout=0.3)
+
+
+def test_anthropics_client_streams_a_message(claude: anthropic.Anthropic) -> None:
+    whole = claude.messages.create(model="m", max_tokens=99, messages=[{"role": "user", "content": "hello world"}])
+    with claude.messages.stream(
+        model="m", max_tokens=99, messages=[{"role": "user", "content": "hello world"}]
+    ) as stream:
+        texts = list(stream.text_stream)
+        streamed = stream.get_final_message()
+    assert len(texts) > 3 and whole.content[0].type == "text" and "".join(texts) == whole.content[0].text
+    assert [block.type for block in streamed.content] == ["text"] and streamed.usage == whole.usage
+    assert streamed.stop_reason == "end_turn"
+
+
+def test_anthropics_client_sees_that_an_answer_was_cut_off(claude: anthropic.Anthropic) -> None:
+    answer = claude.messages.create(model="m", max_tokens=9, messages=[{"role": "user", "content": "[[cut-off]]"}])
+    assert answer.stop_reason == "max_tokens"
+
+
+def test_an_error_in_a_messages_stream_is_one_of_anthropics_client(claude: anthropic.Anthropic) -> None:
+    messages: list[anthropic.types.MessageParam] = [{"role": "user", "content": "[[fail-midway]]"}]
+    with (
+        pytest.raises(anthropic.APIStatusError, match="Overloaded"),
+        claude.messages.stream(model="m", max_tokens=99, messages=messages) as stream,
+    ):
+        list(stream)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("[[too-long]]", "invalid_request"), ("[[model-gone]]", "not_found")])
+def test_anthropics_client_sees_why_a_request_of_a_batch_failed(
+    claude: anthropic.Anthropic, text: str, kind: str
+) -> None:
+    result = anthropics_batch(claude, text).result
+    assert result.type == "errored" and result.error.error.type == f"{kind}_error"
+
+
+@pytest.mark.parametrize("text", ["[[rate-limit]]", "[[quota]]", "[[bad-key]]", "[[overloaded]]"])
+def test_errors_of_a_batch_are_those_of_anthropics_client(claude: anthropic.Anthropic, text: str) -> None:
+    with pytest.raises(dict(ANTHROPICS_ERRORS)[text]):
+        anthropics_batch(claude, text)
+
+
+def anthropics_batch(client: anthropic.Anthropic, text: str) -> MessageBatchIndividualResponse:
+    """Creates a batch of one request and returns its line of the results."""
+    messages: list[anthropic.types.MessageParam] = [{"role": "user", "content": text}]
+    params = MessageCreateParamsNonStreaming(model="m", max_tokens=9, messages=messages)
+    batch = client.messages.batches.create(requests=[{"custom_id": "r-1", "params": params}])
+    while batch.processing_status == "in_progress":
+        time.sleep(0.05)
+        batch = client.messages.batches.retrieve(batch.id)
+    [line] = client.messages.batches.results(batch.id)
+    return line
 
 
 def test_anthropics_client_creates_and_reads_a_batch(claude: anthropic.Anthropic) -> None:
-    batch = claude.messages.batches.create(
-        requests=[
-            {
-                "custom_id": "r-1",
-                "params": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]},
-            }
-        ]
-    )
-    while batch.processing_status == "in_progress":
-        time.sleep(0.05)
-        batch = claude.messages.batches.retrieve(batch.id)
-    [line] = claude.messages.batches.results(batch.id)
+    line = anthropics_batch(claude, "hello")
     assert line.custom_id == "r-1" and line.result.type == "succeeded"

@@ -267,6 +267,19 @@ OPENAI = (
     ),
     VendorResponse(
         vendor="OpenAI",
+        name="invalid value",
+        source="https://github.com/langchain-ai/langchainjs/issues/4153",
+        status=400,
+        body=_openai(
+            "Invalid value for 'content': expected a string, got null.",
+            "invalid_request_error",
+            None,
+            "messages.[0].content",
+        ),
+        code="llm_refused",
+    ),
+    VendorResponse(
+        vendor="OpenAI",
         name="unknown parameter",
         source=OPENAI_CODES,
         status=400,
@@ -440,6 +453,14 @@ ANTHROPIC = (
         ),
         code="llm_input_too_long",
         says="242,959 tokens, at most 200,000",
+    ),
+    VendorResponse(
+        vendor="Anthropic",
+        name="invalid request",
+        source="https://github.com/anthropics/claude-code/issues/59812",
+        status=400,
+        body=_anthropic("invalid_request_error", "messages: text content blocks must be non-empty"),
+        code="llm_refused",
     ),
     VendorResponse(
         vendor="Anthropic",
@@ -801,5 +822,31 @@ OTHERS = (
         code="llm_model_gone",
     ),
 )
+
+OPENAI_JOB_FAILURE = {
+    "code": "server_error",
+    "message": "An error occurred while processing your request. You can retry your request, or contact us through our "
+    "help center at help.openai.com if the error persists. Please include the request ID req_1 in your message.",
+}
+"""The `error` of a response that failed in the background: https://github.com/openai/openai-node/issues/1730"""
+OPENAI_BATCH_FAILURES: Mapping[str, Mapping[str, Any]] = {
+    "llm_model_gone": {
+        "code": "model_not_found",
+        "message": "The provided model 'gpt-4o-2024-08-06' is not supported by the Batch API.",
+        "param": "body.model",
+        "line": 1,
+    },
+    "llm_failed": {
+        "code": "invalid_json_line",
+        "message": "This line is not parseable as valid JSON.",
+        "param": None,
+        "line": 1,
+    },
+}
+"""{our code: an entry of `errors.data` of a batch whose file was not valid}
+
+https://platform.openai.com/docs/api-reference/batch/object and
+https://developers.openai.com/api/docs/guides/batch
+"""
 
 VENDOR_RESPONSES = (*OPENAI, *AZURE, *ANTHROPIC, *GEMINI, *OTHERS)

@@ -24,8 +24,17 @@ MODELS = {
     "anthropic_batch": ("demo-messages-model", "batch"),
 }
 SYNCHRONOUS = ("openai_chat", "anthropic_messages")
-MARKERS = ("", "[[fail]]", "[[refuse]]", "[[slow 1]]", "[[rate-limit]]", "[[garbage]]", "[[never]]")
+MARKERS = (
+    *("", "[[fail]]", "[[refuse]]", "[[slow 1]]", "[[rate-limit]]", "[[garbage]]", "[[never]]"),
+    *("[[quota]]", "[[too-long]]", "[[bad-key]]", "[[model-gone]]", "[[cut-off]]", "[[overloaded]]"),
+)
 CASES = [(api, marker) for api in MODELS for marker in MARKERS]
+OVERLOADED = [
+    [("llm_jobs", "[[overloaded]]"), ("openai_chat", "[[overloaded]]"), ("openai_responses", "[[overloaded]]")],
+    [("anthropic_messages", "[[overloaded]]"), ("openai_batch", "[[overloaded]]")],
+    [("anthropic_batch", "[[overloaded]]")],
+]
+"""They run one group after the other: five failures of a server in a row would open its circuit breaker."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,10 @@ REFUSED_UNREAD = ends("failed", "llm_refused", "refused", billed=0)
 REFUSED_AFTER_READING = ends("failed", "llm_refused", "refused", billed=1)
 FAILED = ends("failed", "llm_failed", "job_failed", billed=1)
 LIMITED_TWICE = ends("completed", None, "rate_limited", "rate_limited", "completed", billed=1)
+OVERLOADED_ONCE = ends("completed", None, "unavailable", "completed", billed=1)
 UNREADABLE_THREE_TIMES = ends("failed", "llm_unreadable", *["unavailable"] * 3, billed=3)
 EXPECTED: dict[tuple[str, str], End] = {
-    **{(api, marker): COMPLETED for api in MODELS for marker in ("", "[[slow 1]]")},
+    **{(api, marker): COMPLETED for api in MODELS for marker in ("", "[[slow 1]]", "[[cut-off]]")},
     **{(api, "[[rate-limit]]"): LIMITED_TWICE for api in MODELS},
     **{(api, "[[fail]]"): FAILED for api in ("llm_jobs", "openai_batch", "anthropic_batch")},
     **{(api, "[[fail]]"): REFUSED_UNREAD for api in SYNCHRONOUS},
@@ -63,7 +73,18 @@ EXPECTED: dict[tuple[str, str], End] = {
         for api in ("anthropic_messages", "openai_responses", "openai_batch", "anthropic_batch")
     },
     **{(api, "[[garbage]]"): UNREADABLE_THREE_TIMES for api in SYNCHRONOUS},
+    **{(api, "[[overloaded]]"): OVERLOADED_ONCE for api in MODELS},
+    **{(api, "[[quota]]"): ends("failed", "llm_quota_exhausted", "refused", billed=0) for api in MODELS},
+    **{(api, "[[bad-key]]"): ends("failed", "llm_credentials", "refused", billed=0) for api in MODELS},
+    **{
+        (api, marker): ends("failed", code, "refused", billed=int(api in ("openai_batch", "anthropic_batch")))
+        for api in MODELS
+        for marker, code in (("[[too-long]]", "llm_input_too_long"), ("[[model-gone]]", "llm_model_gone"))
+    },
 }
+NUMBERS = {"llm_jobs": "4,294 tokens, at most 4,097", "openai_chat": "4,294 tokens, at most 4,097"}
+NUMBERS |= dict.fromkeys(("anthropic_messages", "anthropic_batch"), "208,310 tokens, at most 200,000")
+"""{protocol: what its vendor tells of the lengths}; OpenAI's responses tell nothing."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +111,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, s
     system = System(tmp_path_factory.mktemp("bills") / "data", **settings)
     with system.client() as client:
         traces = {case: uuid4().hex for case in CASES}
-        ids = {case: submitted(client, *case, trace=traces[case]) for case in CASES}
-        runs = {case: finished(client, ids[case]) for case in CASES}
+        ids, runs = {}, {}
+        overloaded = [case for group in OVERLOADED for case in group]
+        for group in ([case for case in CASES if case not in overloaded], *OVERLOADED):
+            ids.update({case: submitted(client, *case, trace=traces[case]) for case in group})
+            runs.update({case: finished(client, ids[case]) for case in group})
         ledger = httpx.get(f"http://127.0.0.1:{port}/ledger", trust_env=False).json()["charges"]
         yield {
             case: Seen(
@@ -174,6 +198,20 @@ def test_the_attempts_of_a_run_agree_with_what_its_llm_has_charged_for(
     assert len(case.billed) == len(case.charges), json.dumps(case.run["attempts"])
     if case.run["status"] == "completed" and api != "llm_jobs":
         assert case.billed[0]["cost_usd"] == pytest.approx(case.charges[0]["cost_usd"])
+
+
+@pytest.mark.parametrize(("api", "numbers"), NUMBERS.items())
+def test_a_text_that_is_too_long_fails_with_the_numbers_of_the_vendor(
+    seen: dict[tuple[str, str], Seen], api: str, numbers: str
+) -> None:
+    assert numbers in seen[api, "[[too-long]]"].run["error_message"]
+
+
+@pytest.mark.parametrize("api", MODELS)
+def test_an_answer_that_reached_its_token_limit_says_so(seen: dict[tuple[str, str], Seen], api: str) -> None:
+    for marker in ("", "[[cut-off]]"):
+        is_cut_off = marker != "" and api != "llm_jobs"
+        assert seen[api, marker].run["result_data"].get("cut_off", False) is is_cut_off
 
 
 def test_the_ledger_adds_up(seen: dict[tuple[str, str], Seen]) -> None:

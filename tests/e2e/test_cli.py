@@ -90,6 +90,12 @@ def test_a_detached_run_is_shown_watched_listed_and_cancelled(cli: CommandLine) 
     run_id = cli("submit", "[[slow 600]]", "--model", "demo-model", "--detach").stdout.strip()
     assert cli("show", run_id).stderr.startswith(run_id)
     assert run_id in cli("list", "--jobs").stdout
+    earlier = cli("submit", "[[slow 600]]", "--model", "demo-model", "--detach").stdout.strip()
+    first = cli("list", "--jobs", "--limit", "1")
+    assert earlier in first.stdout and run_id not in first.stdout and first.stderr.startswith("of ")
+    assert (
+        run_id in cli("list", "--jobs", "--limit", "1", "--cursor", first.stderr.split("--cursor ")[1].strip()).stdout
+    )
     assert cli("cancel", run_id).stdout.strip() == "cancelled"
     assert cli("watch", run_id).returncode == 1
     assert run_id in cli("list", "--jobs", "--status", "cancelled").stdout

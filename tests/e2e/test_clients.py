@@ -1,6 +1,7 @@
 """The clients that `make clients` generates, used on a running system: results and errors have their types."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from infra.clients import generate
+from tests.e2e.readme import program_with
 from tests.e2e.system import ROOT, System, until, updates
 from tests.needs import need
 
@@ -111,6 +113,14 @@ def test_the_python_client_waits_and_follows_a_stream(python_client: Any, caller
     assert isinstance(seen[-1].run, models.UserRun)
 
 
+def test_the_readmes_program_with_the_python_client_shows_a_completed_run(python_client: Any, local: System) -> None:
+    environment = {"URL": local.url, "TOKEN": local.token(), "PYTHONPATH": str(python_client.folder), "NO_PROXY": "*"}
+    command = [sys.executable, "-c", program_with("from llm_runs_client import")]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert "Status.COMPLETED" in shown.stdout
+
+
 @pytest.fixture(scope="module")
 def typescript_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need(generate.NODE_IS_MISSING if generate.node_is_missing() else None)
@@ -131,6 +141,17 @@ def test_the_typescript_client_compiles_and_does_its_work(typescript_client: Pat
     seen = json.loads(ran.stdout)
     assert "event: run.completed" in seen.pop("updates") and seen.pop("result")
     assert seen == {"status": "completed", "refusal": ["invalid_request", "model_id"], "missing": "run_not_found"}
+
+
+def test_the_readmes_program_with_the_typescript_client_shows_a_completed_run(
+    typescript_client: Path, local: System
+) -> None:
+    program = typescript_client / "readme.mjs"
+    program.write_text(program_with('from "llm-runs-client"'))
+    environment = {"URL": local.url, "TOKEN": local.token(), "PATH": os.environ["PATH"]}
+    shown = subprocess.run(["node", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert shown.returncode == 0, shown.stderr
+    assert "status: 'completed'" in shown.stdout
 
 
 def test_without_node_the_python_client_is_generated_alone_and_a_line_says_so(tmp_path: Path) -> None:

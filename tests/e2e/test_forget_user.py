@@ -29,9 +29,11 @@ def test_a_user_is_counted_exported_and_deleted_with_a_receipt(own: System, tmp_
         counted = forget_user(own, "demo")
         assert counted.stdout.splitlines()[0] == "runs: 1 completed; profile: yes"
         exported = tmp_path / "runs.jsonl"
-        assert forget_user(own, "demo", "--export", str(exported)).stdout == f"1 runs written to {exported}\n"
-        [line] = map(json.loads, exported.read_text().splitlines())
+        told = forget_user(own, "demo", "--export", str(exported)).stdout
+        assert told == f"1 runs and 1 sums of usage written to {exported}\n"
+        line, last = map(json.loads, exported.read_text().splitlines())
         assert line["input"] == {"text": TEXT} and line["run"]["run_uuid"] == done["run_uuid"]
+        assert (last["usage"]["runs"], last["usage"]["deployment"]) == (1, "europe") and "user" not in last["usage"]
         again = forget_user(own, "demo", "--export", str(exported))
         assert again.returncode == 1 and "not done" in again.stderr
         deleted = forget_user(own, "demo", "--delete", "--receipts", str(tmp_path))

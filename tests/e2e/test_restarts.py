@@ -26,7 +26,7 @@ from shared.settings import REGIONS
 from tests.e2e.system import System, environment, until
 from tests.plain_http import NO_TLS
 
-STREAMS = 200
+STREAMS = 50
 RUNS = 10
 TERM_TO_KILL_SECONDS = 2.0
 """Cloud Run leaves ten seconds; a function that holds streams uses them up, so that fewer show the same."""

@@ -141,6 +141,7 @@ async def test_lists_page_by_cursor_and_by_offset(functions: Functions) -> None:
     async with functions.client("read_runs") as client:
         first = (await client.get("/api/llm/jobs/?limit=2")).json()
         assert (first["total"], first["limit"], first["offset"]) == (5, 2, 0)
+        assert first["total_is_at_least"] is False
         await submitted(functions)
         second = (await client.get(f"/api/llm/jobs/?limit=3&cursor={first['next_cursor']}")).json()
         third = (await client.get("/api/llm/jobs/?limit=2&offset=1")).json()
@@ -414,11 +415,18 @@ async def test_a_list_says_where_a_result_is_that_is_too_large_for_it(functions:
 
 async def test_models_are_listed_without_their_address_and_key(functions: Functions) -> None:
     document = {"name": "M", "provider": "openai", "api": "openai_chat", "upstream_model": "gpt", "enabled": False}
-    secret = {"base_url": "https://internal.example.com/v1", "secret": "NAME_OF_THE_KEY", "prices": {"input": 1.5}}
+    secret: dict[str, object] = {
+        "base_url": "https://internal.example.com/v1",
+        "secret": "NAME_OF_THE_KEY",
+        "prices": {"input": 1.5},
+    }
+    secret["fallback"] = ["demo-chat-model", "nowhere"]
     await wiring.sqlite().directory.put("models", "mine", {**document, **secret})
     async with functions.client("read_runs") as client:
         answer = await client.get("/api/llm/models/")
     [mine] = [model for model in answer.json()["models"] if model["id"] == "mine"]
     shown = {"id": "mine", "name": "M", "provider": "openai", "api": "openai_chat", "enabled": False}
-    assert mine == {**shown, "prices": {"input": 1.5}}
+    problems = ["nowhere is no model that is available"]
+    fallback = {"fallback": ["demo-chat-model"], "fallback_problems": problems}
+    assert mine == {**shown, "prices": {"input": 1.5}, **fallback}
     assert "internal.example.com" not in answer.text and "NAME_OF_THE_KEY" not in answer.text

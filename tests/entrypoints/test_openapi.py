@@ -28,8 +28,9 @@ BODIES: dict[str, Any] = {
     "submit_trainer_analysis": TRAINER,
     "submit_run": {"input_text": "hello"},
     "read_runs": {"kind": "user_run"},
+    "replay_dead_letter": {"source": "process-run", "message_id": "1"},
 }
-WRONG_QUERY = {"limit": "0", "starting_after": "x", "group_by": "colour"}
+WRONG_QUERY = {"limit": "0", "starting_after": "x", "group_by": "colour", "span": "year"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +75,20 @@ async def plain(functions: Functions, operation: Operation, runs: dict[str, str]
             return replace(call, user=None, body={"id_token": wiring.embedded_tokens().mint("demo")})
         case "end_session" | "get_csrf_token":
             return replace(call, user=None, headers=await session(functions))
-        case "list_overdue_runs" | "get_usage":
+        case "replay_dead_letter":
+            await keep_letter(runs["done"])
+            return replace(call, user="admin")
+        case _ if operation.path.startswith(("/api/admin/", "/api/usage/")):
             return replace(call, user="admin")
         case "submit_admin_run":
             return replace(call, headers={"Accept": "application/json"})
     return call
+
+
+async def keep_letter(run_id: str) -> None:
+    await wiring.sqlite().dead_letters.keep(
+        message_id="1", source="process-run", reason="undeliverable", data=run_id, attributes={}
+    )
 
 
 async def session(functions: Functions) -> dict[str, str]:
@@ -118,6 +128,8 @@ async def not_allowed(call: Call, functions: Functions, runs: dict[str, str]) ->
 async def nowhere(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
     if call.operation.name == "read_runs":
         return replace(call, body={"job_id": UNKNOWN})
+    if call.operation.name == "replay_dead_letter":
+        return replace(call, body={"source": "process-run", "message_id": "2"})
     body = {**call.body, "channel": "user:other"} if call.body else None
     return replace(call, run_id=UNKNOWN, channel="user:other", body=body)
 

@@ -10,9 +10,9 @@ from shared.web.sse import with_periodic_auth
 from tests.unit.world import DEMO
 
 
-async def parts() -> AsyncIterator[str]:
+async def parts() -> AsyncIterator[bytes]:
     for number in range(5):
-        yield str(number)
+        yield str(number).encode()
 
 
 async def test_a_stream_ends_when_its_caller_is_no_longer_authenticated() -> None:
@@ -29,11 +29,11 @@ async def test_a_stream_ends_when_its_caller_is_no_longer_authenticated() -> Non
     with pytest.raises(Unauthenticated):
         async for part in with_periodic_auth(parts(), authenticate, every=0):
             heard.append(part)
-    assert heard == ["0", "1", "2"]
+    assert heard == [b"0", b"1", b"2"]
 
 
 async def test_a_stream_does_not_authenticate_its_caller_at_each_part() -> None:
     async def authenticate() -> Profile:
         raise AssertionError
 
-    assert [part async for part in with_periodic_auth(parts(), authenticate)] == list("01234")
+    assert [part async for part in with_periodic_auth(parts(), authenticate)] == [b"0", b"1", b"2", b"3", b"4"]

@@ -251,13 +251,16 @@ def test_nobody_may_do_more_than_terraform_allows(walk: Walk) -> None:
     publishers |= {("llm-runs-dead-letters", "roles/pubsub.publisher", agent)}
     subscribers = {(name, "roles/pubsub.subscriber", agent) for name in ("process-run", "process-long-run")}
     assert walk.grants("pubsub") == publishers | subscribers
-    schedulers = ("process-run", "recheck-run", "sweep-runs")
+    schedulers: dict[str, tuple[str, ...]] = {"schedules": ("process-run", "recheck-run", "sweep-runs")}
+    schedulers["notifies"] = (*schedulers["schedules"], "deliver-webhook", "read-runs", "submit-run")
     enqueuers = {
-        (queue, "roles/cloudtasks.enqueuer", account(name)) for queue in CLOUD["queues"] for name in schedulers
+        (queue, "roles/cloudtasks.enqueuer", account(name))
+        for queue, made in CLOUD["queues"].items()
+        for name in schedulers[made["right"]]
     }
     assert walk.grants("cloudtasks") == enqueuers
     invoker = f"llm-runs-invoker@{PROJECT}.iam.gserviceaccount.com"
-    acting = {(invoker, "roles/iam.serviceAccountUser", account(name)) for name in schedulers}
+    acting = {(invoker, "roles/iam.serviceAccountUser", account(name)) for name in schedulers["notifies"]}
     assert walk.grants("iam") == acting | {(invoker, "roles/iam.serviceAccountTokenCreator", agent)}
     readers = {
         (secret, "roles/secretmanager.secretAccessor", account(name))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
-from functions import bury_run, process_run, recheck_run, sweep_runs
+from functions import bury_run, deliver_webhook, process_run, recheck_run, sweep_runs
 from shared.errors import ServiceError, TransientError
 from shared.services import Services
 from shared.web.push import answer_event
@@ -24,6 +24,7 @@ HANDLERS = {
     "recheck_run": recheck_run._handle,
     "sweep_runs": sweep_runs._handle,
     "bury_run": bury_run._handle,
+    "deliver_webhook": deliver_webhook._handle,
 }
 TOO_MANY_REQUESTS = 429
 NO_ANSWER = 504

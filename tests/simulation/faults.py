@@ -174,4 +174,30 @@ class OtherRelease:
         return f"at {self.start:.1f} s another release stores a run of {self.user} with an unknown {self.change}"
 
 
-Fault = Outage | AtCall | AtDelivery | LoseAll | Pause | NoCapacity | ExtraSweep | Kill | Skew | Rollout | OtherRelease
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverFault:
+    """All receivers of webhooks answer with this code; None lets them answer nothing."""
+
+    start: float
+    seconds: float
+    code: int | None
+
+    def __str__(self) -> str:
+        answer = "nothing" if self.code is None else str(self.code)
+        return f"from {self.start:.1f} s for {self.seconds:.1f} s all receivers of webhooks answer {answer}"
+
+
+Fault = (
+    Outage
+    | AtCall
+    | AtDelivery
+    | LoseAll
+    | Pause
+    | NoCapacity
+    | ExtraSweep
+    | Kill
+    | Skew
+    | Rollout
+    | OtherRelease
+    | ReceiverFault
+)

@@ -3,18 +3,23 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.budget import Balance
 from shared.domain.directory import LlmApi
+from shared.domain.durations import Durations
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.run import Run
 from shared.domain.usage_sums import UsageSum
+from shared.domain.webhook_delivery import Delivery
 
 if TYPE_CHECKING:
     from tests.simulation.llm import Job
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +143,25 @@ class Update:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """What the receiver of a webhook got, and the code of its answer; None when it did not answer."""
+
+    at: float
+    url: str
+    headers: Mapping[str, str]
+    body: str
+    code: int | None
+
+    @property
+    def is_received(self) -> bool:
+        return self.code is not None and self.code < 300
+
+    def sent_after(self, moment: datetime) -> float:
+        """Returns how many seconds after that time the post arrived."""
+        return self.at - (moment - EPOCH).total_seconds()
+
+
 @dataclass(slots=True, kw_only=True)
 class History:
     commits: list[Commit] = field(default_factory=list)
@@ -187,6 +211,8 @@ class History:
     """{(tenant, day or month): what its budget has reserved and spent in the end}"""
     usage: Mapping[str, UsageSum] = field(default_factory=dict)
     """The sums of usage in the end, by tenant."""
+    durations: Mapping[str, Durations] = field(default_factory=dict)
+    """What is known in the end of how long provider jobs take, by kind."""
     jobs: Mapping[str, "Job"] = field(default_factory=dict)
     """The provider jobs and chat answers of the LLM, by id."""
     cache: dict[str, str] = field(default_factory=dict)
@@ -197,6 +223,10 @@ class History:
     """Runs whose large input is still stored in the end."""
     connected_at: dict[str, float] = field(default_factory=dict)
     """From when on a listener of a channel must get every event, by client."""
+    posts: list[Post] = field(default_factory=list)
+    """What receivers of webhooks got."""
+    deliveries: Mapping[str, Delivery] = field(default_factory=dict)
+    """The deliveries of webhooks in the end, by id."""
     final: dict[str, Run] = field(default_factory=dict)
     """The runs as the store has them in the end."""
     foreign_runs: set[str] = field(default_factory=set)

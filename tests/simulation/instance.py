@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shared.services import Services
-from tests.simulation.history import FaultKind
+from tests.simulation.history import EPOCH, FaultKind
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+__all__ = ["EPOCH", "ConnectionLost", "Instance", "InstanceClock", "ProcessDied"]
 T = TypeVar("T")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from shared.domain.webhook import ENDING_EVENTS, WEBHOOK_EVENTS
 from tests.simulation.faults import (
     AtCall,
     AtDelivery,
@@ -18,6 +19,7 @@ from tests.simulation.faults import (
     Outage,
     OutageMode,
     Pause,
+    ReceiverFault,
     Rollout,
     Skew,
 )
@@ -53,6 +55,20 @@ CALLS = (
     "letters.keep",
 )
 FROZEN_CALLS = ("store.get", "store.save", "store.load_input", "llm.start", "llm.start", "llm.check", "queue.publish")
+WEBHOOK_CALLS = (
+    "receivers.post",
+    "receivers.post",
+    "store.webhook_save",
+    "store.webhook_save",
+    "store.webhook_chain",
+    "store.webhook_delivery",
+    "store.webhook_organization",
+    "store.webhook_change",
+    "store.webhook_due",
+    "timers.schedule_webhook",
+)
+WEBHOOK_SHARE = 0.3
+"""How many of the seeds without a scenario have webhooks."""
 USERS = {"ann": "acme", "bob": "acme", "eve": "globex"}
 CRASHES = (CallFaultKind.CRASH_BEFORE, CallFaultKind.CRASH_AFTER)
 FREEZES = (CallFaultKind.FREEZE_BEFORE, CallFaultKind.FREEZE_AFTER)
@@ -77,7 +93,7 @@ def make_plan(seed: int) -> Plan:
     faults = () if is_without_faults else _faults(random)
     foreign = [fault for fault in faults if isinstance(fault, OtherRelease)]
     listers = [_lister_of(fault, number) for number, fault in enumerate(foreign)]
-    return Plan(seed=seed, settings=settings, clients=(*clients, *listers), faults=faults)
+    return _with_webhooks(Plan(seed=seed, settings=settings, clients=(*clients, *listers), faults=faults))
 
 
 def _lister_of(fault: OtherRelease, number: int) -> ListRuns:
@@ -167,6 +183,43 @@ def _with_fallbacks(seed: int, clients: tuple[Client, ...]) -> tuple[Client, ...
         is_chosen, script = chosen.setdefault(client.key or client.name, (random.random() < 0.3, script))
         changed.append(replace(client, fallback=True, llm=script) if is_chosen else client)
     return tuple(changed)
+
+
+def _with_webhooks(plan: Plan) -> Plan:
+    """Gives some plans webhooks, with faults of their own. It draws from a source of its own: all else stays."""
+    random = Random(f"{plan.seed} webhooks")
+    if random.random() > WEBHOOK_SHARE:
+        return plan
+    kinds = random.sample(WEBHOOK_EVENTS, k=random.randint(1, len(WEBHOOK_EVENTS))) if random.random() < 0.7 else ()
+    events = [ENDING_EVENTS, tuple(event for event in WEBHOOK_EVENTS if event in kinds) or WEBHOOK_EVENTS]
+    endpoints = tuple(tuple(str(one) for one in wanted) for wanted in events[: random.randint(1, 2)])
+    is_chosen = {client.key or client.name: random.random() < 0.4 for client in plan.submits}
+    clients = [
+        replace(client, webhook=USERS[client.user] == "acme" and is_chosen[client.key or client.name])
+        if isinstance(client, Submit)
+        else client
+        for client in plan.clients
+    ]
+    makers = WEBHOOK_FAULTS if plan.faults else (_receiver_fault,)
+    more = [make(random) for make in random.choices(makers, k=random.choice((0, 1, 2)))]
+    return replace(
+        plan,
+        settings=replace(plan.settings, webhooks=endpoints),
+        clients=tuple(clients),
+        faults=(*plan.faults, *more),
+    )
+
+
+def _receiver_fault(random: Random) -> Fault:
+    start, seconds = _window(random)
+    return ReceiverFault(start=start, seconds=seconds, code=random.choice((500, 302, None, None, 410)))
+
+
+def _webhook_crash(random: Random) -> Fault:
+    call, kind = random.choice(WEBHOOK_CALLS), random.choice((*CRASHES, *FREEZES, *FAILURES))
+    is_timed = kind in (*FREEZES, CallFaultKind.SLOW, CallFaultKind.LATE_ANSWER)
+    nth, times = random.choice((1, 1, 2, 3, random.randint(1, 15))), random.choice((1, 1, 1, 3))
+    return AtCall(call=call, nth=nth, kind=kind, seconds=random.choice((4.0, 40.0)) if is_timed else 0.0, times=times)
 
 
 def _same_key(random: Random, first: Submit, name: str) -> Submit:
@@ -297,3 +350,4 @@ KINDS: tuple[Callable[[Random], Fault], ...] = (
     _rollout,
     _other_release,
 )
+WEBHOOK_FAULTS: tuple[Callable[[Random], Fault], ...] = (_receiver_fault, _webhook_crash)

@@ -5,11 +5,13 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.storage.document_directory import DocumentDirectory
+from shared.domain.budget import Balance
 from shared.domain.dead_letter import DeadLetter
 from shared.domain.durations import MAX_JOBS, Durations
+from shared.domain.tally import Tally
 from shared.domain.usage_sums import UsageKey, UsageSum
 from shared.errors import CacheUnavailable, StoreUnavailable
-from shared.ports import Identity
+from shared.ports import Accepted, Identity, RunPage, RunPosition
 from tests.simulation.calls import Calls
 from tests.simulation.instance import EPOCH
 
@@ -52,7 +54,13 @@ _MODEL: dict[str, Any] = {
 MODELS = {
     "jobs-model": {**_MODEL, "name": "Jobs", "api": "llm_jobs"},
     "chat-model": {**_MODEL, "name": "Chat", "api": "openai_chat"},
-    "jobs-model-first": {**_MODEL, "name": "Jobs", "api": "llm_jobs", "fallback": ["chat-model", "jobs-model"]},
+    "unset-model": {**_MODEL, "name": "Unset", "api": "openai_chat", "deployment": "atlantis"},
+    "jobs-model-first": {
+        **_MODEL,
+        "name": "Jobs",
+        "api": "llm_jobs",
+        "fallback": ["unset-model", "chat-model", "jobs-model"],
+    },
     "chat-model-first": {**_MODEL, "name": "Chat", "api": "openai_chat", "fallback": ["jobs-model", "chat-model"]},
 }
 Documents = Mapping[str, Mapping[str, Any]]
@@ -130,6 +138,9 @@ class SimulatedDeadLetters:
     async def kept(self, *, after: DeadLetter | None = None, limit: int) -> Sequence[DeadLetter]:
         raise AssertionError("no operator replays dead letters in the simulation")
 
+    async def get(self, *, source: str, message_id: str) -> DeadLetter | None:
+        raise AssertionError("no operator replays dead letters in the simulation")
+
     async def remove(self, letter: DeadLetter) -> None:
         raise AssertionError("no operator replays dead letters in the simulation")
 
@@ -161,7 +172,24 @@ class NoReports:
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         raise AssertionError("nobody asks for reports in a simulation")
 
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        raise AssertionError("nobody asks for reports in a simulation")
+
+    async def tallies(
+        self, tenant_id: str, *, first: date, last: date, user_id: str | None = None
+    ) -> Sequence[tuple[UsageKey, Tally]]:
+        raise AssertionError("nobody asks for reports in a simulation")
+
     async def forget_user(self, user_id: str) -> None:
+        raise AssertionError("nobody asks for reports in a simulation")
+
+    async def accepted(self, wanted: Accepted, *, after: RunPosition | None = None, limit: int) -> RunPage:
+        raise AssertionError("nobody asks for reports in a simulation")
+
+    async def count_open(self, tenant_id: str) -> int:
+        raise AssertionError("nobody asks for reports in a simulation")
+
+    async def balances(self, tenant_id: str, day: date) -> tuple[Balance, Balance]:
         raise AssertionError("nobody asks for reports in a simulation")
 
 

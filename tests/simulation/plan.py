@@ -25,6 +25,8 @@ class PlanSettings:
     ack_deadline: float = 600.0
     firestore: bool = True
     """The store keeps the promises of the Firestore adapter; otherwise of the SQLite adapter."""
+    webhooks: tuple[tuple[str, ...], ...] = ()
+    """The events of each endpoint of acme."""
     second_grace: float = 15.0
     second_chat: float = 25.0
 
@@ -34,6 +36,7 @@ class PlanSettings:
         return (
             f"sweep {self.sweep:g} s, grace {self.grace:g} s, deadline {self.deadline:g} s, chat call {self.chat:g} s, "
             f"limits {limits}, {self.task_attempts} task attempts, ack deadline {self.ack_deadline:g} s, {store}"
+            f"{''.join(f', a webhook for {chr(32).join(events)}' for events in self.webhooks)}"
         )
 
 
@@ -67,6 +70,8 @@ class Submit:
     """The name of the client whose run this one re-runs."""
     fallback: bool = False
     """The job's model has two fallbacks, of the other protocol and of its own."""
+    webhook: bool = False
+    """The submit names a webhook of its own; its user is one of acme, and acme has webhooks."""
 
     @property
     def script_id(self) -> str:
@@ -85,6 +90,7 @@ class Submit:
         words += [f"cancels {self.cancel_after:.1f} s later"] if self.cancel_after is not None else []
         words += ["deletes it in the end"] if self.delete else []
         words += ["names a model with two fallbacks"] if self.fallback else []
+        words += ["names a webhook"] if self.webhook else []
         return f"{', '.join(words)}; {self.llm}"
 
     def simplifications(self) -> "list[Submit]":
@@ -96,6 +102,7 @@ class Submit:
             "cancel_after": None,
             "delete": False,
             "fallback": False,
+            "webhook": False,
         }
         more: dict[str, Any] = {"channel": None, "prior": None, "follow": "poll"}
         changes = [{name: value} for name, value in {**plain, **more}.items() if getattr(self, name) != value]

@@ -37,7 +37,7 @@ class ScheduledFaults:
                     for queue in world.queues.values():
                         self._at(start, queue.lose_all, fault)
                 case LoseAll(start=start):
-                    for tasks in world.task_queues.values():
+                    for tasks in (*world.task_queues.values(), world.webhook_queue):
                         self._at(start, tasks.lose_all, fault)
                 case Rollout(start=start):
                     self._at(start, self._roll_out, str(fault))

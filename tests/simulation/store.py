@@ -1,7 +1,7 @@
 """The run store of one instance: the tables behind calls that may fail, with the promises of one of the adapters."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +13,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
+from shared.domain.webhook_delivery import Delivery, new_deliveries
 from shared.errors import RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import RunFilter, RunPage, RunPosition
 from tests.simulation.calls import Calls
@@ -32,18 +33,36 @@ OPEN = frozenset(Status) - TERMINAL
 
 
 class SimulatedRunStore:
-    def __init__(self, world: "World", calls: Calls, instance: Instance, *, firestore: bool) -> None:
+    def __init__(
+        self,
+        world: "World",
+        calls: Calls,
+        instance: Instance,
+        *,
+        firestore: bool,
+        announce: Callable[[Sequence[Delivery]], Awaitable[None]],
+    ) -> None:
+        """`announce` schedules the deliveries of webhooks that a commit has stored."""
         self._world = world
         self._tables = world.tables
         self._history = world.history
         self._calls = calls
         self._instance = instance
         self._firestore = firestore
+        self._announce = announce
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
         """Repeats a commit whose answer was lost as the Firestore adapter does: reads first whether it is there."""
+        holder = await self._create_once(run, idempotency, limits)
+        if holder is None:
+            await self._announce(new_deliveries(run))
+        return holder
+
+    async def _create_once(
+        self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits
+    ) -> IdempotencyRecord | None:
         if not self._firestore:
             return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
         try:
@@ -86,7 +105,9 @@ class SimulatedRunStore:
         return content
 
     async def save(self, run: Run) -> Run:
-        return await self._save(run, without_parts=False)
+        saved = await self._save(run, without_parts=False)
+        await self._announce(new_deliveries(run))
+        return saved
 
     async def erase(self, run: Run) -> Run:
         return await self._save(run, without_parts=True)
@@ -109,8 +130,11 @@ class SimulatedRunStore:
             lambda: self._tables.select(matches, ordered_by="created_at", limit=limit, offset=offset, descending=True),
         )
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        return await self._call("count_runs", lambda: sum(_matches(row, wanted) for row in self._tables.rows.values()))
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        def count() -> int:
+            return min(at_most, sum(_matches(row, wanted) for row in self._tables.rows.values()))
+
+        return await self._call("count_runs", count)
 
     async def due_runs(
         self,

@@ -54,7 +54,7 @@ class Stream(ABC):
         world = self._client.world
         instance = world.instance_of("api")
         self._connections += 1
-        parts: asyncio.Queue[str | None] = asyncio.Queue()
+        parts: asyncio.Queue[bytes | None] = asyncio.Queue()
         task = instance.start(self._serve(instance, parts), about=self._about)
         ends = world.now + min(self._break_every or LONGEST, LONGEST)
         try:
@@ -68,11 +68,11 @@ class Stream(ABC):
         if task.done() or instance.is_dead:
             await instance.answer(task)
 
-    async def _serve(self, instance: Instance, parts: "asyncio.Queue[str | None]") -> None:
+    async def _serve(self, instance: Instance, parts: "asyncio.Queue[bytes | None]") -> None:
         try:
             response = await self._open(instance.services)
             if isinstance(response, StreamingResponse):
-                async with aclosing(cast(AsyncGenerator[str], response.body_iterator)) as body:
+                async with aclosing(cast(AsyncGenerator[bytes], response.body_iterator)) as body:
                     async for part in body:
                         if instance.is_dead:
                             return
@@ -86,8 +86,8 @@ class Stream(ABC):
         finally:
             parts.put_nowait(None)
 
-    def _read(self, part: str) -> None:
-        fields = dict(line.partition(": ")[::2] for line in part.strip().splitlines())
+    def _read(self, part: bytes) -> None:
+        fields = dict(line.partition(": ")[::2] for line in part.decode().strip().splitlines())
         if "event" not in fields:
             return
         data = json.loads(fields["data"])
@@ -147,7 +147,7 @@ class ChannelStream(Stream):
         if self._last_id is None:
             self._begin_anew()
         else:
-            after = decode_channel_cursor(self._last_id, self._channel, now=services.read.clock.now())
+            after = decode_channel_cursor(self._last_id, self._channel)
         return sse.stream_channel(services, self._channel, self._authenticate, after=after)
 
     def _begin_anew(self) -> None:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from shared.domain.run import Run
+from shared.domain.webhook import ENDING_EVENTS
 from shared.errors import (
     BudgetExhausted,
     CallerError,
@@ -27,6 +28,7 @@ from tests.simulation.history import Refusal
 from tests.simulation.instance import ConnectionLost
 from tests.simulation.plan import Submit
 from tests.simulation.streams import RunStream
+from tests.simulation.webhooks import OWN_URL
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -120,6 +122,8 @@ class Submitter(ApiClient):
         entry = self._entry
         text = f"<<{entry.script_id}>>" + (" and more" * 40 if entry.llm.is_large else "")
         body: dict[str, Any] = {"channel": entry.channel} if entry.channel else {}
+        if entry.webhook:
+            body["webhook"] = {"url": OWN_URL, "events": ["run.started", *ENDING_EVENTS]}
         accepted_ids = self.world.history.accepted_ids.get(entry.prior or "", [])
         if accepted_ids:
             body["prior_run_uuid"] = accepted_ids[0][1]

@@ -1,6 +1,6 @@
 """The simulated database: each method is one atomic commit or one consistent read, and takes no time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.domain.usage_sums import UsageSum, usage_of
+from shared.domain.webhook_delivery import Delivery, new_deliveries, with_recorded
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import RunPage, RunPosition
 
@@ -49,8 +50,16 @@ class Row:
 
 
 class Tables:
-    def __init__(self, random: Random, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
+    def __init__(
+        self,
+        random: Random,
+        *,
+        on_change: Callable[[str], None] = lambda run_id: None,
+        on_deliveries: Callable[[Sequence[Delivery]], None] = lambda deliveries: None,
+    ) -> None:
+        """`on_deliveries` stores the deliveries of webhooks that belong to a commit."""
         self._random = random
+        self._on_deliveries = on_deliveries
         self._on_change = on_change
         self._revision = 0
         self.rows: dict[str, Row] = {}
@@ -80,7 +89,9 @@ class Tables:
         is_large = len(text) > INLINE_CHARACTERS
         revision = self._next_revision()
         inline: Mapping[str, Any] = {} if is_large else run.input
-        stored = replace(run, permit=permit, input=inline, input_parts=int(is_large), revision=revision)
+        self._on_deliveries(new_deliveries(run))
+        recorded = with_recorded(run)
+        stored = replace(recorded, permit=permit, input=inline, input_parts=int(is_large), revision=revision)
         self._put(Row(run=stored, revision=revision, whole=stored, input=run.input if is_large else None), run.id)
         return stored
 
@@ -109,7 +120,8 @@ class Tables:
         if run.is_terminal:
             whole = self._give_back(whole)
             self._count(whole)
-            whole = as_saved(whole)
+        self._on_deliveries(new_deliveries(run))
+        whole = as_saved(whole)
         stored = replace(whole, result=None) if in_parts else whole
         self._put(
             Row(

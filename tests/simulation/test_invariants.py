@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from shared.domain.durations import Durations
 from shared.domain.event import DELTA
 from shared.domain.progress import DEADLINE_EXCEEDED
 from shared.domain.result import Usage
@@ -316,6 +317,11 @@ def plant_a_call_under_the_key_of_another_model(history: History) -> None:
     history.paid[index] = replace(history.paid[index], key=f"{run_id}-1")
 
 
+def plant_a_duration_too_many(history: History) -> None:
+    [key, *_] = [key for key, known in history.durations.items() if known.jobs > 0]
+    history.durations = {**history.durations, key: history.durations[key].merged(Durations(weights=(100_000,)))}
+
+
 def plant_a_fallback_for_no_reason(history: History) -> None:
     run_id = run_of(history, "turned").id
     history.llm_answers = [one for one in history.llm_answers if one.run_id != run_id]
@@ -361,6 +367,7 @@ PLANTS: dict[str, Plant] = {
     "balances_agree_with_the_runs": plant_a_kept_reservation,
     "ended_runs_are_counted_once": plant_a_run_counted_twice,
     "paid_calls_cost_money": plant_a_free_call,
+    "durations_are_those_of_jobs_that_were_found": plant_a_duration_too_many,
     "free_money_is_given_out": plant_a_refusal_with_money_left,
     "accepted_runs_exist": plant_a_run_that_does_not_exist,
     "no_run_without_a_request": plant_a_run_without_request,

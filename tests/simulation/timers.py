@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.adapters.storage.task_name import task_name
 from shared.domain.recheck_plan import Recheck
@@ -29,17 +29,19 @@ THROTTLING = frozenset({TOO_MANY_REQUESTS, 503})
 @dataclass(slots=True, kw_only=True)
 class Task:
     name: str
-    recheck: Recheck
+    body: Mapping[str, Any]
+    run_id: str | None
     attempts: int = 0
 
 
 class TaskQueue:
-    def __init__(self, world: "World", caller: FunctionCaller) -> None:
+    def __init__(self, world: "World", caller: FunctionCaller, *, function: str = "recheck_run") -> None:
         self._world = world
+        self._function = function
         self._caller = caller
         self._delivery_faults = world.delivery_faults["timers"]
         self._names: set[str] = set()
-        self._waiting: dict[str, str] = {}
+        self._waiting: dict[str, str | None] = {}
         """The run of each task that has not been dispatched, by its name."""
         self._epoch = 0
         self._gap = BETWEEN_DISPATCHES
@@ -47,20 +49,23 @@ class TaskQueue:
 
     def create(self, recheck: Recheck, at: datetime) -> bool:
         """Returns whether the task was created; a name is used once only."""
-        name = self.name_of(recheck)
+        return self.create_task(self.name_of(recheck), asdict(recheck), at, about=recheck.run_id)
+
+    def create_task(self, name: str, body: Mapping[str, Any], at: datetime, *, about: str | None) -> bool:
+        """Returns whether the task was created. `about` is the id of the run that the task is about."""
         if name in self._names:
             return False
         self._names.add(name)
-        task, due = Task(name=name, recheck=recheck), (at - EPOCH).total_seconds()
+        task, due = Task(name=name, body=body, run_id=about), (at - EPOCH).total_seconds()
         fault = self._delivery_faults.next()
         if fault is not None:
-            self._world.record_fault(recheck.run_id, str(fault), kind=FaultKind.DELIVERY, part="timers")
+            self._world.record_fault(about, str(fault), kind=FaultKind.DELIVERY, part="timers")
         if fault is not None and fault.kind is DeliveryFaultKind.LOST:
             return True
         late = fault.seconds if fault is not None and fault.kind is DeliveryFaultKind.LATE else 0.0
         self._put(task, at=due + late)
         if fault is not None and fault.kind is DeliveryFaultKind.TWICE:
-            self._put(Task(name=name, recheck=recheck), at=due + fault.seconds)
+            self._put(Task(name=name, body=body, run_id=about), at=due + fault.seconds)
         return True
 
     def name_of(self, recheck: Recheck) -> str:
@@ -74,7 +79,7 @@ class TaskQueue:
         self._epoch += 1
 
     def _put(self, task: Task, *, at: float) -> None:
-        self._waiting[task.name] = task.recheck.run_id
+        self._waiting[task.name] = task.run_id
         due = max(at, self._world.now) + self._world.random.random() * JITTER
         self._world.loop.call_at(due, self._dispatch, task, self._epoch)
 
@@ -85,9 +90,7 @@ class TaskQueue:
         if epoch != self._epoch:
             return
         if pause is not None:
-            self._world.record_fault(
-                task.recheck.run_id, "the timers are paused", kind=FaultKind.DELIVERY, part="timers"
-            )
+            self._world.record_fault(task.run_id, "the timers are paused", kind=FaultKind.DELIVERY, part="timers")
         not_before = max(pause or 0.0, self._next_dispatch)
         if not_before > now:
             self._world.loop.call_at(not_before, self._dispatch, task, epoch)
@@ -98,22 +101,22 @@ class TaskQueue:
 
     async def _deliver(self, task: Task, epoch: int) -> None:
         task.attempts += 1
-        run_id = task.recheck.run_id
+        run_id, function = task.run_id, self._function
         status = await self._caller.call(
-            "recheck_run",
-            asdict(task.recheck),
+            function,
+            task.body,
             within=DISPATCH_DEADLINE,
             about=run_id,
             headers={"x-cloudtasks-taskname": task.name},
         )
-        self._world.log("timers", f"{task.recheck.sequence} of {run_id[-4:]}: {status}")
+        self._world.log("timers", f"{task.name.partition('-')[2][-40:]}: {status}")
         if 200 <= status < 300:
             self._gap = max(self._gap / 2, BETWEEN_DISPATCHES)
             return
         if status in THROTTLING:
             self._gap = min(self._gap * 2, MAX_BETWEEN_DISPATCHES)
-        self._world.record_fault(run_id, f"recheck_run answered {status}", kind=FaultKind.DELIVERY, part="timers")
-        self._world.record_fault(None, f"recheck_run answered {status}", kind=FaultKind.DELIVERY, part="timers")
+        self._world.record_fault(run_id, f"{function} answered {status}", kind=FaultKind.DELIVERY, part="timers")
+        self._world.record_fault(None, f"{function} answered {status}", kind=FaultKind.DELIVERY, part="timers")
         if task.attempts < self._world.plan.settings.task_attempts and epoch == self._epoch:
             self._put(task, at=self._world.now + min(2.0 ** (task.attempts - 1), MAX_BACKOFF))
         else:

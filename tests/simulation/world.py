@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.adapters.directory_cache import CachedDirectory
+from shared.adapters.llm.breaker_states import BreakersOfPools
 from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.jobs import JobsProtocol
 from shared.adapters.llm.provider import DirectoryLlmProvider
@@ -45,10 +46,18 @@ from tests.simulation.store import SimulatedRunStore
 from tests.simulation.tables import Tables
 from tests.simulation.timers import SimulatedRecheckScheduler, TaskQueue
 from tests.simulation.watcher import ChangeNotifier, SimulatedRunWatcher
+from tests.simulation.webhooks import (
+    SimulatedReceivers,
+    SimulatedWebhookScheduler,
+    SimulatedWebhookStore,
+    of_plan,
+)
 
 PLACES = 2
 """How many instances each function has."""
 DEPLOYMENTS = {name: f"sim://{name}" for name in ("europe", "tokyo", "default")}
+WEBHOOK_SECONDS = 10_000.0
+"""Four tries of a delivery; a plan's receivers work again before the third."""
 MARGIN = 90.0
 """Beyond deadlines and sweeps: how long the last deliveries may take."""
 
@@ -67,7 +76,8 @@ class World:
         self.outages = Outages([fault for fault in plan.faults if isinstance(fault, Outage)])
         self.call_faults = CallFaults([fault for fault in plan.faults if isinstance(fault, AtCall)])
         self.notifier = ChangeNotifier(self)
-        self.tables = Tables(self.random, on_change=self.notifier.on_change)
+        self.webhooks = of_plan(plan.settings.webhooks)
+        self.tables = Tables(self.random, on_change=self.notifier.on_change, on_deliveries=self.webhooks.put)
         self.cache: dict[str, tuple[datetime, str]] = {}
         self.dead_letters: dict[str, tuple[str, str, str]] = {}
         self.durations: dict[str, Durations] = {}
@@ -78,6 +88,7 @@ class World:
         self.queues = {
             lane: Subscription(self, self.caller, function="process_run", dead_letters=burials) for lane in Lane
         }
+        self.webhook_queue = TaskQueue(self, self.caller, function="deliver_webhook")
         self.task_queues = {lane: TaskQueue(self, self.caller) for lane in Lane}
         self._instances: dict[tuple[str, int], Instance] = {}
         skews = [fault for fault in plan.faults if isinstance(fault, Skew)] if plan.settings.firestore else []
@@ -100,6 +111,7 @@ class World:
         await asyncio.sleep(self._faults_end())
         self.history.faults_ended_at = self.now
         horizon = self.now + self._longest_deadline() + 4 * self.plan.settings.sweep + 2 * self.max_skew + MARGIN
+        horizon += WEBHOOK_SECONDS if self.plan.settings.webhooks else 0.0
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
@@ -176,7 +188,8 @@ class World:
     def _services(self, instance: Instance, settings: Settings) -> Services:
         calls = Calls(instance)
         is_firestore = self.plan.settings.firestore
-        store = SimulatedRunStore(self, calls, instance, firestore=is_firestore)
+        webhook_scheduler = SimulatedWebhookScheduler(self.webhook_queue, calls)
+        store = SimulatedRunStore(self, calls, instance, firestore=is_firestore, announce=webhook_scheduler.announce)
         records = SimulatedDirectory(calls, day_usd=self.plan.settings.day_usd)
         directory = CachedDirectory(records, instance.clock)
         no_tokens: Any = NoTokens()
@@ -192,14 +205,20 @@ class World:
             catalogue=records,
             users=records,
             usage=NoReports(),
+            reports=NoReports(),
             dead_letters=SimulatedDeadLetters(self, calls),
             durations=SimulatedDurationStore(self, calls),
+            webhooks=SimulatedWebhookStore(self, calls),
+            webhook_scheduler=webhook_scheduler,
+            webhook_sender=SimulatedReceivers(self, calls),
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,
             clock=instance.clock,
         )
-        services = assemble(settings, backend, self._provider(instance, calls, settings, directory))
+        provider = self._provider(instance, calls, settings, directory)
+        no_breakers = BreakersOfPools(deployments={}, pools=())
+        services = assemble(settings, backend, provider, breakers=no_breakers)
         return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
 
     def _provider(
@@ -229,7 +248,7 @@ class World:
 
     def _is_settled(self) -> bool:
         runs = (row.run for row in self.tables.rows.values() if row.run is not None)
-        return all(run.is_terminal and run.due_at is None for run in runs)
+        return not self.webhooks.has_pending and all(run.is_terminal and run.due_at is None for run in runs)
 
     async def _record_final_state(self) -> None:
         """Records what is left, without a fault in the way."""
@@ -251,9 +270,11 @@ class World:
         history.unexpected_errors += [repr(error) for error in self.loop.unhandled]
         history.permits_left = {tenant: list(held.values()) for tenant, held in self.tables.permits.items() if held}
         history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
+        history.durations = dict(self.durations)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
         history.expected_cache = {run.id: views.status_text(run) for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}
         history.cache = {key: text for key, (_, text) in self.cache.items()}
+        history.deliveries = self.webhooks.deliveries
         history.dead_letters = self.dead_letters
         history.jobs = self.llm.jobs

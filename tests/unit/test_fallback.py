@@ -41,22 +41,48 @@ def claimed(**changes: Any) -> Run:
 def test_a_model_and_its_fallback_may_name_each_other() -> None:
     one, two = a_model("one", fallback=["two"]), a_model("two", fallback=["one"])
     found = {"one": one, "two": two}
-    assert [target.name for target in plan_for_model(one, found, Service.STANDARD).targets] == ["two"]
-    assert [target.name for target in plan_for_model(two, found, Service.STANDARD).targets] == ["one"]
+    assert [target.name for target in plan_for_model(one, found, Service.STANDARD, NOW).targets] == ["two"]
+    assert [target.name for target in plan_for_model(two, found, Service.STANDARD, NOW).targets] == ["one"]
 
 
 def test_entries_that_cannot_be_used_are_left_out_and_named() -> None:
     found = {name: a_model(name) for name in ("one", "b", "c", "d", "e")}
     found["off"] = a_model("off", enabled=False)
     model = a_model("one", fallback=["one", "b", "off", "b", "nowhere", "c", "d", "e"])
-    plan = plan_for_model(model, found, Service.STANDARD)
+    plan = plan_for_model(model, found, Service.STANDARD, NOW)
     assert [target.name for target in plan.targets] == ["b", "c", "d"] and MAX_FALLBACKS == 3
     assert [problem.split()[0] for problem in plan.problems] == ["one", "off", "b", "nowhere", "e"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"enabled": False}, "is no model that is available"),
+        ({"api": "telepathy"}, "has a protocol that is not known"),
+        ({"batch_api": "telepathy"}, "has a protocol that is not known"),
+        ({"base_url": 7}, "has fields of a wrong type"),
+        ({"max_output_tokens": "many"}, "has fields of a wrong type"),
+        ({"parameters": "hot"}, "has fields of a wrong type"),
+        ({"unsupported_parameters": None}, "has fields of a wrong type"),
+        ({"prices": {"input": "cheap"}}, "has prices that cannot be read"),
+    ],
+)
+def test_a_record_that_no_run_could_be_sent_with_is_left_out(changes: dict[str, Any], problem: str) -> None:
+    found = {"bad": replace(a_model("bad"), **changes), "good": a_model("good")}
+    plan = plan_for_model(a_model("one", fallback=["bad", "good"]), found, Service.STANDARD, NOW)
+    assert [target.name for target in plan.targets] == ["good"] and plan.problems == (f"bad {problem}",)
+
+
+def test_a_job_goes_only_to_models_that_take_its_parameters() -> None:
+    found = {"cold": a_model("cold", unsupported_parameters=["temperature"]), "small": a_model("small")}
+    model = a_model("one", fallback=["cold", "small"])
+    plan = plan_for_model(model, found, Service.STANDARD, NOW, content={"full_input": "x", "temperature": 0.5})
+    assert [target.name for target in plan.targets] == ["small"] and plan.problems == ()
+
+
 def test_a_job_of_the_batch_service_goes_only_to_models_that_have_one() -> None:
     found = {"plain": a_model("plain"), "batch": a_model("batch", batch_api="openai_batch")}
-    plan = plan_for_model(a_model("one", fallback=["plain", "batch"]), found, Service.BATCH)
+    plan = plan_for_model(a_model("one", fallback=["plain", "batch"]), found, Service.BATCH, NOW)
     assert [(target.name, target.api) for target in plan.targets] == [("batch", "openai_batch")]
     assert plan.problems == ()
 
@@ -111,23 +137,50 @@ def test_the_next_target_has_a_new_attempt_and_the_history_says_why() -> None:
     assert moved is not None
     assert (moved.model, moved.api, moved.deployment) == (SPARE.model, "openai_chat", "default")
     assert (moved.lane, run.lane) == (Lane.LONG, Lane.SHORT)
-    assert moved.idempotency_key != run.idempotency_key and moved.fallbacks == (LAST,)
+    assert moved.idempotency_key != run.idempotency_key and moved.fallbacks == (LAST, moved.requested)
     assert moved.prior_provider_job_id is None, "another deployment does not know it"
     assert moved.requested == Target(api="llm_jobs", model=FIRST, deployment="europe")
     assert moved.events[-1].detail == {"reason": "llm_rate_limited", "delay_seconds": 0.0, "model": "spare"}
     assert [(a.model, a.outcome, a.may_be_billed) for a in moved.attempts] == [("first", "rate_limited", False)]
     again = fallback.after_call(moved.claimed(NOW, lease=HOUR), GONE, NOW, delay=timedelta(0))
     assert again is not None and (again.model, again.requested) == (LAST.model, moved.requested)
-    assert fallback.after_call(again.claimed(NOW, lease=HOUR), GONE, NOW, delay=timedelta(0)) is None
+    back = fallback.after_call(again.claimed(NOW, lease=HOUR), GONE, NOW, delay=timedelta(0))
+    assert back is not None and (back.model, back.requested, back.fallbacks) == (FIRST, None, ())
+    assert back.due_at == NOW + fallback.RETURN_DELAY and back.events[-1].detail["delay_seconds"] == 10
+    assert fallback.after_call(back.claimed(NOW, lease=HOUR), LIMITED, NOW, delay=HOUR) is None
+
+
+def test_a_run_does_not_come_back_to_a_target_that_is_gone() -> None:
+    moved = fallback.after_call(claimed(), GONE, NOW, delay=timedelta(0))
+    assert moved is not None and moved.fallbacks == (LAST,)
+
+
+@pytest.mark.parametrize(
+    "code", ["llm_credentials", "llm_quota_exhausted", "llm_input_too_long", "llm_refused", "model_unavailable"]
+)
+def test_a_run_leaves_a_fallback_that_does_not_take_it(code: str) -> None:
+    run = fallback.after_call(claimed(), LIMITED, NOW, delay=HOUR)
+    assert run is not None
+    moved = fallback.after_call(run.claimed(NOW, lease=HOUR), LlmRefused(code=code), NOW, delay=timedelta(0))
+    assert moved is not None and moved.model == LAST.model
+
+
+def test_what_a_model_has_read_and_declined_is_not_sent_to_the_next_one() -> None:
+    run = fallback.after_call(claimed(), LIMITED, NOW, delay=HOUR)
+    assert run is not None
+    declined = LlmRefused(may_be_billed=True)
+    assert fallback.after_call(run.claimed(NOW, lease=HOUR), declined, NOW, delay=timedelta(0)) is None
 
 
 def test_a_provider_job_is_left_only_when_it_has_failed() -> None:
     run = claimed().with_provider_job(NOW, provider_job_id="job-1")
-    for fault in (GONE, LIMITED, LlmUnavailable(code="llm_job_unknown")):
+    removed = LlmRefused(code="model_unavailable")
+    for fault in (removed, LIMITED, LlmUnavailable(code="llm_job_unknown")):
         assert fallback.after_call(run, fault, NOW, delay=HOUR) is None
-    moved = fallback.after_call(run, LlmUnavailable(code="llm_job_failed"), NOW, delay=timedelta(0))
-    assert moved is not None and moved.provider_job_id is None
-    assert [(attempt.outcome, attempt.may_be_billed) for attempt in moved.attempts] == [("job_failed", True)]
+    for fault, outcome in ((LlmUnavailable(code="llm_job_failed"), "job_failed"), (GONE, "refused")):
+        moved = fallback.after_call(run, fault, NOW, delay=timedelta(0))
+        assert moved is not None and moved.provider_job_id is None
+        assert [(attempt.outcome, attempt.may_be_billed) for attempt in moved.attempts] == [(outcome, True)]
 
 
 def test_a_call_whose_answer_was_lost_is_asked_for_again_where_it_was_made() -> None:
@@ -295,6 +348,49 @@ async def test_a_record_with_an_unknown_fallback_takes_submits(world: World) -> 
     assert run.fallbacks == ()
     await world.run_for(30)
     assert (await world.get(run)).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"name": "Spare"},
+        {**MODELS["demo-chat-model"], "enabled": False},
+        {**MODELS["demo-chat-model"], "prices": {"input": "cheap"}},
+        {**MODELS["demo-chat-model"], "api": "telepathy"},
+        {**MODELS["demo-chat-model"], "fallback": ["demo-model"]},
+    ],
+)
+async def test_no_record_of_a_fallback_fails_a_run_that_its_own_model_completes(
+    world: World, record: dict[str, Any]
+) -> None:
+    await world.sqlite.directory.put("models", "spare", record)
+    await world.sqlite.directory.put("models", "demo-model", {**MODELS["demo-model"], "fallback": ["spare", "spare"]})
+    run = await world.submit_job()
+    await world.run_for(30)
+    assert (await world.get(run)).status is Status.COMPLETED
+    shown = {model.id: model for model in await world.sqlite.directory.models()}
+    problems = views.model_object(shown["demo-model"], shown, NOW)["fallback_problems"]
+    assert problems and all(problem.startswith("spare ") for problem in problems)
+
+
+@pytest.mark.parametrize("code", ["llm_credentials", "llm_quota_exhausted", "llm_input_too_long", "llm_model_gone"])
+async def test_a_run_comes_back_to_its_own_model_when_no_fallback_takes_it(world: World, code: str) -> None:
+    async def busy_at_first(run: Run) -> None:
+        assert run.model is not None
+        if run.model.id == "spare":
+            raise LlmRefused(code=code)
+        if world.clock.now() < free_at:
+            raise LlmUnavailable(code="llm_overloaded", retry_after=timedelta(seconds=5))
+
+    await put_models(world)
+    free_at = world.clock.now() + timedelta(seconds=8)
+    world.llm.during_start = busy_at_first
+    run = await world.submit_job()
+    await world.run_for(40)
+    done = await world.get(run)
+    assert done.status is Status.COMPLETED and "model_used" not in views.job_object(done)
+    assert [attempt.model for attempt in done.attempts] == ["demo-model", "spare", "demo-model"]
+    assert done.billed_attempts == 1
 
 
 async def test_a_cancel_while_a_run_turns_to_its_fallback_wins(world: World) -> None:

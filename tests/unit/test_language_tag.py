@@ -82,7 +82,7 @@ TAGS = st.one_of(
 @given(tag=TAGS)
 def test_any_text_is_refused_or_normalised_once_and_whatever_its_case(tag: str) -> None:
     normal = normalise_language_tag(tag)
-    assert normalise_language_tag(tag.swapcase()) == normal
+    assert not tag.isascii() or normalise_language_tag(tag.swapcase()) == normal  # elsewhere letters may change: ß, SS
     assert normal is None or normalise_language_tag(normal) == normal
 
 

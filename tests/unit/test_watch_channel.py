@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.channel import Channel
+from shared.domain.channel import OVERLAP, Channel, ChannelCursor
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable
 from shared.usecases.watch import MAX_STANDSTILL, WatchChannel
@@ -35,8 +35,12 @@ class Changes:
         yield self
 
 
+def watch(changes: Any) -> WatchChannel:
+    return WatchChannel(watcher=changes, clock=changes, retention=timedelta(days=30))
+
+
 def stream_of(changes: Any) -> AsyncIterator[Any]:
-    return WatchChannel(watcher=changes, clock=changes)(DESK)
+    return watch(changes)(DESK)
 
 
 async def test_a_channel_that_is_looked_at_in_time_goes_on() -> None:
@@ -49,3 +53,28 @@ async def test_a_channel_whose_process_stood_still_ends_before_it_delivers_out_o
     assert await anext(stream)
     with pytest.raises(StoreUnavailable, match="connect again"):
         await anext(stream)
+
+
+class OneRun(Changes):
+    """Returns the given run at the first look, and nothing at later ones."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._runs = [run]
+
+    async def next(self, *, timeout: float) -> Run | None:
+        return self._runs.pop() if self._runs else None
+
+
+async def test_a_run_that_has_expired_and_is_not_deleted_yet_is_not_shown() -> None:
+    expired = a_run(channel="desk", updated_at=NOW, expires_at=NOW)
+    assert await anext(stream_of(OneRun(expired))) is None
+    kept = a_run(channel="desk", updated_at=NOW, expires_at=NOW + timedelta(seconds=1))
+    assert await anext(stream_of(OneRun(kept))) is not None
+
+
+def test_a_cursor_is_too_old_when_runs_that_changed_after_it_may_be_deleted() -> None:
+    watching = watch(Changes())
+    for read_to, age, is_too_old in ((None, 30, False), (None, 31, True), (NOW - timedelta(days=30), 99, False)):
+        cursor = ChannelCursor(watermark=NOW - timedelta(days=age), read_to=read_to and read_to + OVERLAP)
+        assert watching.is_too_old(cursor) is is_too_old

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from infra.local.broker import Broker
+from infra.local.broker import ALL_QUEUES, Broker
 from infra.local.fixtures import put_fixtures
 from shared.adapters.cache.memory import MemoryResultCache
+from shared.adapters.llm.breaker_states import BreakersOfPools
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
-from shared.adapters.sqlite.recheck_scheduler import QUEUES
+from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
 from shared.domain import submission
 from shared.domain.directory import LlmApi, Profile
 from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
+from shared.domain.webhook_delivery import Answer, DeliveryError, DeliveryTask
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
 from shared.ports import RunPage
 from shared.services import Services
@@ -156,6 +158,9 @@ class CountingStore:
         return getattr(self._store, name)
 
 
+NO_BREAKERS = BreakersOfPools(deployments={}, pools=())
+
+
 class FailingCache(MemoryResultCache):
     """Counts the calls; `is_down` refuses them all, `during_put` happens before each put, `after_delete` after one."""
 
@@ -183,6 +188,42 @@ class FailingCache(MemoryResultCache):
             raise CacheUnavailable
 
 
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A delivery as a receiver sees it."""
+
+    at: datetime
+    url: str
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass
+class FakeReceiver:
+    """Stands for the sender and all receivers: answers each delivery with a code, or with none at all."""
+
+    clock: TestClock
+    code: Callable[[str], int | None] = lambda url: 204
+    received: list[Received] = field(default_factory=list)
+    takes: timedelta = timedelta(seconds=0.2)
+
+    async def send(self, url: str, *, headers: Mapping[str, str], body: str) -> Answer:
+        self.received.append(Received(at=self.clock.now(), url=url, headers=headers, text=body))
+        code = self.code(url)
+        if code is None:
+            return Answer(code=None, duration=self.takes, error=DeliveryError.TIMEOUT)
+        error = None if code < 300 else DeliveryError.GONE if code == 410 else DeliveryError.STATUS
+        return Answer(code=code, duration=self.takes, error=error)
+
+    @property
+    def types(self) -> list[str]:
+        return [one.body["type"] for one in self.received]
+
+
 class World:
     """`deliver` is what Pub/Sub and Cloud Tasks do; a test may lose, repeat or reorder by other means."""
 
@@ -192,8 +233,9 @@ class World:
         self.sqlite = SqliteBackend(path, self.clock)
         self.store = CountingStore(self.sqlite.store)
         self.cache = FailingCache(self.clock)
+        self.receiver = FakeReceiver(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
-        self.services: Services = assemble(self.settings, self.backend(), self.llm)
+        self.services: Services = assemble(self.settings, self.backend(), self.llm, breakers=NO_BREAKERS)
         self.save_final = self.services.cancel.save_final
         self.paused_queues: set[str] = set()
         numbers = count(1)
@@ -202,7 +244,7 @@ class World:
             self.sqlite.deliveries,
             deliver_task=self._deliver_task,
             deliver_message=self._deliver_message,
-            queues=lambda: [queue for queue in QUEUES.values() if queue not in self.paused_queues],
+            queues=lambda: [queue for queue in ALL_QUEUES if queue not in self.paused_queues],
             now=lambda: self.clock.now().timestamp(),
         )
         self.answers: list[tuple[str, int]] = []
@@ -219,8 +261,12 @@ class World:
             "catalogue": lite.directory,
             "users": lite.directory,
             "usage": lite.usage,
+            "reports": lite.reports,
             "dead_letters": lite.dead_letters,
             "durations": lite.durations,
+            "webhooks": lite.webhooks,
+            "webhook_scheduler": lite.webhook_scheduler,
+            "webhook_sender": self.receiver,
             "cache": self.cache,
             "tokens": None,
             "sessions": None,
@@ -237,6 +283,9 @@ class World:
 
     async def _deliver_task(self, task: Task) -> int:
         told = json.loads(task.body)
+        if task.queue == WEBHOOKS_QUEUE:
+            delivery = DeliveryTask(**{name: told[name] for name in ("delivery_id", "turn", "reason")})
+            return await self._answer("deliver_webhook", self.services.deliver_webhook(delivery))
         return await self._answer("recheck_run", self.services.advance(told["run_id"], checks=told["checks"]))
 
     async def _deliver_message(self, topic: str, message: Message) -> int:

@@ -34,7 +34,7 @@ from infra.local.embedded.capacity import Capacity
 from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
-from infra.local.requests_of_google import FUNCTION_OF, push_body, task_headers
+from infra.local.requests_of_google import FUNCTION_OF, FUNCTION_OF_QUEUE, push_body, task_headers
 from infra.local.reverse_proxy import FRONTS, ReverseProxy
 from infra.local.routing import FUNCTIONS, PAGES, ROOT, function_for
 from infra.local.simulator import Simulator
@@ -83,10 +83,10 @@ class LocalHost:
         return await self._post(FUNCTION_OF[topic], push_body(topic, message))
 
     async def deliver_task(self, task: Task) -> int:
-        """Calls recheck_run, as Cloud Tasks does; returns the HTTP status."""
+        """Calls the function of the task's queue, as Cloud Tasks does; returns the HTTP status."""
         traceparent = json.loads(task.body).get(tracing.HEADER)
-        headers = task_headers(task, queue="rechecks") | ({tracing.HEADER: traceparent} if traceparent else {})
-        return await self._post("recheck_run", task.body.encode(), **headers)
+        headers = task_headers(task, queue=task.queue) | ({tracing.HEADER: traceparent} if traceparent else {})
+        return await self._post(FUNCTION_OF_QUEUE[task.queue], task.body.encode(), **headers)
 
     async def sweep(self) -> int:
         """Calls sweep_runs, as Cloud Scheduler does; returns the HTTP status."""

@@ -109,7 +109,7 @@ async def _create_or_redirect(subscriber: SubscriberAsyncClient, subscription: S
 
 async def _set_up_queues(settings: Settings, clients: Clients) -> None:
     parent = f"projects/{settings.project}/locations/{settings.tasks_location}"
-    for name in (settings.tasks_queue, settings.long_tasks_queue):
+    for name in (settings.tasks_queue, settings.long_tasks_queue, settings.webhooks_queue):
         queue = Queue(name=f"{parent}/queues/{name}")
         with suppress(AlreadyExists):
             await clients.tasks.create_queue(parent=parent, queue=queue, **_patient())

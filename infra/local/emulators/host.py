@@ -48,7 +48,11 @@ async def serve(settings: Settings, options: argparse.Namespace) -> int:
         if not settings.own_llm:
             settings = replace(settings, deployments={name: f"{url_of(simulator_port)}/{name}" for name in REGIONS})
         ports = {name: processes.reserve_port() for name in FUNCTIONS}
-        settings = replace(settings, recheck_url=url_of(ports["recheck_run"]))
+        settings = replace(
+            settings,
+            recheck_url=url_of(ports["recheck_run"]),
+            deliver_webhook_url=url_of(ports["deliver_webhook"]),
+        )
         urls = PushUrls(process_run=url_of(ports["process_run"]), bury_run=url_of(ports["bury_run"]))
         start_functions(settings, ports, processes)
         wiring.use(settings)

@@ -9,7 +9,7 @@ a run does not read: it adds to the balance whatever that is, and never fails fo
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 from weakref import WeakValueDictionary
@@ -85,9 +85,21 @@ def settle_in(batch: AsyncWriteBatch, firestore: AsyncClient, run: Run) -> None:
     batch.set(_reference(firestore, run), values, merge=True)
 
 
+async def read_balances(firestore: AsyncClient, tenant_id: str, day: date) -> tuple[Balance, Balance]:
+    """Returns what the tenant has reserved and spent in (that day, its month)."""
+    async with google_errors_as(StoreUnavailable):
+        snapshot = await _document(firestore, f"{day:%Y-%m}", tenant_id).get(**bounded())
+    document = snapshot.to_dict() or {}
+    return _balance(document.get("days", {}).get(f"d{day:%d}", {})), _balance(document)
+
+
 def _reference(firestore: AsyncClient, run: Run) -> Any:
+    return _document(firestore, month_of(run), run.tenant_id)
+
+
+def _document(firestore: AsyncClient, month: str, tenant_id: str) -> Any:
     """Ids of tenants may contain characters that a document id must not, so the id is a hash."""
-    name = sha256(f"{month_of(run)} {run.tenant_id}".encode()).hexdigest()[:32]
+    name = sha256(f"{month} {tenant_id}".encode()).hexdigest()[:32]
     return firestore.collection(BUDGETS).document(name)
 
 

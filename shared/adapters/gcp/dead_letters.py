@@ -50,6 +50,11 @@ class FirestoreDeadLetters:
         async with google_errors_as(StoreUnavailable):
             return [_letter(snapshot.to_dict() or {}) for snapshot in await query.get(**bounded())]
 
+    async def get(self, *, source: str, message_id: str) -> DeadLetter | None:
+        async with google_errors_as(StoreUnavailable):
+            snapshot = await self._letters.document(_document_id(source, message_id)).get(**bounded())
+        return _letter(snapshot.to_dict() or {}) if snapshot.exists else None
+
     async def remove(self, letter: DeadLetter) -> None:
         async with google_errors_as(StoreUnavailable):
             await self._letters.document(_document_id(letter.source, letter.message_id)).delete(**bounded())

@@ -50,6 +50,17 @@ def from_firestore(document: Mapping[str, Any], *, revision: Any, result: Any = 
     return from_document(values, revision=revision)
 
 
+def plain_times(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a document of another kind with plain datetimes at every depth."""
+    return {name: _plain(value) for name, value in document.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return plain_times(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else _plain_datetime(value)
+
+
 def _plain_datetime(value: Any) -> Any:
     """Returns a time as a plain datetime, and any other value unchanged.
 

@@ -19,9 +19,11 @@ from shared.adapters.gcp.document import to_firestore
 from shared.adapters.gcp.idempotency_keys import IdempotencyKey
 from shared.adapters.gcp.permits import RunPermits
 from shared.adapters.gcp.run_parts import add_parts
+from shared.adapters.gcp.webhook_store import put_deliveries_in
 from shared.adapters.storage.parts import INPUT, split_large_input
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.run import Run
+from shared.domain.webhook_delivery import new_deliveries, with_recorded
 from shared.errors import BudgetExhausted, IdempotencyKeyBusy, StoreUnavailable
 
 MAX_CREATE_TRIES = 8
@@ -90,10 +92,11 @@ class RunCreation:
     async def _try(self) -> bool:
         """Returns True when the run is stored, and False when the commit failed for any reason."""
         run = self._run
-        stored, parts = split_large_input(replace(run, permit=self._permits.open_run_number))
+        stored, parts = split_large_input(with_recorded(replace(run, permit=self._permits.open_run_number)))
         batch = self._firestore.batch()
         document, _ = to_firestore(stored)
         batch.create(self._reference, document)
+        put_deliveries_in(batch, self._firestore, new_deliveries(run))
         self._permits.acquire_in(batch)
         add_parts(batch, self._reference, run, INPUT, parts)
         if self._key is not None:

@@ -6,7 +6,7 @@ writes an id of its own, `save_id`, since two workers may save the same content 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -22,9 +22,11 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore, to_firestore
 from shared.adapters.gcp.idempotency_keys import IdempotencyKey
 from shared.adapters.gcp.permits import RunPermits, release_permit
+from shared.adapters.gcp.revision import Revision
 from shared.adapters.gcp.run_creation import AMBIGUOUS_ERRORS, RunCreation
 from shared.adapters.gcp.run_parts import PARTS, add_parts, read_parts
 from shared.adapters.gcp.usage import count_in
+from shared.adapters.gcp.webhook_store import put_deliveries_in
 from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_required
 from shared.adapters.storage.readable import must_be_readable, readable_runs
@@ -34,6 +36,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Status
+from shared.domain.webhook_delivery import Delivery, new_deliveries
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import RunFilter, RunPage, RunPosition
 
@@ -44,8 +47,16 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class FirestoreRunStore:
-    def __init__(self, clients: ClientsByLoop, *, create_timeout_seconds: float = CREATE_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        clients: ClientsByLoop,
+        *,
+        on_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None,
+        create_timeout_seconds: float = CREATE_TIMEOUT_SECONDS,
+    ) -> None:
+        """`on_deliveries` is called with the deliveries of webhooks that a commit has stored."""
         self._clients = clients
+        self._on_deliveries = on_deliveries
         self._create_timeout_seconds = create_timeout_seconds
         self._turns = BudgetTurns()
 
@@ -64,9 +75,12 @@ class FirestoreRunStore:
         )
         try:
             async with asyncio.timeout(self._create_timeout_seconds):
-                return await creation(self._turns)
+                holder = await creation(self._turns)
         except TimeoutError as error:
             raise StoreUnavailable from error
+        if holder is None:
+            await self._announce(new_deliveries(run))
+        return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
         snapshot = await self._snapshot(run_id)
@@ -91,10 +105,19 @@ class FirestoreRunStore:
         return content
 
     async def save(self, run: Run) -> Run:
-        return await self._save(run, deleted_parts=[])
+        return await self._save_and_announce(run, deleted_parts=[])
 
     async def erase(self, run: Run) -> Run:
-        return await self._save(run, deleted_parts=await self._parts(run))
+        return await self._save_and_announce(run, deleted_parts=await self._parts(run))
+
+    async def _save_and_announce(self, run: Run, *, deleted_parts: Sequence[Any]) -> Run:
+        saved = await self._save(run, deleted_parts=deleted_parts)
+        await self._announce(new_deliveries(run))
+        return saved
+
+    async def _announce(self, deliveries: Sequence[Delivery]) -> None:
+        if deliveries and self._on_deliveries is not None:
+            await self._on_deliveries(deliveries)
 
     async def forget(self, run: Run) -> None:
         batch = self._firestore.batch()
@@ -120,22 +143,24 @@ class FirestoreRunStore:
         batch, reference = self._firestore.batch(), self._reference(run.id)
         stored = as_saved(run)
         document, parts = to_firestore(stored)
-        document["save_id"] = save_id = uuid4().hex
-        batch.update(reference, document, option=self._firestore.write_option(last_update_time=run.revision))
+        document["save_id"] = uuid4().hex
+        unchanged = self._firestore.write_option(last_update_time=run.revision.update_time)
+        batch.update(reference, run.revision.changes(document), option=unchanged)
         if run.is_terminal:
             release_permit(batch, self._firestore, run)
             settle_in(batch, self._firestore, run)
             count_in(batch, self._firestore, run)
+        put_deliveries_in(batch, self._firestore, new_deliveries(run))
         add_parts(batch, reference, run, RESULT, parts)
         for part in deleted_parts:
             batch.delete(part)
         try:
             async with google_errors_as(StoreUnavailable):
-                return await self._commit_save(batch, stored, save_id)
+                return await self._commit_save(batch, stored, document)
         except StoreUnavailable:
-            return await self._resolve_failed_save(stored, save_id, if_unchanged=StoreUnavailable())
+            return await self._resolve_failed_save(stored, document, if_unchanged=StoreUnavailable())
 
-    async def _commit_save(self, batch: AsyncWriteBatch, run: Run, save_id: str) -> Run:
+    async def _commit_save(self, batch: AsyncWriteBatch, run: Run, document: Mapping[str, Any]) -> Run:
         try:
             result, *_ = await batch.commit(**bounded())
         except (*AMBIGUOUS_ERRORS, ResourceExhausted) as error:
@@ -143,19 +168,19 @@ class FirestoreRunStore:
                 raise
             is_refused = isinstance(error, InvalidArgument | ResourceExhausted)
             if_unchanged = ResultTooLarge() if is_refused else StaleRun()
-            return await self._resolve_failed_save(run, save_id, if_unchanged=if_unchanged)
-        return replace(run, revision=result.update_time)
+            return await self._resolve_failed_save(run, document, if_unchanged=if_unchanged)
+        return replace(run, revision=run.revision.followed_by(result.update_time, document))
 
-    async def _resolve_failed_save(self, run: Run, save_id: str, *, if_unchanged: Exception) -> Run:
+    async def _resolve_failed_save(self, run: Run, document: Mapping[str, Any], *, if_unchanged: Exception) -> Run:
         """Reads the document after a failed commit, and returns the run when the commit was written after all.
 
         Raises `if_unchanged` when the stored run is still the one that was read before, and StaleRun when another
         writer has changed it.
         """
         stored = await self._snapshot(run.id)
-        if stored.to_dict().get("save_id") == save_id:
-            return replace(run, revision=stored.update_time)
-        raise if_unchanged if stored.update_time == run.revision else StaleRun
+        if stored.to_dict().get("save_id") == document["save_id"]:
+            return replace(run, revision=run.revision.followed_by(stored.update_time, document))
+        raise if_unchanged if stored.update_time == run.revision.update_time else StaleRun
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
@@ -169,8 +194,9 @@ class FirestoreRunStore:
             query = query.start_after({"created_at": after.at, "__name__": self._reference(after.run_id)})
         return await self._page(query.offset(offset).limit(limit), ordered_by="created_at")
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        return await self._count(self._filter_query(wanted))
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        """Firestore bills a read for each 1,000 runs that it counts."""
+        return await self._count(self._filter_query(wanted).limit(at_most))
 
     async def due_runs(
         self,
@@ -261,5 +287,6 @@ class FirestoreRunStore:
 def _to_run(snapshot: Any, result_texts: Sequence[str | None]) -> Run:
     """Returns the run, with the result of `result_texts` unless that is empty. Raises PartsMissing."""
     result = join_parts(result_texts) if result_texts else None
-    run = from_firestore(snapshot.to_dict(), revision=snapshot.update_time, result=result)
+    document = snapshot.to_dict()
+    run = from_firestore(document, revision=Revision(snapshot.update_time, document), result=result)
     return replace(run, clock_offset=snapshot.read_time - datetime.now(UTC))

@@ -19,6 +19,7 @@ from shared import log
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore
 from shared.adapters.gcp.listen_targets import ChannelListenTarget, ListenTarget, RunListenTarget
+from shared.adapters.gcp.revision import Revision
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.storage.readable import readable_runs
 from shared.domain.channel import Channel
@@ -231,7 +232,7 @@ class _Stream:
 
     def _to_run(self, document: Any) -> Run:
         values: Any = _helpers.decode_dict(document.fields, self._client)
-        return from_firestore(values, revision=document.update_time)
+        return from_firestore(values, revision=Revision(document.update_time))
 
     async def _refresh(self, targets: list[ListenTarget]) -> None:
         """Stops at the first failure, which the other targets would share. The stream sends the changes anyway."""

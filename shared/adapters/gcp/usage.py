@@ -1,15 +1,16 @@
 """Keeps the sums of usage in documents `usage/{hash}-{shard}`, one set for each user's month.
 
     {tenant_id, month: "2026-03", user_id, expires_at,
-     days: {d14: {m1f3…: {model, deployment, runs, failed, input_tokens, output_tokens, cost}}}}
+     days: {d14: {m1f3…: {model, deployment, runs, failed, input_tokens, output_tokens, cost,
+                          failures: {llm_refused: 2}, seconds: {b17: 40}}}}}
 
 The commit that ends a run adds to one of these documents, so counting costs one write. No document is hot: it takes
 the runs of one user only, and each user's runs are spread over SHARDS documents. It stays small, since its entries are
-the days of a month times the models and deployments that its user has.
+the days of a month times the models and deployments that its user has, and an entry has a few dozen counts.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import Any
@@ -25,6 +26,7 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.storage.ending import must_be_counted
 from shared.domain.budget import month_of
 from shared.domain.run import Run
+from shared.domain.tally import Tally, tally_of
 from shared.domain.usage_sums import SUM_NAMES, UsageKey, UsageSum, usage_key, usage_of
 from shared.errors import StoreUnavailable
 
@@ -43,7 +45,7 @@ def count_in(batch: AsyncWriteBatch, firestore: AsyncClient, run: Run) -> None:
         return
     key, added = usage_key(run), usage_of(run)
     sums = {name: Increment(getattr(added, name)) for name in SUM_NAMES}
-    entry = {"model": key.model, "deployment": key.deployment, **sums}
+    entry = {"model": key.model, "deployment": key.deployment, **sums, **_counts(tally_of(run))}
     values = {
         "tenant_id": run.tenant_id,
         "month": month_of(run),
@@ -60,7 +62,22 @@ class FirestoreUsageSums:
 
     async def sums(self, tenant_id: str, *, first: date, last: date) -> Sequence[tuple[UsageKey, UsageSum]]:
         query = months_query(self._firestore.collection(USAGE), tenant_id, first=first, last=last)
-        found: list[tuple[UsageKey, UsageSum]] = []
+        return [(key, _sum(entry)) for key, entry in await self._entries_of(query, first=first, last=last)]
+
+    async def tallies(
+        self, tenant_id: str, *, first: date, last: date, user_id: str | None = None
+    ) -> Sequence[tuple[UsageKey, Tally]]:
+        query = months_query(self._firestore.collection(USAGE), tenant_id, first=first, last=last, user_id=user_id)
+        return [(key, _tally(entry)) for key, entry in await self._entries_of(query, first=first, last=last)]
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[UsageKey, UsageSum]]:
+        query = self._firestore.collection(USAGE).where(filter=FieldFilter("user_id", "==", user_id))
+        found = await self._entries_of(query.order_by("__name__"), first=date.min, last=date.max)
+        return [(key, _sum(entry)) for key, entry in found]
+
+    async def _entries_of(self, query: Any, *, first: date, last: date) -> list[tuple[UsageKey, dict[str, Any]]]:
+        """Returns the entries of the documents, as far as they belong to the days from `first` to `last`."""
+        found: list[tuple[UsageKey, dict[str, Any]]] = []
         page = await self._page(query.limit(PAGE))
         while page:
             entries = (entry for snapshot in page for entry in _entries(snapshot.to_dict() or {}))
@@ -95,15 +112,17 @@ class FirestoreUsageSums:
         return self._clients().firestore
 
 
-def months_query(collection: Any, tenant_id: str, *, first: date, last: date) -> Any:
-    """Returns the query of the tenant's documents from the month of `first` to that of `last`."""
+def months_query(collection: Any, tenant_id: str, *, first: date, last: date, user_id: str | None = None) -> Any:
+    """Returns the query of the documents of the tenant, or of one of its users, from one day's month to the other's."""
     query = collection.where(filter=FieldFilter("tenant_id", "==", tenant_id))
+    if user_id is not None:
+        query = query.where(filter=FieldFilter("user_id", "==", user_id))
     query = query.where(filter=FieldFilter("month", ">=", f"{first:%Y-%m}"))
     query = query.where(filter=FieldFilter("month", "<=", f"{last:%Y-%m}"))
     return query.order_by("month").order_by("__name__")
 
 
-def _entries(document: dict[str, Any]) -> Iterator[tuple[UsageKey, UsageSum]]:
+def _entries(document: dict[str, Any]) -> Iterator[tuple[UsageKey, dict[str, Any]]]:
     for day, entries in document.get("days", {}).items():
         for entry in entries.values():
             key = UsageKey(
@@ -112,7 +131,28 @@ def _entries(document: dict[str, Any]) -> Iterator[tuple[UsageKey, UsageSum]]:
                 model=entry["model"],
                 deployment=entry["deployment"],
             )
-            yield key, UsageSum(**{name: entry.get(name, 0) for name in SUM_NAMES})
+            yield key, entry
+
+
+def _sum(entry: Mapping[str, Any]) -> UsageSum:
+    return UsageSum(**{name: entry.get(name, 0) for name in SUM_NAMES})
+
+
+def _counts(tally: Tally) -> dict[str, Any]:
+    """Returns what one run adds to the counts of its entry. Names of fields begin with a letter."""
+    failures = {code: Increment(runs) for code, runs in tally.failures.items()}
+    seconds = {f"b{bucket}": Increment(runs) for bucket, runs in tally.seconds.items()}
+    return {name: counts for name, counts in (("failures", failures), ("seconds", seconds)) if counts}
+
+
+def _tally(entry: Mapping[str, Any]) -> Tally:
+    return Tally(
+        runs=entry.get("runs", 0),
+        failed=entry.get("failed", 0),
+        cost=entry.get("cost", 0),
+        failures=entry.get("failures", {}),
+        seconds={int(bucket[1:]): runs for bucket, runs in entry.get("seconds", {}).items()},
+    )
 
 
 def _document_id(run: Run) -> str:

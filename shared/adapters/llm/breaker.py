@@ -25,6 +25,15 @@ class CircuitBreaker:
         """Returns how long it takes until a call may pass; 0 when one may pass now."""
         return 0.0 if self._open_until is None else max(self._open_until - self._now(), 0.0)
 
+    @property
+    def failures(self) -> int:
+        """Returns how many calls in a row have failed."""
+        return self._failures
+
+    @property
+    def is_open(self) -> bool:
+        return self._open_until is not None
+
     def allows_call(self) -> bool:
         """Returns whether this call may pass. Of an open breaker the answer True makes the next call wait a pause."""
         if self.remaining_seconds > 0:

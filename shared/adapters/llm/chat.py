@@ -14,6 +14,7 @@ from shared.adapters.llm.chat_stream import ChatAnswer
 from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.parameters import chat_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.adapters.llm.token_limit import read_cut_off, too_long_an_answer
 from shared.adapters.llm.vendor_errors import is_content_filter
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
@@ -91,6 +92,9 @@ def _read_completion(body: Mapping[str, Any], prices: Mapping[str, float] | None
         raise unreadable() from None
     if is_content_filter(finish_reason) or (text is None and choice["message"].get("refusal")):
         raise LlmRefused(may_be_billed=True)
+    if text is None and finish_reason == "length":
+        raise too_long_an_answer()
     if not isinstance(text, str):
         raise unreadable()
-    return Finished(result=Result(text=text), usage=read_usage(body.get("usage"), prices=prices))
+    result = read_cut_off(text) if finish_reason == "length" else Result(text=text)
+    return Finished(result=result, usage=read_usage(body.get("usage"), prices=prices))

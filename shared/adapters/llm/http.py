@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shared import log, tracing
 from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.adapters.llm.json_body import parse_json
 from shared.adapters.llm.request import prepare_request
+from shared.adapters.llm.transport import NotConnected, Transport
 from shared.adapters.llm.vendor_errors import SENTENCES, error_of
 from shared.adapters.llm.vendor_waits import read_wait
 from shared.error_codes import ErrorCode
@@ -56,18 +56,21 @@ class LlmResponse:
 class LlmHttp:
     """Holds connections and threads of its own, made on first use, after the server has forked.
 
-    It uses requests' transport adapter instead of a session: a session would share cookies between tenants, and its
-    look-ups of proxies, hooks and redirects take a third of a call's CPU time. There is one for each server (see
-    LlmHttpPools), so that a server that hangs holds up no calls to others.
+    It uses a transport adapter instead of a session of `requests`: a session would share cookies between tenants.
+    There is one LlmHttp for each server (see LlmHttpPools), so that a server that hangs holds up no calls to others.
     """
 
     def __init__(self, *, threads: int, name: str) -> None:
         self._threads = threads
         self._name = name
         self._pool: ThreadPoolExecutor | None = None
-        self._transport: HTTPAdapter | None = None
+        self._transport: Transport | None = None
         self._slots = asyncio.Semaphore(threads)
         self._breaker = CircuitBreaker()
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        return self._breaker
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[bool]:
@@ -130,7 +133,7 @@ class LlmHttp:
         deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
-            self._transport = HTTPAdapter(pool_connections=8, pool_maxsize=self._threads)
+            self._transport = Transport()
         with tracing.span(f"LLM {method}", SpanKind.CLIENT):
             request = prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
             if stream is not None:
@@ -168,6 +171,11 @@ class LlmHttpPools:
             self._by_base_url[base_url] = LlmHttp(threads=self._threads, name=self._name)
         return self._by_base_url[base_url]
 
+    def breaker(self, base_url: str) -> CircuitBreaker | None:
+        """Returns the circuit breaker of the server; None while this process has not called it."""
+        http = self._by_base_url.get(base_url)
+        return http.breaker if http else None
+
     def close(self) -> None:
         for http in self._by_base_url.values():
             http.close()
@@ -196,7 +204,7 @@ async def _await_response(
 
 
 def _send_request(
-    transport: HTTPAdapter, request: requests.PreparedRequest, deadline: float, stream: AnswerStream | None
+    transport: Transport, request: requests.PreparedRequest, deadline: float, stream: AnswerStream | None
 ) -> LlmResponse:
     """Sends one request and reads its response in a thread of the pool; `deadline` is a time.monotonic() value."""
     remaining = deadline - time.monotonic()
@@ -211,8 +219,9 @@ def _send_request(
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
         raise _timeout(may_be_billed=not isinstance(error, requests.ConnectTimeout)) from error
     except (requests.RequestException, HTTPError, OSError) as error:
+        was_sent = not isinstance(error, NotConnected)
         raise LlmUnavailable(
-            "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=_was_sent(error)
+            "The connection to the LLM failed.", code=ErrorCode.LLM_CONNECTION_LOST, may_be_billed=was_sent
         ) from error
     body = parse_json(content)
     retry_after = read_wait(response.status_code, response.headers, body, now=datetime.now(UTC))
@@ -230,12 +239,6 @@ def _read_answer(response: requests.Response, deadline: float) -> bytes:
     except (requests.Timeout, TimeoutError, ReadTimeoutError) as error:
         message = "The LLM began to answer and did not end in time; try again with a shorter text."
         raise LlmUnavailable(message, code=ErrorCode.LLM_ANSWER_TIMEOUT, may_be_billed=True) from error
-
-
-def _was_sent(error: Exception) -> bool:
-    """Returns whether the server may have got the request: False only when no connection was made."""
-    cause = error.args[0] if error.args else None
-    return not isinstance(getattr(cause, "reason", cause), NewConnectionError | ConnectTimeoutError)
 
 
 def _read_body(response: requests.Response, deadline: float) -> bytes:

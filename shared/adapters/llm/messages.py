@@ -12,6 +12,7 @@ from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.messages_stream import MessagesAnswer
 from shared.adapters.llm.parameters import messages_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.adapters.llm.token_limit import read_cut_off
 from shared.domain.progress import Finished
 from shared.domain.result import Result, read_usage
 from shared.errors import LlmRefused
@@ -71,6 +72,8 @@ def read_message(body: Mapping[str, Any], prices: Mapping[str, float] | None) ->
     if not isinstance(blocks, list):
         raise unreadable()
     texts = [str(block.get("text")) for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
-    if not texts:
+    is_cut_off = body.get("stop_reason") in ("max_tokens", "model_context_window_exceeded")
+    if not texts and not is_cut_off:
         raise unreadable()
-    return Finished(result=Result(text="".join(texts)), usage=read_usage(body.get("usage"), prices=prices))
+    result = read_cut_off("".join(texts)) if is_cut_off else Result(text="".join(texts))
+    return Finished(result=result, usage=read_usage(body.get("usage"), prices=prices))

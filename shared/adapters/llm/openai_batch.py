@@ -24,6 +24,7 @@ from shared.adapters.llm.batch import (
 from shared.adapters.llm.http import LlmResponse, raise_for_status, unreadable
 from shared.adapters.llm.protocol import LlmCall
 from shared.adapters.llm.request import Upload
+from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
@@ -32,6 +33,8 @@ PAGE_SIZE = 100
 MAX_PAGES = 50
 """How many pages of batches are searched for one that a lost worker created; they are newest first."""
 CLOCK_SKEW = timedelta(minutes=1)
+_RETRYABLE_ERRORS = frozenset({"token_limit_exceeded"})
+"""Too much is waiting in the batches of this account: https://platform.openai.com/docs/guides/batch"""
 
 
 class OpenAiBatchProtocol(BatchProtocol):
@@ -100,9 +103,7 @@ class OpenAiBatchProtocol(BatchProtocol):
         match batch.get("status"):
             case "failed":
                 errors = items_of(get(batch.get("errors"), "data"))
-                if any(get(error, "code") == "token_limit_exceeded" for error in errors):
-                    raise failed_for_now()
-                raise LlmRefused("The LLM failed to process this input.", code=ErrorCode.LLM_FAILED)
+                raise error_of_failed_job(errors[0] if errors else None, retryable=_RETRYABLE_ERRORS)
             case "expired":
                 raise expired()
             case "cancelled":
@@ -122,7 +123,7 @@ def _read_line(line: Mapping[str, Any], call: LlmCall) -> Finished:
     except LlmUnavailable as error:
         raise failed_for_now() from error
     if body.get("status") == "incomplete":
-        raise responses.read_incomplete(body)
+        return responses.read_incomplete(body, call.prices)
     return responses.read_completed(body, call.prices)
 
 

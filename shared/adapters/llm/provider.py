@@ -12,7 +12,7 @@ from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed, translation_content
 from shared.error_codes import ErrorCode
-from shared.errors import IdentityUnavailable, LlmRefused, LlmUnavailable, StoreUnavailable
+from shared.errors import ConfigurationError, IdentityUnavailable, LlmRefused, LlmUnavailable, StoreUnavailable
 from shared.ports import Directory
 
 GOOGLE = "google"
@@ -123,21 +123,37 @@ class DirectoryLlmProvider:
     async def _call(self, run: Run) -> LlmCall:
         """Returns where the run goes, also when its model was disabled since the run was submitted.
 
-        Raises LlmRefused when the model was removed, or when the deployment is not set up.
+        Raises LlmRefused when the model was removed or cannot be read, or when the deployment is not set up.
         """
         if run.model is None:
             return LlmCall(run=run, base_url=self._base_url(run, None))
-        model = await self._directory.model(run.model.id)
+        try:
+            model = await self._directory.model(run.model.id)
+        except ConfigurationError as error:
+            message = "The record of this run's model cannot be read."
+            raise LlmRefused(message, code=ErrorCode.MODEL_UNAVAILABLE) from error
         if model is None:
             raise LlmRefused("The model of this run is no longer there.", code=ErrorCode.MODEL_UNAVAILABLE)
         return LlmCall(run=run, base_url=self._base_url(run, model), model=model)
 
     def _base_url(self, run: Run, model: Model | None) -> str:
-        """Returns the model's own base URL, else that of the run's deployment; without a slash at its end."""
-        if model is not None and model.base_url is not None:
-            return model.base_url.rstrip("/")
-        base_url = self._deployments.get(run.deployment or "")
+        base_url = find_base_url(self._deployments, model=model, deployment=run.deployment, api=run.api)
         if base_url is None:
             raise LlmRefused("The deployment of this run is not set up.", code=ErrorCode.MODEL_UNAVAILABLE)
-        suffix = "" if run.api == LlmApi.LLM_JOBS else "/v1"
-        return base_url.rstrip("/") + suffix
+        return base_url
+
+
+def find_base_url(
+    deployments: Mapping[str, str], *, model: Model | None, deployment: str | None, api: str
+) -> str | None:
+    """Returns the model's own base URL, else that of the deployment; without a slash at its end.
+
+    Returns None when the deployment is not set up.
+    """
+    if model is not None and model.base_url is not None:
+        return model.base_url.rstrip("/")
+    base_url = deployments.get(deployment or "")
+    if base_url is None:
+        return None
+    suffix = "" if api == LlmApi.LLM_JOBS else "/v1"
+    return base_url.rstrip("/") + suffix

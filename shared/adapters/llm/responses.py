@@ -11,6 +11,7 @@ from urllib.parse import quote
 from shared.adapters.llm.http import LlmHttpPools, unreadable
 from shared.adapters.llm.parameters import responses_parameters
 from shared.adapters.llm.protocol import LlmCall, Secrets
+from shared.adapters.llm.token_limit import read_cut_off
 from shared.adapters.llm.vendor_errors import error_of_failed_job
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.result import Result, read_usage
@@ -44,6 +45,8 @@ class ResponsesProtocol:
         )
         if response.body.get("status") == "completed":
             return read_completed(response.body, call.prices)
+        if response.body.get("status") == "incomplete":
+            return read_incomplete(response.body, call.prices)
         response_id = response.body.get("id")
         if not isinstance(response_id, str) or not 0 < len(response_id) <= MAX_ID_LENGTH:
             raise unreadable()
@@ -59,7 +62,7 @@ class ResponsesProtocol:
             case "queued" | "in_progress":
                 return Running()
             case "incomplete":
-                raise read_incomplete(response.body)
+                return read_incomplete(response.body, call.prices)
             case "failed":
                 raise error_of_failed_job(response.body, retryable=_RETRYABLE_FAILURES)
             case "cancelled":
@@ -93,20 +96,30 @@ def read_completed(body: Mapping[str, Any], prices: Mapping[str, float] | None) 
 
     Raises LlmRefused when the model declined to answer, and LlmUnavailable when there is no text to read.
     """
+    text = _text_of(body)
+    if text is None:
+        raise unreadable()
+    return Finished(result=Result(text=text), usage=read_usage(body.get("usage"), prices=prices))
+
+
+def read_incomplete(body: Mapping[str, Any], prices: Mapping[str, float] | None) -> Finished:
+    """Returns what there is of a response that ended before its answer was complete.
+
+    Raises LlmRefused when its content was filtered, and when the token limit has ended it too early to be of use.
+    """
+    if _get(body.get("incomplete_details"), "reason") == "content_filter":
+        raise LlmRefused(may_be_billed=True)
+    result = read_cut_off(_text_of(body) or "")
+    return Finished(result=result, usage=read_usage(body.get("usage"), prices=prices))
+
+
+def _text_of(body: Mapping[str, Any]) -> str | None:
+    """Returns the text of a response, None when there is none to read. Raises LlmRefused for a refusal."""
     parts = [part for item in _list(body.get("output")) for part in _list(_get(item, "content"))]
     texts = [_get(part, "text") for part in parts if _get(part, "type") == "output_text"]
     if not texts and any(_get(part, "type") == "refusal" for part in parts):
         raise LlmRefused(may_be_billed=True)
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise unreadable()
-    return Finished(result=Result(text="".join(texts)), usage=read_usage(body.get("usage"), prices=prices))
-
-
-def read_incomplete(body: Mapping[str, Any]) -> LlmRefused:
-    """Returns the error of a response that ended before its answer was complete."""
-    if _get(body.get("incomplete_details"), "reason") == "content_filter":
-        return LlmRefused(may_be_billed=True)
-    return LlmRefused("The answer was longer than the model may write.", code=ErrorCode.LLM_FAILED, may_be_billed=True)
+    return "".join(texts) if texts and all(isinstance(text, str) for text in texts) else None
 
 
 def _list(value: Any) -> list[Any]:

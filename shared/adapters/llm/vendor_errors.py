@@ -44,7 +44,7 @@ _CODES: Mapping[ErrorCode, frozenset[str]] = {
     ErrorCode.LLM_REFUSED: frozenset(
         {"content_filter", "content_policy_violation", "invalid_prompt", "responsibleaipolicyviolation", "refused"}
     ),
-    ErrorCode.LLM_MODEL_GONE: frozenset({"model_not_found", "deploymentnotfound", "invalid_model"}),
+    ErrorCode.LLM_MODEL_GONE: frozenset({"model_not_found", "deploymentnotfound", "invalid_model", "not_found_error"}),
     ErrorCode.LLM_CREDENTIALS: frozenset(
         {
             "invalid_api_key",

@@ -10,10 +10,14 @@ from shared.adapters.sqlite.directory import SqliteDirectory
 from shared.adapters.sqlite.durations import SqliteDurationStore
 from shared.adapters.sqlite.ended_sessions import SqliteEndedSessions
 from shared.adapters.sqlite.recheck_scheduler import SqliteRecheckScheduler
+from shared.adapters.sqlite.reports import SqliteRunReports
 from shared.adapters.sqlite.run_queue import SqliteRunQueue
 from shared.adapters.sqlite.run_store import SqliteRunStore
 from shared.adapters.sqlite.run_watcher import SqliteRunWatcher
 from shared.adapters.sqlite.usage import SqliteUsageSums
+from shared.adapters.sqlite.webhook_scheduler import SqliteWebhookScheduler
+from shared.adapters.sqlite.webhook_store import SqliteWebhookStore
+from shared.adapters.storage.webhook_documents import announce
 from shared.ports import Clock
 
 
@@ -23,9 +27,16 @@ class SqliteBackend:
     def __init__(self, path: Path | str, clock: Clock) -> None:
         """`path` may be ":memory:"."""
         self.database = Database(path)
-        self.store = SqliteRunStore(self.database, on_change=lambda run_id: self.watcher.on_change(run_id))
+        self.webhooks = SqliteWebhookStore(self.database)
+        self.webhook_scheduler = SqliteWebhookScheduler(self.database, on_schedule=lambda: self.on_work())
+        self.store = SqliteRunStore(
+            self.database,
+            on_change=lambda run_id: self.watcher.on_change(run_id),
+            on_deliveries=lambda deliveries: announce(self.webhook_scheduler, deliveries),
+        )
         self.watcher = SqliteRunWatcher(self.database, self.store)
         self.usage = SqliteUsageSums(self.database)
+        self.reports = SqliteRunReports(self.database)
         self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
         self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
         self.directory = SqliteDirectory(self.database)

@@ -28,9 +28,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A scheduled re-check. `body` is the JSON of a Recheck, or of a Cloud Tasks task in the emulator."""
+    """A scheduled call. `body` is the JSON of a Recheck or DeliveryTask, or of a Cloud Tasks task in the emulator."""
 
     name: str
+    queue: str
     body: str
     deliveries: int
     """The number of deliveries, including this one."""
@@ -72,7 +73,7 @@ class SqliteDeliveries:
                 (now + lease, queue, now, limit),
             ).fetchall()
         )
-        return [Task(name=name, body=body, deliveries=deliveries) for name, body, deliveries in rows]
+        return [Task(name=name, queue=queue, body=body, deliveries=deliveries) for name, body, deliveries in rows]
 
     async def next_due(self, topics: Collection[str], queues: Collection[str]) -> float | None:
         """Returns when the next message of the topics or task of the queues is due; None when there is none."""

@@ -69,6 +69,39 @@ STEPS = (
     ) WITHOUT ROWID;
     CREATE INDEX budgets_by_period ON budgets (period);
     """,
+    """
+    CREATE INDEX runs_by_kind ON runs (user_id, kind, created_at DESC, id DESC);
+    CREATE INDEX runs_by_status ON runs (user_id, kind, status, job_type, created_at DESC, id DESC);
+    CREATE INDEX runs_by_question ON runs (user_id, question_id, kind, status, job_type, created_at DESC, id DESC)
+        WHERE question_id IS NOT NULL;
+    DROP INDEX runs_by_channel;
+    CREATE INDEX runs_by_channel ON runs (channel, updated_at, id, tenant_id);
+    CREATE INDEX ended_sessions_expiring ON ended_sessions (expires_at);
+    """,
+    """
+    CREATE TABLE tallies (
+        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
+        deployment TEXT NOT NULL, name TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, day, user_id, model, deployment, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX tallies_by_user ON tallies (user_id);
+    CREATE INDEX tallies_by_day ON tallies (day);
+    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
+    """,
+    """
+    CREATE TABLE webhooks (organization_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE webhook_deliveries (
+        id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, organization_id TEXT NOT NULL,
+        endpoint_id TEXT NOT NULL, run_id TEXT, chain TEXT NOT NULL, sequence INTEGER NOT NULL, at TEXT NOT NULL,
+        shard INTEGER NOT NULL, due_at TEXT, expires_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX webhook_deliveries_due ON webhook_deliveries (shard, due_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX webhook_deliveries_by_chain ON webhook_deliveries (chain, sequence);
+    CREATE INDEX webhook_deliveries_by_run ON webhook_deliveries (run_id);
+    CREATE INDEX webhook_deliveries_by_endpoint
+        ON webhook_deliveries (organization_id, endpoint_id, at DESC, id DESC);
+    CREATE INDEX webhook_deliveries_expiring ON webhook_deliveries (expires_at);
+    """,
 )
 
 

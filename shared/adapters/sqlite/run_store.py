@@ -1,15 +1,18 @@
 """Stores runs as JSON documents in SQLite, with columns for the fields that queries filter or sort by."""
 
-import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from shared.adapters.sqlite import usage
 from shared.adapters.sqlite.database import Database
+from shared.adapters.sqlite.run_lists import count_query, page_query
+from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
+from shared.adapters.storage.json_text import from_text, to_text
 from shared.adapters.storage.parts import (
     INPUT,
     RESULT,
@@ -24,28 +27,39 @@ from shared.domain.channel import Channel
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
-from shared.domain.status import Status
+from shared.domain.status import Kind, Status
+from shared.domain.webhook_delivery import Delivery, new_deliveries, with_recorded
 from shared.errors import RunNotFound, StaleRun
 from shared.ports import RunFilter, RunPage, RunPosition
 
+_KINDS = f"({', '.join(repr(kind.value) for kind in Kind)})"
 _AFTER_ALL_TIMES = "9999"
 """Is greater than every time as text."""
 _OPEN = "('pending', 'processing')"
 _TERMINAL = "('completed', 'failed', 'cancelled')"
 """SQLite uses a partial index only for a condition with the same text as in sqlite/migrations.py."""
-"""A function of the connection and a row (document, revision) that returns the row's run."""
 
 
 class SqliteRunStore:
-    def __init__(self, database: Database, *, on_change: Callable[[str], None] = lambda run_id: None) -> None:
-        """`on_change` is called with the id of each run that this process has written."""
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_change: Callable[[str], None] = lambda run_id: None,
+        on_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]],
+    ) -> None:
+        """`on_change` is called with the id of each run that this process has written, `on_deliveries` with the
+        deliveries of webhooks that a commit has stored.
+        """
         self._database = database
         self._on_change = on_change
+        self._on_deliveries = on_deliveries
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
     ) -> IdempotencyRecord | None:
-        stored, parts = split_large_input(run)
+        stored, parts = split_large_input(with_recorded(run))
+        deliveries = new_deliveries(run)
         mutable, result_parts = _mutable_columns(stored)
         row = (run.id, *mutable, *_immutable_columns(stored))
 
@@ -58,12 +72,15 @@ class SqliteRunStore:
             insertion = f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING"
             if connection.execute(insertion, row).rowcount:
                 usage.reserve(connection, run, limits.budget)
+                put_deliveries(connection, deliveries)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
             return None
 
         holder = await self._database.write(insert)
         self._on_change(run.id)
+        if holder is None and deliveries:
+            await self._on_deliveries(deliveries)
         return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
@@ -100,6 +117,7 @@ class SqliteRunStore:
         def delete(connection: sqlite3.Connection) -> int:
             connection.execute("DELETE FROM idempotency WHERE expires_at <= ?", (now.isoformat(),))
             usage.forget_expired(connection, now)
+            forget_expired_deliveries(connection, now)
             return connection.execute(
                 "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE expires_at <= ? LIMIT ?)",
                 (now.isoformat(), limit),
@@ -109,7 +127,7 @@ class SqliteRunStore:
 
     async def _save(self, run: Run, *, delete_parts: bool = False) -> Run:
         revision = run.revision + 1
-        saved = as_saved(run)
+        saved, deliveries = as_saved(run), new_deliveries(run)
         mutable, result_parts = _mutable_columns(saved)
         row = (revision, *mutable, run.id, run.revision)
 
@@ -121,6 +139,7 @@ class SqliteRunStore:
             ).rowcount
             if updated:
                 usage.end(connection, run)
+                put_deliveries(connection, deliveries)
                 _put_parts(connection, run.id, RESULT, result_parts)
             if updated and delete_parts:
                 connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
@@ -129,23 +148,19 @@ class SqliteRunStore:
         if await self._database.write(update) == 0:
             raise StaleRun
         self._on_change(run.id)
+        if deliveries:
+            await self._on_deliveries(deliveries)
         return replace(saved, revision=revision)
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
     ) -> RunPage:
-        where, values = _conditions(wanted)
-        if after is not None:
-            where += " AND (created_at, id) < (?, ?)"
-            values += [after.at.isoformat(), after.run_id]
-        where = f"WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?"
-        return await self._page(where, [*values, limit, offset], ordered_by="created_at")
+        query, values = page_query(wanted, limit=limit, offset=offset, after=after)
+        return await self._page(query, values, newest_first=True)
 
-    async def count_runs(self, wanted: RunFilter) -> int:
-        where, values = _conditions(wanted)
-        row = await self._database.read(
-            lambda connection: connection.execute(f"SELECT count(*) FROM runs WHERE {where}", values).fetchone()
-        )
+    async def count_runs(self, wanted: RunFilter, *, at_most: int) -> int:
+        query, values = count_query(wanted, at_most=at_most)
+        row = await self._database.read(lambda connection: connection.execute(query, values).fetchone())
         return int(row[0])
 
     async def due_runs(
@@ -159,27 +174,32 @@ class SqliteRunStore:
     ) -> RunPage:
         latest = before.isoformat() if before else _AFTER_ALL_TIMES
         cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
-        where = f"WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
-        where += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-        return await self._page(where, [shard, latest, *cursor, limit], ordered_by="due_at")
+        query = "SELECT document, revision, due_at, id FROM runs"
+        query += f" WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
+        query += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
+        return await self._page(query, [shard, latest, *cursor, limit])
 
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int
     ) -> RunPage:
-        cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
-        where = "WHERE channel = ? AND updated_at >= ? AND tenant_id = coalesce(?, tenant_id)"
-        where += " AND (updated_at, id) > (?, ?) ORDER BY updated_at, id LIMIT ?"
-        values = [channel.name, since.isoformat(), channel.tenant_id, *cursor, limit]
-        return await self._page(where, values, ordered_by="updated_at")
+        # One bound for both: with two SQLite may begin each page at `since`, and read what earlier pages have shown.
+        behind = max((since.isoformat(), ""), (after.at.isoformat(), after.run_id) if after else ("", ""))
+        of_tenant, tenant = ("", []) if channel.tenant_id is None else ("AND tenant_id = ?", [channel.tenant_id])
+        page = f"SELECT updated_at, id FROM runs WHERE channel = ? AND (updated_at, id) > (?, ?) {of_tenant}"
+        page += " ORDER BY updated_at, id LIMIT ?"
+        query = "SELECT document, revision, page.updated_at, page.id FROM"
+        return await self._page(
+            f"{query} ({page}) AS page CROSS JOIN runs USING (id)", [channel.name, *behind, *tenant, limit]
+        )
 
-    async def _page(self, where: str, values: list[Any], *, ordered_by: str) -> RunPage:
-        """Returns the runs of the rows that `where` selects, without large results.
+    async def _page(self, query: str, values: list[Any], *, newest_first: bool = False) -> RunPage:
+        """Returns the runs of the query's rows (document, revision, time of the position, id), without large results.
 
-        `where` never contains text of a caller. `ordered_by` is the column of the positions.
+        `query` never contains text of a caller.
         """
-        query = f"SELECT document, revision, {ordered_by}, id FROM runs {where}"
         rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
-        runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
+        rows.sort(key=itemgetter(2, 3), reverse=newest_first)  # SQLite promises no order of a join
+        runs = list(readable_runs(rows, lambda row: from_document(from_text(row[0]), revision=row[1])))
         positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
         return RunPage(runs=runs, positions=positions)
 
@@ -187,7 +207,7 @@ class SqliteRunStore:
 def _mutable_columns(run: Run) -> tuple[tuple[Any, ...], list[str]]:
     """Returns (the columns that a save may change, in the order of the table; the parts of a large result)."""
     document, parts = split_large_result(to_document(run))
-    text = json.dumps(document, default=datetime.isoformat)
+    text = to_text(document)
     return (text, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat()), parts
 
 
@@ -241,7 +261,7 @@ def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
     """
     if limits.submits_a_minute is not None:
         since = minute_of(run.created_at).isoformat()
-        query = "SELECT count(*) FROM runs WHERE user_id = ? AND created_at >= ? AND id != ?"
+        query = f"SELECT count(*) FROM runs WHERE user_id = ? AND kind IN {_KINDS} AND created_at >= ? AND id != ?"
         if connection.execute(query, (run.user_id, since, run.id)).fetchone()[0] >= limits.submits_a_minute:
             raise too_many_submits(limits.submits_a_minute, run.created_at)
     if limits.open_runs is not None:
@@ -252,25 +272,13 @@ def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
 
 def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
     """Returns the run without a result that is stored in parts."""
-    return from_document(json.loads(row[0]), revision=row[1])
+    return from_document(from_text(row[0]), revision=row[1])
 
 
 def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
     """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
-    document = json.loads(row[0])
+    document = from_text(row[0])
     if document.get("result_parts"):
         with parts_required():
             document["result"] = _read_parts(connection, document["id"], RESULT)
     return from_document(document, revision=row[1])
-
-
-def _conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
-    """Returns (the conditions of the filter, their values). The conditions never contain text of a caller."""
-    conditions = ["user_id = ?", f"kind IN ({', '.join('?' * len(wanted.kinds))})"]
-    values: list[Any] = [wanted.user_id, *wanted.kinds]
-    for name in ("status", "job_type", "question_id"):
-        value = getattr(wanted, name)
-        if value is not None:
-            conditions.append(f"{name} = ?")
-            values.append(value)
-    return " AND ".join(conditions), values

@@ -97,10 +97,7 @@ class SqliteChannelFeed:
 
 
 class SqliteRunWatcher:
-    """While there are feeds, polls `PRAGMA data_version`, which changes when another process has written.
-
-    https://sqlite.org/pragma.html#pragma_data_version
-    """
+    """While there are feeds, polls whether another process has written."""
 
     def __init__(self, database: Database, store: RunStore) -> None:
         self._database = database
@@ -147,7 +144,7 @@ class SqliteRunWatcher:
         while self._run_feeds or self._channel_feeds:
             version = known_version
             with suppress(StoreUnavailable):  # polls again; a feed reports the failure when it reads
-                version = await self._data_version()
+                version = await self._database.data_version()
             if version != known_version:
                 known_version = version
                 for run_id in list(self._run_feeds):
@@ -155,8 +152,3 @@ class SqliteRunWatcher:
                 for feed in self._channel_feeds:
                     feed.changed.set()
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
-
-    async def _data_version(self) -> int:
-        row = await self._database.read(lambda connection: connection.execute("PRAGMA data_version").fetchone())
-        version: int = row[0]
-        return version

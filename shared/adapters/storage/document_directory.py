@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shared import log
 from shared.domain.directory import (
     Model,
     Organization,
@@ -16,6 +17,7 @@ from shared.domain.directory import (
     read_profile,
     read_record,
 )
+from shared.errors import ConfigurationError
 
 
 class DocumentDirectory(ABC):
@@ -47,7 +49,8 @@ class DocumentDirectory(ABC):
 
     async def models(self) -> Sequence[Model]:
         documents = await self._collection("models")
-        return [read_record(Model, model_id, document) for model_id, document in sorted(documents.items())]
+        read = [_read_model(model_id, document) for model_id, document in sorted(documents.items())]
+        return [model for model in read if model is not None]
 
     @abstractmethod
     async def _collection(self, collection: str) -> Mapping[str, Mapping[str, Any]]:
@@ -64,3 +67,12 @@ class DocumentDirectory(ABC):
     @abstractmethod
     async def _document(self, collection: str, document_id: str) -> dict[str, Any] | None:
         """Returns the document; None when it does not exist or the store allows no document with this id."""
+
+
+def _read_model(model_id: str, document: Mapping[str, Any]) -> Model | None:
+    """Returns None for a record that cannot be read: the others are listed without it."""
+    try:
+        return read_record(Model, model_id, document)
+    except ConfigurationError as error:
+        log.warning("model not readable", record=model_id, problem=error.message)
+        return None

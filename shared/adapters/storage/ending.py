@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from shared.domain.run import Run
+from shared.domain.webhook_delivery import with_recorded
 
 
 def must_be_counted(run: Run) -> bool:
@@ -19,7 +20,11 @@ def must_be_settled(run: Run) -> bool:
 
 
 def as_saved(run: Run) -> Run:
-    """Returns the run as it is to be stored: an ended run holds no permit and no reservation, and is counted."""
+    """Returns the run as it is to be stored: an ended run holds no permit and no reservation, and is counted.
+
+    The same commit stores the deliveries of its new events (see new_deliveries).
+    """
+    run = with_recorded(run)
     if not run.is_terminal:
         return run
     return replace(run, permit=None, bill=replace(run.bill, reserved_usd=None, is_counted=True))

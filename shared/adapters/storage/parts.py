@@ -3,13 +3,13 @@
 A part is a piece of JSON text. The concatenation of all parts, in order, is the whole JSON value.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from shared.adapters.storage.json_text import from_text, to_text
 from shared.domain.run import INLINE_INPUT_BYTES, Run
 from shared.errors import ResultTooLarge, StoreUnavailable
 
@@ -60,7 +60,7 @@ def join_parts(parts: Sequence[str | None]) -> Any:
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts):
         raise PartsMissing
-    return json.loads("".join(found))
+    return from_text("".join(found))
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def parts_required() -> Iterator[None]:
 
 def _split(value: Any, *, max_inline_bytes: int) -> list[str]:
     """Returns the value's JSON in parts; an empty list when the JSON has at most `max_inline_bytes`."""
-    text = json.dumps(value, ensure_ascii=False)
+    text = to_text(value)
     if len(text.encode()) <= max_inline_bytes:
         return []
     return [text[start : start + MAX_PART_CHARACTERS] for start in range(0, len(text), MAX_PART_CHARACTERS)]

@@ -1,6 +1,6 @@
 """Queues changed runs for one watcher of a channel and filters out states that the watcher has already received."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from shared.domain.event import DELTA
@@ -17,6 +17,8 @@ class PendingChanges:
 
     It remembers the revisions of the last MAX_REMEMBERED_REVISIONS delivered runs.
     """
+
+    __slots__ = ("_delivered", "_pending", "_pending_bytes")
 
     def __init__(self) -> None:
         self._pending: dict[str, Run] = {}
@@ -35,19 +37,24 @@ class PendingChanges:
             pending = self._pending.get(run.id)
             known_revision = pending.revision if pending else self._delivered.get(run.id)
             if known_revision is None or known_revision < run.revision:
-                self._pending_bytes += _size(run) - (_size(pending) if pending else 0)
+                self._pending_bytes += size_of(run) - (size_of(pending) if pending else 0)
                 self._pending[run.id] = run
                 has_new = True
         if len(self._pending) > MAX_PENDING or self._pending_bytes > MAX_PENDING_BYTES:
             raise StoreUnavailable("Updates come faster than they are read; connect again.")
         return has_new
 
+    @property
+    def waiting(self) -> Collection[Run]:
+        """Returns the runs in the queue."""
+        return self._pending.values()
+
     def pop(self) -> Run | None:
         """Removes and returns the next run; None when the queue is empty."""
         if not self._pending:
             return None
         run = self._pending.pop(next(iter(self._pending)))
-        self._pending_bytes -= _size(run)
+        self._pending_bytes -= size_of(run)
         self._delivered.pop(run.id, None)
         self._delivered[run.id] = run.revision
         if len(self._delivered) > MAX_REMEMBERED_REVISIONS:
@@ -55,7 +62,7 @@ class PendingChanges:
         return run
 
 
-def _size(run: Run) -> int:
+def size_of(run: Run) -> int:
     """Returns about how many bytes a run takes: its texts, and 4 KiB for all else."""
     texts = [value for value in run.input.values() if isinstance(value, str)]
     if run.result is not None:

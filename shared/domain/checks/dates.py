@@ -23,6 +23,7 @@ _YEAR_FIRST = re.compile(r"(?<![\d./\-])(\d{4})(?P<s>[-/.])\s?(\d{1,2})(?P=s)\s?
 _YEAR_LAST = re.compile(r"(?<![\d./\-])(\d{1,2})(?P<s>[-/.])\s?(\d{1,2})(?P=s)\s?(\d{4}|\d{2})(?![\d/]|[.\-]\d)")
 _ORDINAL = r"(?:\.|º|°|ª|-?(?:st|nd|rd|th|er|го|е|й))?"
 _BUDDHIST_OFFSET = 543
+_DIGIT = re.compile(r"\d")
 MAX_DATES = 60
 """Further dates of a text are left to the check of numbers, which bounds the time."""
 
@@ -113,8 +114,10 @@ def _without(text: str, dates: list[Date], unmatched: list[Date], told: list[Dat
 
 
 def _dates(text: str, language: str) -> list[Date]:
-    """Returns the dates in the order of the text; none overlaps another."""
+    """Returns the dates in the order of the text; none overlaps another. Each of them has a digit."""
     dates: list[Date] = []
+    if not _DIGIT.search(text):
+        return dates
     for date in chain(_eastern(text), _named(text, language), _numeric(text, language)):
         if len(dates) == MAX_DATES:
             break

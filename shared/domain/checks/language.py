@@ -2,12 +2,20 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from shared.domain.checks.finding import CheckName, finding, listed
 from shared.domain.checks.scripts import count_scripts, parts_of, script_of
-from shared.domain.checks.stop_words import SIMPLIFIED_ONLY, STOP_WORDS, TRADITIONAL_ONLY, are_close, primary
+from shared.domain.checks.stop_words import (
+    ANY_STOP_WORD,
+    SIMPLIFIED_ONLY,
+    STOP_WORDS,
+    TRADITIONAL_ONLY,
+    are_close,
+    primary,
+)
 
 MIN_LETTERS = 4
 """With fewer letters a text may be a name in any script."""
@@ -101,15 +109,16 @@ def _wrong_chinese(text: str, tag: str) -> str | None:
 def _wrong_words(text: str, source_tag: str | None, target_tag: str) -> str | None:
     """Compares the frequent words of the target language with those of each other language that has a list."""
     words = words_of(text)
+    frequent = Counter(word for word in words if word in ANY_STOP_WORD)
     target, hits = primary(target_tag), {}
     own = STOP_WORDS.get(target)
     for language, listed_words in STOP_WORDS.items():
         if are_close(language, target) or (own is None and language != primary(source_tag)):
             continue
-        theirs = [word for word in words if word in listed_words and word not in (own or ())]
-        ours = [word for word in words if word in (own or ()) and word not in listed_words]
-        if len(theirs) >= MIN_FREQUENT and len(theirs) >= 3 * len(ours) and len(theirs) >= 0.15 * len(words):
-            hits[language] = len(theirs)
+        theirs = sum(count for word, count in frequent.items() if word in listed_words and word not in (own or ()))
+        ours = sum(count for word, count in frequent.items() if word in (own or ()) and word not in listed_words)
+        if theirs >= MIN_FREQUENT and theirs >= 3 * ours and theirs >= 0.15 * len(words):
+            hits[language] = theirs
     if not hits:
         return None
     return (
@@ -167,6 +176,8 @@ def _same_words(source: str, target: str) -> list[str]:
 
 def _same_characters(source: str, target: str) -> list[str]:
     """Returns runs of characters in scripts without spaces that both texts have."""
+    if len(_UNSPACED.findall(target)) < MIN_RUN_CHARACTERS - 3:
+        return []
     windows = {source[i : i + MIN_RUN_CHARACTERS] for i in range(len(source) - MIN_RUN_CHARACTERS + 1)}
     for i in range(len(target) - MIN_RUN_CHARACTERS + 1):
         window = target[i : i + MIN_RUN_CHARACTERS]

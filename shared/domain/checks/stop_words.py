@@ -133,6 +133,7 @@ _LISTS = {
     ),
 }
 STOP_WORDS: Mapping[str, frozenset[str]] = {language: frozenset(words.split()) for language, words in _LISTS.items()}
+ANY_STOP_WORD: frozenset[str] = frozenset().union(*STOP_WORDS.values())
 SIMPLIFIED_ONLY = frozenset(
     "们这来对说时为个国学会过还发开门问间见关东车书长马鸟鱼龙风飞电话语请谢让认识设许该详谁调谈议论证评试购贵费货质责账单业务义乡两严丧临举么乐习买乱争亏云产亲价众优传伤体"
 )

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from tests.simulation.history import History
 from tests.simulation.invariants.case import Case, Invariant
 from tests.simulation.invariants.clients import CLIENTS
+from tests.simulation.invariants.durations import DURATIONS
 from tests.simulation.invariants.lifecycle import LIFECYCLE
 from tests.simulation.invariants.money import MONEY
 from tests.simulation.invariants.service import SERVICE
+from tests.simulation.invariants.webhooks import WEBHOOKS
 from tests.simulation.plan import Plan
 
-INVARIANTS: tuple[Invariant, ...] = (*SERVICE, *LIFECYCLE, *MONEY, *CLIENTS)
+INVARIANTS: tuple[Invariant, ...] = (*SERVICE, *LIFECYCLE, *MONEY, *DURATIONS, *CLIENTS, *WEBHOOKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

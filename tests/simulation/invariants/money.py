@@ -13,7 +13,7 @@ from shared.domain.recheck_plan import RecheckPlan
 from shared.domain.status import Status
 from shared.domain.usage_sums import UsageSum, usage_of
 from shared.error_codes import ErrorCode
-from tests.simulation.history import FaultKind
+from tests.simulation.history import FaultKind, LlmAnswer
 from tests.simulation.invariants.case import Case, short
 from tests.simulation.parts import RUN_PRICE
 from tests.simulation.script import JobEnd, LlmFault
@@ -86,12 +86,18 @@ def checks_stay_on_the_plan(case: Case) -> Iterator[str]:
             yield f"{job_id} was checked {count} times; its plan has {planned} checks"
 
 
+def _was_checked(case: Case, answer: LlmAnswer) -> bool:
+    """Returns whether the LLM was asked about a provider job, which may end and be followed by a new one."""
+    earlier = [one for one in case.commits.get(answer.run_id, ()) if one.at < answer.at]
+    return bool(earlier) and earlier[-1].after.provider_job_id is not None
+
+
 def a_waiting_time_is_respected(case: Case) -> Iterator[str]:
     """A submit that the LLM refused for a time is not repeated within it, unless its answer was lost."""
     for answer in case.history.llm_answers:
         script = case.script(answer.run_id)
         wait, is_heard = script.retry_after, script.latency <= 1 and not case.faults(answer.run_id, *FaultKind)
-        if wait is None or not is_heard or answer.said != LlmFault.RATE_LIMITED:
+        if wait is None or not is_heard or answer.said != LlmFault.RATE_LIMITED or _was_checked(case, answer):
             continue
         calls = [at for at, run_id in case.history.llm_calls if run_id == answer.run_id and at > answer.at]
         if any(calls and answer.at <= turn.at <= calls[0] for turn in case.turns(answer.run_id)):

@@ -9,6 +9,7 @@ CLAIM = "shared.domain.claim"
 CHANNEL = "shared.domain.channel"
 CURSOR = "shared.web.cursor"
 DELTA = "shared.domain.delta"
+DURATIONS = "shared.usecases.known_durations"
 ENDING = "shared.adapters.storage.ending"
 FALLBACK = "shared.domain.fallback"
 PROGRESS = "shared.domain.progress"
@@ -26,6 +27,9 @@ TABLES = "tests.simulation.tables"
 TASK_NAME = "shared.adapters.storage.task_name"
 TIME_BUDGETS = "shared.usecases.time_budgets"
 WATCH = "shared.usecases.watch"
+DELIVER_WEBHOOK = "shared.usecases.deliver_webhook"
+SWEEP_WEBHOOKS = "shared.usecases.sweep_webhooks"
+WEBHOOK_DELIVERY = "shared.domain.webhook_delivery"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,7 +396,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "stream ids are one too high",
         "streams have no gap and no repeat",
-        (SSE, "event_id=str(event.sequence))", "event_id=str(event.sequence + 1))"),
+        (SSE, "event_id=str(event.sequence)", "event_id=str(event.sequence + 1)"),
     ),
     _mutant(
         "channel cursor forgets what was delivered",
@@ -415,11 +419,7 @@ MUTANTS: tuple[Mutant, ...] = (
     _mutant(
         "every update carries the run",
         "stream events do not repeat the whole run",
-        (
-            SSE,
-            "content = await services.read.input_of(current) if is_first or views.ends_run(event) else None",
-            "content = await services.read.input_of(current)",
-        ),
+        (SSE, "        if is_whole:\n", "        if True:\n"),
     ),
     _mutant(
         "cache not compared with the store",
@@ -441,6 +441,16 @@ MUTANTS: tuple[Mutant, ...] = (
             "return await self.store.save(run.postponed(due_at))",
             "return await (self.store.erase if run.deleted_at else self.store.save)(run.postponed(due_at))",
         ),
+    ),
+    _mutant(
+        "durations not written",
+        "what is found of durations is kept",
+        (DURATIONS, "await self.store.add(key, gathered)", "pass"),
+    ),
+    _mutant(
+        "durations written twice",
+        "each duration stands for one job",
+        (DURATIONS, "sketch.gathered = sketch.gathered.merged(duration)", "sketch.gathered = sketch.known"),
     ),
     _mutant(
         "fallback leaves a job that a lost worker knew",
@@ -476,5 +486,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "deltas kept with the result",
         "a result replaces the deltas",
         (RUN, "events = without_deltas(ended.events)", "events = ended.events"),
+    ),
+    _mutant(
+        "no delivery for the end of a run",
+        "the commit of an event stores its deliveries",
+        (
+            WEBHOOK_DELIVERY,
+            "for target in run.webhooks for event in _new_events(run, target)]",
+            "for target in run.webhooks for event in _new_events(run, target) if not run.is_terminal]",
+        ),
+    ),
+    _mutant(
+        "later delivery does not wait",
+        "deliveries of a run come in order",
+        (DELIVER_WEBHOOK, "if head is not None and head.id != delivery.id:", "if False:"),
+    ),
+    _mutant(
+        "overdue deliveries not repaired",
+        "every delivery is tried, whatever tasks are lost",
+        (SWEEP_WEBHOOKS, "for delivery in page:", "for delivery in page[:0]:"),
+    ),
+    _mutant(
+        "delivery signed with the event's time",
+        "each try of a delivery is signed anew",
+        (
+            DELIVER_WEBHOOK,
+            "headers = self.sign(delivery.id, self.clock.now(), body",
+            "headers = self.sign(delivery.id, delivery.at, body",
+        ),
+    ),
+    _mutant(
+        "delivery retried without a gap",
+        "a delivery comes again with growing gaps",
+        (WEBHOOK_DELIVERY, "due_at=now + GAPS[tried.tries - 1]", "due_at=now"),
     ),
 )

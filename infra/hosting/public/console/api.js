@@ -10,10 +10,10 @@ export class Refused extends Error {
   }
 }
 
-let config = { submits: "", reads: "" };
+let config = { submits: "", reads: "", listener: false };
 let token = async () => null;
 
-/** Sets how requests are signed, and where the functions are when they have addresses of their own. */
+/** Sets how requests are signed, and where the functions are when they have addresses of their own. Returns that. */
 export async function connect(getToken) {
   token = getToken;
   try {
@@ -21,6 +21,7 @@ export async function connect(getToken) {
   } catch {
     // The functions are at the page's own address.
   }
+  return config;
 }
 
 const SUBMIT_PATHS = ["/llm_user_runs_admin", "/llm_user_runs", "/api/llm/jobs/submit/"];
@@ -51,7 +52,8 @@ export const get = (path) => request("GET", path);
 
 /**
  * Calls `onEvent({id, type, data})` for each event of a stream until it ends or the signal is aborted, and
- * `onState("live" | "waiting")` as connections come and go. After a lost connection it goes on behind the last event.
+ * `onState("live" | "waiting")` as connections come and go. After a lost connection it goes on behind the last event;
+ * when that was too long ago, it is as if a connection came anew.
  */
 export async function listen(path, { signal, onEvent, onState = () => {} }) {
   let last = null;
@@ -68,15 +70,17 @@ export async function listen(path, { signal, onEvent, onState = () => {} }) {
       for await (const event of events(response.body)) {
         if (event.type === "error") break;
         last = event.id ?? last;
+        if (event.type === "reset") {
+          onState("waiting");
+          onState("live");
+          continue;
+        }
         onEvent(event);
         if (path.includes("/llm_user_runs/") && ENDS.has(event.type)) return;
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && error.status < 500 && error.status !== 429) {
-        if (error.code === "update_too_old") last = null;
-        else throw error;
-      }
+      if (error instanceof Refused && error.status < 500 && error.status !== 429) throw error;
     }
     onState("waiting");
     await new Promise((resolve) => setTimeout(resolve, pause + Math.random() * 500));

@@ -3,7 +3,7 @@
 import { fill, h, say } from "./dom.js";
 import { newView } from "./new.js";
 import { operatorsView } from "./operators.js";
-import { overviewView } from "./overview.js";
+import { foundRunsView, overviewView } from "./overview.js";
 import { runView } from "./run.js";
 import { runsView } from "./runs.js";
 import { signIn } from "./session.js";
@@ -17,8 +17,9 @@ let leaving = new AbortController();
 const VIEWS = [
   [/^#\/runs\/([0-9a-f-]+)$/i, (id, signal) => runView(main, id, runs, signal), "Run"],
   [/^#\/new$/, () => newView(main, user, runs), "New run"],
-  [/^#\/overview$/, (_, signal) => overviewView(main, user, runs, signal), "Overview"],
-  [/^#\/operators$/, () => operatorsView(main), "Operators"],
+  [/^#\/overview\/runs\?(.*)$/, (query, signal) => foundRunsView(main, query, signal), "Overview"],
+  [/^#\/overview$/, (_, signal) => overviewView(main, user, signal), "Overview"],
+  [/^#\/operators$/, (_, signal) => operatorsView(main, signal), "Operators"],
   [/^/, (_, signal) => runsView(main, runs, signal), "Runs"],
 ];
 

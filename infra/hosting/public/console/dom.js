@@ -49,7 +49,7 @@ export function say(text) {
 }
 
 /** Asks for a confirmation in a dialog; resolves to true when the user agrees. */
-export function confirmed(title, sentence, verb) {
+export function confirmed(title, sentence, verb, { isDangerous = true } = {}) {
   return new Promise((resolve) => {
     const dialog = h(
       "dialog",
@@ -58,11 +58,19 @@ export function confirmed(title, sentence, verb) {
         h("h2", { id: "dialog-title" }, title),
         h("p", {}, sentence),
         h("menu", {},
-          h("button", { value: "no", autofocus: true }, "Keep it"),
-          h("button", { value: "yes", class: "danger" }, verb))));
+          h("button", { value: "no", autofocus: true }, isDangerous ? "Keep it" : "Not now"),
+          h("button", { value: "yes", class: isDangerous ? "danger" : "primary" }, verb))));
     document.body.append(dialog);
     dialog.showModal();
   });
+}
+
+/** A table with a heading; wide ones scroll inside their own region. */
+export function table(title, head, rows, { isTitled = true, level = "h2" } = {}) {
+  return h("section", {}, isTitled ? h(level, {}, title) : null,
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, h("table", {},
+      h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "name"))))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, value))))))));
 }
 
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });

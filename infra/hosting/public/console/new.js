@@ -4,6 +4,7 @@ import { address, get, request } from "./api.js";
 import { fill, h, say } from "./dom.js";
 
 const MAX_TEXT = 1500;
+const MAX_JOB_BYTES = 1024 * 1024; // MAX_INPUT_BYTES of the server may differ; then its refusal stands at the field
 const SUBMITS = { admin: "/llm_user_runs_admin", user: "/llm_user_runs", job: "/api/llm/jobs/submit/" };
 const JOB_TYPES = ["general_llm_request", "review_colab", "trainer_question_analysis"];
 let draft = null;
@@ -42,7 +43,7 @@ export async function newView(main, user, runs) {
         ? [h("div", { class: "pair" },
             input("source_lang", "From", { value: from?.source_lang ?? "en", hint: "such as en or pt-BR" }),
             input("target_lang", "To", { value: from?.target_lang ?? "de" })),
-          input("style_guide", "Style guide", { hint: "optional" })]
+          input("style_guide", "Style guide", { hint: "optional" }), input("channel", "Channel", { hint: "optional; user:you by default" })]
         : [input("end_client_id", "End client", { hint: "optional" })]),
       from && from.kind !== "job" ? input("prior_run_uuid", "Repeats the run", { value: from.run_uuid }) : null,
     ];
@@ -50,10 +51,10 @@ export async function newView(main, user, runs) {
 
   function jobFields() {
     return [
-      field("model_id", "Model", h("select", { name: "model_id", id: "model_id" }, models.map((model) => h("option", { value: model.id }, `${model.name} (${model.provider})`)))),
-      field("job_type", "Type", h("select", { name: "job_type", id: "job_type" }, JOB_TYPES.map((type) => h("option", { value: type }, type.replaceAll("_", " "))))),
+      field("model_id", "Model", h("select", { name: "model_id", id: "model_id" }, models.map((model) => h("option", { value: model.id, selected: model.id === from?.model?.id }, `${model.name} (${model.provider})`)))),
+      field("job_type", "Type", h("select", { name: "job_type", id: "job_type" }, JOB_TYPES.map((type) => h("option", { value: type, selected: type === from?.job_type }, type.replaceAll("_", " "))))),
       textArea("system_message", "Instructions", { rows: 2 }),
-      textArea("full_input", "Input", { rows: 8, value: from?.kind === "job" ? from.input_text : "" }),
+      textArea("full_input", "Input", { rows: 8, maxBytes: MAX_JOB_BYTES, value: from?.kind === "job" ? from.input_text : "" }),
       field("notebook", "or a notebook (.ipynb)", h("input", { type: "file", name: "notebook", id: "notebook", accept: ".ipynb,application/json" })),
     ];
   }
@@ -119,13 +120,14 @@ function input(name, label, { value = "", hint } = {}) {
   return field(name, label, h("input", { name, id: name, value, autocomplete: "off", spellcheck: "false" }), hint);
 }
 
-function textArea(name, label, { value = "", rows = 6, max } = {}) {
+function textArea(name, label, { value = "", rows = 6, max, maxBytes } = {}) {
   const count = h("span", { class: "count", "aria-live": "off" });
   const update = () => {
-    if (!max) return;
-    const length = [...area.value].length;
-    count.textContent = `${length} of ${max}`;
-    count.classList.toggle("over", length > max);
+    const length = maxBytes ? new Blob([area.value]).size : [...area.value].length;
+    const most = max ?? maxBytes;
+    if (!most) return;
+    count.textContent = maxBytes ? `${Math.ceil(length / 1024)} of ${maxBytes / 1024} KiB` : `${length} of ${max}`;
+    count.classList.toggle("over", length > most);
   };
   const area = h("textarea", { name, id: name, rows, value, oninput: update });
   update();

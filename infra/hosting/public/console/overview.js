@@ -1,89 +1,138 @@
-/** Runs, failures, durations and cost over time. Each bar leads to its runs. */
+/** Runs, failures, durations and cost over time, by model and deployment. Each point and group leads to its runs. */
 
 import { get } from "./api.js";
-import { duration, fill, h, money, svg } from "./dom.js";
-import { TERMINAL } from "./store.js";
+import { badge, duration, fill, h, money, svg, table, time } from "./dom.js";
 
-const SPANS = { day: 24, week: 7 * 24, month: 30 * 24 };
-const BARS = { day: 24, week: 14, month: 30 };
+const SPANS = ["day", "week", "month"];
+const HEIGHT = 60;
+const REFRESH = 60_000;
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
+const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+let chosen = { span: "day", scope: "own" };
 
-export function overviewView(main, user, runs, signal) {
-  let span = "day";
-  const content = h("div", {});
-  const tabs = h("fieldset", { class: "tabs" }, h("legend", {}, "Time"), Object.keys(SPANS).map((name) =>
-    h("label", {}, h("input", { type: "radio", name: "span", value: name, checked: name === span, onchange: () => ((span = name), draw()) }), name)));
-  const usage = h("section", {});
-  fill(main, h("h1", {}, "Overview"), tabs, content, usage);
-  runs.addEventListener("change", draw, { signal });
-  draw();
-  if (user.groups.includes("admins")) showUsage(usage);
+export async function overviewView(main, user, signal) {
+  const isAdmin = user.groups.includes("admins");
+  const content = h("div", { class: "overview" }, h("p", { class: "quiet" }, "Loading …"));
+  fill(main, h("h1", {}, "Overview"),
+    h("div", { class: "choices" },
+      radios("Time", "span", SPANS.map((span) => [span, span])),
+      isAdmin ? radios("Runs", "scope", [["own", "mine"], ["organization", "my organization's"]]) : null),
+    content);
+  await load();
+  const timer = setInterval(() => document.visibilityState === "visible" && load(), REFRESH);
+  signal.addEventListener("abort", () => clearInterval(timer));
 
-  function draw() {
-    const since = Date.now() - SPANS[span] * 3600 * 1000;
-    const mine = [...runs.byId.values()].filter((run) => new Date(run.createdAt).getTime() >= since);
-    const ended = mine.filter((run) => TERMINAL.has(run.status));
-    const seconds = ended.map((run) => run.seconds).filter((value) => value !== null && value !== undefined).sort((a, b) => a - b);
-    const cost = mine.reduce((sum, run) => sum + (run.cost ?? 0), 0);
-    fill(content,
-      h("dl", { class: "figures" },
-        figure("Runs", mine.length), figure("Failed", mine.filter((run) => run.status === "failed").length),
-        figure("Median", duration(quantile(seconds, 0.5))), figure("95 %", duration(quantile(seconds, 0.95))),
-        figure("Cost", money(cost))),
-      runs.hasMore ? h("p", { class: "quiet" }, "Of the runs that this page has loaded. ", h("button", { onclick: () => runs.more() }, "Load older ones")) : null,
-      h("h2", {}, "Runs over time"), chart(mine, since),
-      h("h2", {}, "By model and deployment"), groups(mine, (run) => run.where || "–"),
-      h("h2", {}, "Failures"), groups(mine.filter((run) => run.status === "failed"), (run) => run.error ?? "unknown"));
+  function radios(legend, name, options) {
+    return h("fieldset", { class: "tabs" }, h("legend", {}, legend), options.map(([value, text]) =>
+      h("label", {}, h("input", {
+        type: "radio", name, value, checked: value === chosen[name],
+        onchange: () => { chosen = { ...chosen, [name]: value }; load(); },
+      }), text)));
   }
 
-  function chart(mine, since) {
-    const count = BARS[span];
-    const width = (Date.now() - since) / count;
-    const bars = Array.from({ length: count }, () => ({ completed: 0, failed: 0, other: 0 }));
-    for (const run of mine) {
-      const bar = bars[Math.min(Math.floor((new Date(run.createdAt) - since) / width), count - 1)];
-      bar[run.status in bar ? run.status : "other"]++;
+  async function load() {
+    const wanted = chosen;
+    try {
+      const answer = await get(`/api/overview/?${new URLSearchParams(isAdmin ? wanted : { span: wanted.span })}`);
+      if (wanted === chosen && !signal.aborted) fill(content, page(answer));
+    } catch (error) {
+      if (signal.aborted) return;
+      fill(content, h("p", { class: "failure", role: "alert" }, error.status ? error.message : "The server cannot be reached."),
+        h("button", { onclick: load }, "Try again"));
     }
-    const most = Math.max(...bars.map((bar) => bar.completed + bar.failed + bar.other), 1);
-    return svg("svg", { class: "chart", viewBox: `0 0 ${count * 10} 60`, preserveAspectRatio: "none", role: "img", "aria-label": `${mine.length} runs, at most ${most} in one bar` },
-      bars.flatMap((bar, index) => {
-        let top = 60;
-        return ["completed", "other", "failed"].map((name) => {
-          const height = (bar[name] / most) * 56;
-          top -= height;
-          return svg("rect", { class: `bar ${name}`, x: index * 10 + 1, y: top, width: 8, height }, svg("title", {}, `${bar[name]} ${name}`));
-        });
-      }));
   }
+}
+
+function page(answer) {
+  const { total, points } = answer;
+  const whole = { scope: answer.scope, from: points[0].from, to: points.at(-1).to };
+  const lead = (more) => `#/overview/runs?${new URLSearchParams({ ...whole, ...more })}`;
+  const label = (point) => (answer.span === "day" ? HOUR : DAY).format(new Date(point.from));
+  return [
+    h("dl", { class: "figures" },
+      figure("Runs", total.runs), figure("Failed", total.failed), figure("Median", duration(total.p50_seconds)),
+      figure("95 %", duration(total.p95_seconds)), figure("99 %", duration(total.p99_seconds)), figure("Cost", money(total.cost_usd))),
+    h("p", { class: "quiet" }, answer.span === "day" ? "The last 24 hours, by the hour in your time zone." : "By the day in UTC.",
+      " Runs count when they have ended, at the time of their submission.",
+      answer.is_whole ? "" : " There were more than 1,000; the oldest are not counted."),
+    total.runs ? h("div", { class: "charts" },
+      chart("Runs", points, [["completed", (point) => point.runs - point.failed], ["failed", (point) => point.failed]], { lead, label, show: String }),
+      chart("Duration", points, [["median", (point) => point.p50_seconds], ["most", (point) => (point.p95_seconds ?? 0) - (point.p50_seconds ?? 0)]],
+        { lead, label, show: (_, point) => `median ${duration(point.p50_seconds)}, 95 % ${duration(point.p95_seconds)}`, most: (point) => point.p95_seconds, top: duration }),
+      chart("Cost", points, [["cost", (point) => point.cost_usd]], { lead, label, show: money, top: money }))
+      : h("p", { class: "panel empty" }, "No run has ended in this time. ", h("a", { href: "#/new" }, "Submit one.")),
+    total.runs ? h("details", {}, h("summary", {}, "The same as a table"),
+      table("Runs over time", HEAD, points.filter((point) => point.runs).map((point) => cells(h("a", { href: lead({ from: point.from, to: point.to }) }, label(point)), point)), { isTitled: false })) : null,
+    total.failures.length ? table("Failures", ["Code", "Runs"], total.failures.map(({ code, runs }) =>
+      [h("a", { href: lead({ error: code, status: "failed" }) }, code), runs])) : null,
+    groups("By model", "model", answer.models, lead),
+    groups("By deployment", "deployment", answer.deployments, lead),
+  ];
+}
+
+const HEAD = ["", "Runs", "Failed", "Median", "95 %", "99 %", "Cost"];
+
+function cells(name, tally) {
+  return [name, tally.runs, tally.failed, duration(tally.p50_seconds), duration(tally.p95_seconds), duration(tally.p99_seconds), money(tally.cost_usd)];
+}
+
+function groups(title, name, found, lead) {
+  const named = found.filter((group) => group.id !== null);
+  if (!named.length) return null;
+  return table(title, HEAD, named.map((group) => cells(h("a", { href: lead({ [name]: group.id }) }, group.id), group)));
 }
 
 function figure(name, value) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value));
 }
 
-function quantile(sorted, share) {
-  return sorted.length ? sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] : null;
+/** A chart of stacked bars. Each bar is a link to its runs; the table below has the same for a keyboard. */
+function chart(title, points, layers, { lead, label, show, most = (point) => layers.reduce((sum, [, value]) => sum + (value(point) ?? 0), 0), top = String }) {
+  const highest = Math.max(...points.map((point) => most(point) ?? 0));
+  const bars = points.map((point, index) => {
+    let y = HEIGHT;
+    const rects = layers.map(([name, value]) => {
+      const height = highest ? ((value(point) ?? 0) / highest) * (HEIGHT - 2) : 0;
+      y -= height;
+      return svg("rect", { class: `bar ${name}`, x: index * 10 + 1, y, width: 8, height });
+    });
+    const text = `${label(point)}: ${show(most(point), point)}`;
+    return svg("a", { href: lead({ from: point.from, to: point.to }), tabindex: "-1" },
+      svg("title", {}, text), svg("rect", { class: "back", x: index * 10, y: 0, width: 10, height: HEIGHT }), rects);
+  });
+  return h("figure", {},
+    h("figcaption", {}, title, h("span", { class: "quiet" }, ` up to ${top(highest)}`)),
+    svg("svg", { class: "chart", viewBox: `0 0 ${points.length * 10} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, bars),
+    h("div", { class: "axis quiet", "aria-hidden": "true" }, h("span", {}, label(points[0])), h("span", {}, label(points.at(-1)))));
 }
 
-/** A list of groups by size; each leads to the newest of its runs. */
-function groups(mine, keyOf) {
-  const found = new Map();
-  for (const run of mine) found.set(keyOf(run), [...(found.get(keyOf(run)) ?? []), run]);
-  if (!found.size) return h("p", { class: "quiet" }, "None.");
-  const sorted = [...found].sort((a, b) => b[1].length - a[1].length).slice(0, 10);
-  return h("ul", { class: "groups" }, sorted.map(([name, members]) =>
-    h("li", {}, h("a", { href: `#/runs/${members[0].id}` }, name), h("meter", { value: members.length, max: mine.length, "aria-label": `${members.length} of ${mine.length}` }), h("span", {}, members.length))));
-}
+const NAMES = { model: "model", deployment: "deployment", error: "failure", status: "status" };
 
-async function showUsage(section) {
-  const to = new Date().toISOString().slice(0, 10);
-  const from = new Date(Date.now() - 30 * 86400000).toISOString().slice(0, 10);
-  try {
-    const usage = await get(`/api/usage/?from=${from}&to=${to}&group_by=model`);
-    fill(section, h("h2", {}, "Your organization, 30 days"),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Usage" }, h("table", {},
-        h("thead", {}, h("tr", {}, ["Model", "Runs", "Failed", "Tokens in", "Tokens out", "Cost"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, usage.items.map((item) => h("tr", {}, [item.key, item.runs, item.failed, item.input_tokens, item.output_tokens, money(item.cost_usd)].map((value) => h("td", {}, value))))))));
-  } catch (error) {
-    fill(section, h("p", { class: "quiet" }, `The organization's usage cannot be shown: ${error.message}`));
+/** The runs behind a point. Runs of other people have no link: nobody but their owner may open them. */
+export async function foundRunsView(main, query, signal) {
+  const wanted = new URLSearchParams(query);
+  const filters = Object.entries(NAMES).filter(([name]) => wanted.get(name)).map(([name, text]) => `${text} ${wanted.get(name)}`);
+  const rows = [];
+  const list = h("div", {}, h("p", { class: "quiet", role: "status" }, "Loading …"));
+  const period = ["from", "to"].map((name) => time(wanted.get(name)));
+  fill(main, h("p", {}, h("a", { href: "#/overview" }, "← Overview")),
+    h("h1", {}, wanted.get("scope") === "organization" ? "Runs of my organization" : "My runs"),
+    h("p", { class: "quiet" }, "Submitted from ", period[0], " to ", period[1], filters.length ? `; ${filters.join(", ")}` : "", "."), list);
+  await more(null);
+
+  async function more(cursor) {
+    const answer = await get(`/api/overview/runs/?${new URLSearchParams({ ...Object.fromEntries(wanted), limit: 50, ...(cursor ? { cursor } : {}) })}`);
+    if (signal.aborted) return;
+    rows.push(...answer.runs);
+    fill(list,
+      rows.length ? table("Runs", ["Run", "Status", "Submitted", "Took", "Where", "Cost", "By", "Failure"], rows.map(cellsOf), { isTitled: false })
+        : h("p", { class: "panel empty" }, answer.next_cursor ? "None among the newest 500." : "No run fits."),
+      answer.next_cursor ? h("button", { onclick: () => more(answer.next_cursor) }, "Look further back") : null);
   }
+}
+
+function cellsOf(run) {
+  const name = run.run_uuid.slice(0, 8);
+  return [run.is_own ? h("a", { href: `#/runs/${run.run_uuid}` }, name) : h("code", { title: run.run_uuid }, name), badge(run.status),
+    time(run.created_at), duration(run.seconds), run.model ?? run.deployment ?? "–", money(run.cost_usd), run.user_id, run.error_code ?? "–"];
 }

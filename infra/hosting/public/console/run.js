@@ -2,7 +2,8 @@
 
 import { ENDS, address, get, listen, request } from "./api.js";
 import { diff } from "./diff.js";
-import { badge, confirmed, duration, fill, h, money, say, time } from "./dom.js";
+import { badge, confirmed, duration, fill, h, money, say, table, time } from "./dom.js";
+import { listenToRun } from "./live.js";
 import { keepDraft } from "./new.js";
 import { TERMINAL } from "./store.js";
 
@@ -11,12 +12,26 @@ export async function runView(main, id, runs, signal) {
   let run = await get(`/llm_user_runs/${id}`);
   const readPrior = () => (run.prior_run_uuid ? get(`/llm_user_runs/${run.prior_run_uuid}`).catch(() => null) : null);
   let prior = await readPrior();
-  const history = [];
+  let history = [];
   let written = "";
   const draw = () => {
     if (!signal.aborted) fill(main, page(run, prior, history, written));
   };
   draw();
+  if (runs.user.firestore) {
+    listenToRun(runs.user.firestore, id, {
+      signal,
+      onError: (error) => say(error.message),
+      onChange: async (events) => {
+        history = events;
+        written = events.map((event) => event.detail?.delta ?? "").join("");
+        run = await get(`/llm_user_runs/${id}`).catch(() => run);
+        prior = await readPrior();
+        draw();
+      },
+    });
+    return;
+  }
   const follow = listen(`/llm_user_runs/${id}/stream`, {
     signal,
     onEvent: async ({ type, data }) => {
@@ -52,7 +67,7 @@ function page(run, prior, history, written) {
     h("dl", { class: "facts" }, facts(run).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
     timeline(run),
     h("div", { class: "columns" },
-      panel(`Source${run.source_lang ? ` (${run.source_lang})` : ""}`, cells(run) ?? marked(run.input_text, terms(run, "source"))),
+      panel(`Source${run.source_lang ? ` (${run.source_lang})` : ""}`, cells(run) ?? marked(run.input_text, marksOf(run, "source"))),
       panel(`Result${run.target_lang ? ` (${run.target_lang})` : ""}`, resultOf(run, written))),
     prior?.result?.text && run.result?.text ? difference(prior, run) : null,
     checks(run), memory(run), attempts(run), events(history),
@@ -80,14 +95,16 @@ function facts(run) {
   ].filter(Boolean);
 }
 
-/** Where the seconds went: queued, at the LLM, and our own work. */
+/** Where the seconds went: queued, waiting between attempts, at the LLM, and our own work. */
 function timeline(run) {
   const metrics = run.metrics ?? {};
   const total = run.completed_at ? (new Date(run.completed_at) - new Date(run.created_at)) / 1000 : null;
   if (!total) return null;
   const queued = metrics.queue_seconds ?? 0;
-  const llm = metrics.llm_seconds ?? 0;
-  const parts = [["queued", queued], ["LLM", llm], ["our own", Math.max(total - queued - llm, 0)]];
+  const ended = (run.attempts ?? []).filter((attempt) => attempt.ended_at);
+  const llm = ended.length ? ended.reduce((sum, attempt) => sum + between(attempt.started_at, attempt.ended_at), 0) : (metrics.llm_seconds ?? 0);
+  const waiting = ended.slice(1).reduce((sum, attempt, index) => sum + Math.max(between(ended[index].ended_at, attempt.started_at), 0), 0);
+  const parts = [["queued", queued], ["waiting", waiting], ["LLM", llm], ["our own", Math.max(total - queued - waiting - llm, 0)]];
   const bar = h("div", { class: "timeline", role: "img", "aria-label": parts.map(([name, seconds]) => `${name} ${duration(seconds)}`).join(", ") },
     parts.map(([name, seconds], index) => {
       const part = h("span", { class: `part part-${index}`, title: `${name}: ${duration(seconds)}` });
@@ -98,37 +115,60 @@ function timeline(run) {
     h("ul", { class: "legend" }, parts.map(([name, seconds], index) => h("li", { class: `key-${index}` }, `${name} ${duration(seconds)}`))));
 }
 
+function between(start, end) {
+  return (new Date(end) - new Date(start)) / 1000;
+}
+
 function panel(title, content) {
   return h("section", { class: "panel" }, h("h2", {}, title), content);
 }
 
-function terms(run, side) {
-  return (run.result?.term_pairs ?? []).map((pair) => pair[side]).filter(Boolean);
+/** What is marked in the text of one side: terms with their translations, and the places of failed checks. */
+function marksOf(run, side) {
+  const terms = (run.result?.term_pairs ?? []).map((pair) => ({ text: pair[side], title: `term: ${pair.source} → ${pair.target}`, kind: "term" }));
+  const failed = (run.checks ?? []).flatMap((check, index) =>
+    check.ok ? [] : [{ text: check[side], title: `${check.check}: ${check.detail}`, kind: "wrong", index }]);
+  return [...failed, ...terms].filter((mark) => mark.text);
 }
 
-/** The text with its terms and failed checks marked. */
-function marked(text, words) {
+/** The text with its marks. A failed check wins over a term in the same place, and the longer mark over the shorter. */
+function marked(text, marks) {
   if (!text) return h("p", { class: "quiet" }, "–");
-  const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).sort((a, b) => b.length - a.length);
-  if (!pattern.length) return h("p", { class: "text" }, text);
+  if (!marks.length) return h("p", { class: "text" }, text);
+  const byText = new Map([...marks].reverse().map((mark) => [mark.text.toLowerCase(), mark]));
+  const pattern = [...byText.values()].map((mark) => mark.text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).sort((a, b) => b.length - a.length);
   const parts = text.split(new RegExp(`(${pattern.join("|")})`, "giu"));
-  return h("p", { class: "text" }, parts.map((part, index) => (index % 2 ? h("mark", {}, part) : part)));
+  return h("p", { class: "text" }, parts.map((part, index) => (index % 2 ? mark(part, byText.get(part.toLowerCase())) : part)));
+}
+
+function mark(part, found) {
+  if (found?.kind !== "wrong") return h("mark", { title: found?.title }, part);
+  return h("mark", { class: "wrong", title: found.title, tabindex: "-1", "data-check": found.index }, part, h("span", { class: "hidden" }, ` (${found.title})`));
+}
+
+function showPlace(index) {
+  const place = document.querySelector(`mark[data-check="${index}"]`);
+  place?.scrollIntoView({ block: "center" });
+  place?.focus({ preventScroll: true });
 }
 
 /** A flattened notebook as its cells; null for other texts. */
 function cells(run) {
-  const parts = run.kind === "job" ? (run.input_text ?? "").split(/^(?=(?:## |# )?\[?(?:Cell|cell) \d+)/m) : [];
-  return parts.length > 1 ? h("ol", { class: "cells" }, parts.map((part) => h("li", { class: "text" }, part))) : null;
+  const parts = run.kind === "job" ? (run.input_text ?? "").split(/^(?=## Cell \d+ \()/m) : [];
+  return parts.length > 1 || /^## Cell 1 /.test(parts[0] ?? "") ? h("ol", { class: "cells" }, parts.map(cell)) : null;
+}
+
+function cell(part) {
+  const [heading, ...lines] = part.trim().split("\n");
+  const [source, ...outputs] = lines.join("\n").split(/^### Output\n/m);
+  return h("li", {}, h("h3", {}, heading.replace(/^## /, "")), h("pre", { tabindex: "0", "aria-label": heading.replace(/^## /, "") }, source.trimEnd()),
+    outputs.map((output) => [h("h4", {}, "Output"), h("pre", { class: "output", tabindex: "0", "aria-label": "Output" }, output.trimEnd())]));
 }
 
 function resultOf(run, written) {
-  if (run.result?.text) return marked(run.result.text, [...terms(run, "target"), ...failedTargets(run)]);
+  if (run.result?.text) return marked(run.result.text, marksOf(run, "target"));
   if (written) return h("p", { class: "text writing", "aria-live": "off" }, written);
   return h("p", { class: "quiet" }, TERMINAL.has(run.status) ? "No result." : "Nothing yet.");
-}
-
-function failedTargets(run) {
-  return (run.checks ?? []).filter((check) => !check.ok).map((check) => check.target).filter(Boolean);
 }
 
 function difference(prior, run) {
@@ -141,8 +181,14 @@ function difference(prior, run) {
 function checks(run) {
   if (!run.checks?.length) return null;
   return h("section", {}, h("h2", {}, `Checks${run.repaired ? " (the second answer was kept)" : ""}`),
-    h("ul", { class: "checks" }, run.checks.map((check) =>
-      h("li", { class: check.ok ? "ok" : "bad" }, h("strong", {}, check.check), " ", check.ok ? "kept" : check.detail))));
+    h("ul", { class: "checks" }, run.checks.map((check, index) =>
+      h("li", { class: check.ok ? "ok" : "bad" }, h("strong", {}, check.check), " ", check.ok ? "kept" : check.detail,
+        isInText(run, check) ? h("button", { class: "link", onclick: () => showPlace(index) }, "show in the text", h("span", { class: "hidden" }, `: ${check.check}`)) : null))));
+}
+
+function isInText(run, check) {
+  const has = (text, part) => part && text?.toLowerCase().includes(part.toLowerCase());
+  return !check.ok && (has(run.input_text, check.source) || has(run.result?.text, check.target));
 }
 
 function memory(run) {
@@ -154,7 +200,7 @@ function memory(run) {
 
 function attempts(run) {
   if (!run.attempts?.length) return null;
-  return table("Attempts", ["", "Began", "Took", "Outcome", "Where", "May be billed", "Cost"], run.attempts.map((attempt) =>
+  return table("Attempts", ["No.", "Began", "Took", "Outcome", "Where", "May be billed", "Cost"], run.attempts.map((attempt) =>
     [attempt.number, time(attempt.started_at), took(attempt), attempt.outcome ?? "…", attempt.model ?? attempt.deployment ?? "",
       attempt.may_be_billed ? "yes" : "no", money(attempt.cost_usd)]));
 }
@@ -165,15 +211,8 @@ function took(attempt) {
 
 function events(history) {
   if (!history.length) return null;
-  return table("Events", ["", "At", "Type", "Detail"], history.map((event) =>
+  return table("Events", ["No.", "At", "Type", "Detail"], history.map((event) =>
     [event.sequence, time(event.at), event.type, event.detail?.delta ? "text" : Object.entries(event.detail ?? {}).map(([name, value]) => `${name}: ${value}`).join(", ")]));
-}
-
-function table(title, head, rows) {
-  return h("section", {}, h("h2", {}, title),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, h("table", {},
-      h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "number"))))),
-      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, value))))))));
 }
 
 async function cancel(run) {
@@ -196,8 +235,9 @@ async function attempt(action, done) {
   }
 }
 
-function again(run) {
-  keepDraft(run);
+async function again(run) {
+  const job = run.kind === "job" ? await get(`/api/llm/jobs/${run.run_uuid}/status/`).catch(() => ({})) : {};
+  keepDraft({ ...run, model: job.model, job_type: job.job_type });
   location.hash = "#/new";
 }
 

@@ -64,7 +64,8 @@ export function runsView(main, runs, signal) {
     if (!rows.length && runs.filter.status) return ["No run has this status.", live];
     if (!rows.length) return ["No runs yet. ", h("a", { href: "#/new" }, "Submit the first one."), live];
     const open = rows.filter((run) => !TERMINAL.has(run.status)).length;
-    return `${rows.length}${runs.hasMore ? "+" : ""} runs, ${open} open${live}`;
+    const older = wanted ? "+" : ` of ${runs.total}`;
+    return `${rows.length}${runs.hasMore ? older : ""} runs, ${open} open${live}`;
   }
 
   function draw() {

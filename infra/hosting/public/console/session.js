@@ -3,7 +3,7 @@
  * through the scripts that Firebase Hosting serves itself.
  */
 
-import { connect } from "./api.js";
+import { connect, get } from "./api.js";
 import { fill, h } from "./dom.js";
 
 const KEPT = "llm-runs-user";
@@ -45,6 +45,9 @@ function localForm(users, choose) {
     h("div", { class: "users" }, buttons));
 }
 
+/** Hosting serves version 8 and no later one: https://firebase.google.com/docs/hosting/reserved-urls */
+const SDK = "/__/firebase/8.10.1";
+
 async function signInWithFirebase(main) {
   const response = await fetch("/__/firebase/init.json").catch(() => null);
   if (!response?.ok) {
@@ -53,21 +56,49 @@ async function signInWithFirebase(main) {
       h("p", {}, "This server offers no way to sign in. A deployed console needs Firebase Hosting and Firebase Auth.")));
     return await new Promise(() => {});
   }
-  const version = "11.0.2";
-  const { initializeApp } = await import(`/__/firebase/${version}/firebase-app.js`);
-  const auth = await import(`/__/firebase/${version}/firebase-auth.js`);
-  const service = auth.getAuth(initializeApp(await response.json()));
-  await service.authStateReady();
-  if (!service.currentUser) {
-    await new Promise((resolve) => {
-      const start = () => auth.signInWithPopup(service, new auth.GoogleAuthProvider()).then(resolve, () => {});
-      fill(main, h("section", { class: "sign-in" },
-        h("h1", {}, "LLM Runs"),
-        h("button", { class: "primary", onclick: start }, "Sign in with Google")));
-    });
-  }
-  const user = service.currentUser;
-  await connect(() => user.getIdToken());
-  const groups = (await user.getIdTokenResult()).claims.groups ?? [];
-  return { id: user.uid, groups, signOut: () => service.signOut().then(() => location.assign("/")) };
+  for (const name of ["firebase-app.js", "firebase-auth.js"]) await script(`${SDK}/${name}`);
+  await script("/__/firebase/init.js");
+  const service = globalThis.firebase.auth();
+  const user = (await firstUser(service)) ?? (await new Promise((resolve) => fill(main, firebaseForm(service, resolve))));
+  const config = await connect(() => user.getIdToken());
+  const profile = await get("/api/auth/profile/");
+  return {
+    id: profile.user_id,
+    groups: profile.groups,
+    firestore: config.listener ? await firestoreOf() : null,
+    signOut: () => service.signOut().then(() => location.assign("/")),
+  };
+}
+
+/** The listener's script is as large as all else together, so only a console that uses it loads it. */
+async function firestoreOf() {
+  await script(`${SDK}/firebase-firestore.js`);
+  return globalThis.firebase.firestore();
+}
+
+function firebaseForm(service, resolve) {
+  const error = h("p", { class: "error", role: "alert" });
+  const start = async () => {
+    error.textContent = "";
+    try {
+      resolve((await service.signInWithPopup(new globalThis.firebase.auth.GoogleAuthProvider())).user);
+    } catch (problem) {
+      error.textContent = `You are not signed in: ${problem.message}`;
+    }
+  };
+  return h("section", { class: "sign-in" },
+    h("h1", {}, "LLM Runs"), h("button", { class: "primary", onclick: start }, "Sign in with Google"), error);
+}
+
+/** Resolves to the user whom Firebase remembers in this browser, or null. */
+function firstUser(service) {
+  return new Promise((resolve) => {
+    const stop = service.onAuthStateChanged((user) => (resolve(user), queueMicrotask(() => stop())));
+  });
+}
+
+function script(src) {
+  return new Promise((resolve, reject) => {
+    document.head.append(h("script", { src, onload: resolve, onerror: () => reject(new Error(`${src} cannot be loaded.`)) }));
+  });
 }

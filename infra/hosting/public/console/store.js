@@ -1,6 +1,7 @@
 /** Holds the runs that the page knows: pages of the lists, and what the channel's stream tells since. */
 
 import { get, listen, request } from "./api.js";
+import { listenToRuns } from "./live.js";
 
 const FAMILIES = [
   { name: "user_run", path: "/llm_user_runs", items: "runs" },
@@ -22,7 +23,7 @@ export function summary(run) {
     seconds: run.processing_time,
     waitingFor: run.waiting_for ?? null,
     nextCheckAt: run.next_check_at ?? null,
-    progress: null,
+    progress: run.progress ?? null,
     where: run.deployment ?? run.model?.name ?? "",
     cost: metrics.cost_usd ?? null,
     error: run.error?.message ?? run.error_message ?? null,
@@ -42,8 +43,22 @@ export class Runs extends EventTarget {
     this._generation = 0;
   }
 
-  /** Starts to listen to the user's channel until the signal is aborted. */
+  /** Starts to listen until the signal is aborted: to Firestore where that is set up, else to the user's channel. */
   follow(signal) {
+    if (this.user.firestore) {
+      listenToRuns(this.user.firestore, this.user.id, {
+        signal,
+        onRun: (run) => {
+          this.put(run);
+          this._changed();
+        },
+        onState: (live) => {
+          this.live = live;
+          this._changed();
+        },
+      });
+      return;
+    }
     const channel = encodeURIComponent(`user:${this.user.id}`);
     listen(`/channels/${channel}/stream`, {
       signal,
@@ -63,7 +78,7 @@ export class Runs extends EventTarget {
   /** Loads the first pages anew, for another filter or after a break. */
   async load() {
     const generation = ++this._generation;
-    this._pages = new Map(FAMILIES.map((family) => [family.name, { cursor: null, oldest: null, done: false }]));
+    this._pages = new Map(FAMILIES.map((family) => [family.name, { cursor: null, oldest: null, done: false, total: 0, isAtLeast: false }]));
     this._loading = null;
     if (!this.byId.size) this.state = "loading";
     this._changed();
@@ -100,13 +115,15 @@ export class Runs extends EventTarget {
     page.cursor = answer.next_cursor;
     page.oldest = answer[family.items].at(-1)?.created_at ?? page.oldest;
     page.done = !answer.next_cursor;
+    page.total = answer.total;
+    page.isAtLeast = answer.total_is_at_least;
   }
 
   /** Takes a run as the API shows it. */
   put(run) {
     const shown = summary(run);
     const known = this.byId.get(shown.id);
-    this.byId.set(shown.id, known && !TERMINAL.has(shown.status) ? { ...shown, progress: known.progress } : shown);
+    this.byId.set(shown.id, known && !TERMINAL.has(shown.status) ? { ...shown, progress: shown.progress ?? known.progress } : shown);
   }
 
   _onEvent(event) {
@@ -130,6 +147,13 @@ export class Runs extends EventTarget {
   /** Whether older runs are left on the server. */
   get hasMore() {
     return [...this._pages.values()].some((page) => !page.done);
+  }
+
+  /** How many runs the server has, such as "1,234"; a count that it ended early has a plus: "10,000+". */
+  get total() {
+    const pages = [...this._pages.values()];
+    const total = pages.reduce((sum, page) => sum + page.total, 0);
+    return `${total.toLocaleString("en")}${pages.some((page) => page.isAtLeast) ? "+" : ""}`;
   }
 
   /**

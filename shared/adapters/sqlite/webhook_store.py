@@ -1,0 +1,123 @@
+"""Stores endpoints and deliveries of webhooks as JSON documents in SQLite."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from shared.adapters.sqlite.database import Database
+from shared.adapters.storage.webhook_documents import from_webhook_document, to_webhook_document
+from shared.domain.webhook import OrganizationWebhooks
+from shared.domain.webhook_delivery import Delivery
+from shared.ports import DeliveryPosition
+
+_BEFORE_ALL = ("9999", "")
+"""Is greater than every (time, id) of a delivery."""
+
+
+class SqliteWebhookStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def organization(self, organization_id: str) -> OrganizationWebhooks:
+        return await self._database.read(lambda connection: _organization(connection, organization_id))
+
+    async def change(
+        self, organization_id: str, change: Callable[[OrganizationWebhooks], OrganizationWebhooks]
+    ) -> OrganizationWebhooks:
+        def update(connection: sqlite3.Connection) -> OrganizationWebhooks:
+            current = _organization(connection, organization_id)
+            changed = change(current)
+            if changed != current:
+                row = (organization_id, _text(changed))
+                connection.execute("INSERT OR REPLACE INTO webhooks VALUES (?, ?)", row)
+            return changed
+
+        return await self._database.write(update)
+
+    async def add(self, delivery: Delivery) -> None:
+        await self._database.write(lambda connection: put_deliveries(connection, [delivery]))
+
+    async def delivery(self, delivery_id: str) -> Delivery | None:
+        found = await self._select("WHERE id = ?", delivery_id)
+        return found[0] if found else None
+
+    async def save(self, delivery: Delivery) -> Delivery | None:
+        revision = delivery.revision + 1
+        row = (revision, _text(delivery), _time(delivery.due_at), delivery.id, delivery.revision)
+        statement = "UPDATE webhook_deliveries SET revision = ?, document = ?, due_at = ? WHERE id = ? AND revision = ?"
+        updated = await self._database.write(lambda connection: connection.execute(statement, row).rowcount)
+        return replace(delivery, revision=revision) if updated else None
+
+    async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
+        return await self._select("WHERE chain = ? ORDER BY sequence", delivery.chain)
+
+    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
+        where = "WHERE due_at IS NOT NULL AND shard = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"
+        return await self._select(where, shard, before.isoformat(), limit)
+
+    async def page(
+        self, organization_id: str, endpoint_id: str, *, limit: int, after: DeliveryPosition | None = None
+    ) -> Sequence[Delivery]:
+        position = (after.at.isoformat(), after.delivery_id) if after else _BEFORE_ALL
+        where = "WHERE organization_id = ? AND endpoint_id = ? AND (at, id) < (?, ?) ORDER BY at DESC, id DESC LIMIT ?"
+        return await self._select(where, organization_id, endpoint_id, *position, limit)
+
+    async def of_run(self, run_id: str) -> Sequence[Delivery]:
+        return await self._select("WHERE run_id = ?", run_id)
+
+    async def forget_run(self, run_id: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute("DELETE FROM webhook_deliveries WHERE run_id = ?", (run_id,))
+        )
+
+    async def _select(self, where: str, *values: Any) -> Sequence[Delivery]:
+        """`where` never contains text of a caller."""
+        query = f"SELECT document, revision FROM webhook_deliveries {where}"
+        rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
+        return [from_webhook_document(Delivery, json.loads(text), revision=revision) for text, revision in rows]
+
+
+def put_deliveries(connection: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
+    """Stores new deliveries; one that is there stays as it is."""
+    rows = [
+        (
+            delivery.id,
+            1,
+            _text(delivery),
+            delivery.organization_id,
+            delivery.endpoint_id,
+            delivery.run_id,
+            delivery.chain,
+            delivery.sequence,
+            delivery.at.isoformat(),
+            delivery.shard,
+            _time(delivery.due_at),
+            delivery.expires_at.isoformat(),
+        )
+        for delivery in deliveries
+    ]
+    placeholders = ", ".join("?" * 12)
+    connection.executemany(f"INSERT INTO webhook_deliveries VALUES ({placeholders}) ON CONFLICT DO NOTHING", rows)
+
+
+def forget_expired_deliveries(connection: sqlite3.Connection, now: datetime) -> None:
+    connection.execute("DELETE FROM webhook_deliveries WHERE expires_at <= ?", (now.isoformat(),))
+
+
+def _organization(connection: sqlite3.Connection, organization_id: str) -> OrganizationWebhooks:
+    query = "SELECT document FROM webhooks WHERE organization_id = ?"
+    row = connection.execute(query, (organization_id,)).fetchone()
+    if row is None:
+        return OrganizationWebhooks(organization_id=organization_id)
+    return from_webhook_document(OrganizationWebhooks, json.loads(row[0]), revision=None)
+
+
+def _text(record: OrganizationWebhooks | Delivery) -> str:
+    return json.dumps(to_webhook_document(record), default=datetime.isoformat)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

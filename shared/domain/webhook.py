@@ -1,0 +1,155 @@
+"""Defines who is told of a run's events: the endpoints of organizations, their secrets, and the targets of one run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from shared.domain.event import EventType
+from shared.errors import InvalidRequest, WebhookNotFound
+
+SUBMIT = "submit"
+"""The endpoint id of the webhooks that submits name for themselves; their URL stands on the run."""
+ENDING_EVENTS = (EventType.COMPLETED, EventType.FAILED, EventType.CANCELLED)
+"""The events of a webhook that names none."""
+WEBHOOK_EVENTS = (EventType.QUEUED, EventType.STARTED, EventType.PROGRESS, EventType.RETRYING, *ENDING_EVENTS)
+MAX_ENDPOINTS = 10
+"""Each run that an organization submits may have a delivery to each of its endpoints."""
+MAX_SECRETS = 10
+OLD_SECRET_SIGNS_FOR = timedelta(days=1)
+DISABLED_AFTER = timedelta(days=3)
+"""An endpoint that fails for this time without a success in between is disabled."""
+
+
+class DisabledReason(StrEnum):
+    """Why an endpoint gets nothing."""
+
+    GONE = "gone"
+    """It answered 410."""
+    FAILING = "failing"
+    """It failed for DISABLED_AFTER."""
+    BY_ADMIN = "by_admin"
+    """An administrator disabled it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookTarget:
+    """Who is told of one run's events, as it was when the run was submitted."""
+
+    endpoint_id: str
+    """The id of an Endpoint, or SUBMIT."""
+    events: tuple[str, ...]
+    """The wanted EventTypes."""
+    url: str | None = None
+    """Of SUBMIT only; that of an endpoint stands in its record."""
+    recorded: int = 0
+    """Owned by the store: the sequence of the latest event for which a delivery was recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecret:
+    """A key of Standard Webhooks; it signs until `until`, or for good."""
+
+    key: str = field(repr=False)
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A URL of an organization that gets the events of its runs. Its `url` and `events` never change."""
+
+    id: str
+    url: str
+    events: tuple[str, ...]
+    created_at: datetime
+    secrets: tuple[SigningSecret, ...]
+    """The newest first."""
+    failing_since: datetime | None = None
+    """When the first of the tries failed that have failed since the last success."""
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+    """A DisabledReason; it stays a str so that documents of later releases can be read."""
+
+    @property
+    def enabled(self) -> bool:
+        return self.disabled_at is None
+
+    def disabled(self, now: datetime, reason: DisabledReason) -> "Endpoint":
+        return self if not self.enabled else replace(self, disabled_at=now, disabled_reason=reason)
+
+    def enabled_again(self) -> "Endpoint":
+        return replace(self, disabled_at=None, disabled_reason=None, failing_since=None)
+
+    def after_try(self, now: datetime, *, received: bool, gone: bool = False) -> "Endpoint":
+        """Returns the endpoint after a try of a delivery; the same object when nothing about it has changed."""
+        if received:
+            return replace(self, failing_since=None) if self.failing_since else self
+        if gone:
+            return self.disabled(now, DisabledReason.GONE)
+        if self.failing_since is None:
+            return replace(self, failing_since=now)
+        return self.disabled(now, DisabledReason.FAILING) if now - self.failing_since >= DISABLED_AFTER else self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationWebhooks:
+    """All endpoints of one organization, and the secrets that sign the webhooks of its submits."""
+
+    organization_id: str
+    endpoints: tuple[Endpoint, ...] = ()
+    secrets: tuple[SigningSecret, ...] = ()
+    """Of SUBMIT; the newest first."""
+    revision: Any = field(default=None, compare=False)
+    """Owned by the store: the stored version that this was read from; opaque."""
+
+    def find(self, endpoint_id: str) -> Endpoint | None:
+        return next((endpoint for endpoint in self.endpoints if endpoint.id == endpoint_id), None)
+
+    def endpoint(self, endpoint_id: str) -> Endpoint:
+        """Returns the endpoint. Raises WebhookNotFound."""
+        found = self.find(endpoint_id)
+        if found is None:
+            raise WebhookNotFound
+        return found
+
+    def with_new(self, endpoint: Endpoint) -> "OrganizationWebhooks":
+        """Adds the endpoint, or nothing when it is there. Raises InvalidRequest when there are too many."""
+        if self.find(endpoint.id) is not None:
+            return self
+        if len(self.endpoints) >= MAX_ENDPOINTS:
+            raise InvalidRequest(f"Your organization has {MAX_ENDPOINTS} webhooks, as many as it may; delete one.")
+        return replace(self, endpoints=(*self.endpoints, endpoint))
+
+    def with_changed(self, changed: Endpoint) -> "OrganizationWebhooks":
+        """Replaces the endpoint of the same id, if it is still there."""
+        return replace(self, endpoints=tuple(changed if one.id == changed.id else one for one in self.endpoints))
+
+    def without(self, endpoint_id: str) -> "OrganizationWebhooks":
+        """Removes the endpoint. Raises WebhookNotFound."""
+        removed = self.endpoint(endpoint_id)
+        return replace(self, endpoints=tuple(one for one in self.endpoints if one is not removed))
+
+    def targets(self) -> tuple[WebhookTarget, ...]:
+        """Returns the enabled endpoints as targets of a new run."""
+        wanted = [endpoint for endpoint in self.endpoints if endpoint.enabled]
+        return tuple(WebhookTarget(endpoint_id=endpoint.id, events=endpoint.events) for endpoint in wanted)
+
+
+def rotated(secrets: Sequence[SigningSecret], key: str, now: datetime) -> tuple[SigningSecret, ...]:
+    """Returns the secrets with a new first one; each older one signs for a day more. A repeat changes nothing.
+
+    Raises InvalidRequest when a day has seen too many rotations.
+    """
+    if secrets and secrets[0].key == key:
+        return tuple(secrets)
+    old = [replace(one, until=one.until or now + OLD_SECRET_SIGNS_FOR) for one in secrets]
+    kept = [one for one in old if one.until is not None and one.until > now]
+    if len(kept) > MAX_SECRETS:
+        raise InvalidRequest(f"The secret was rotated {MAX_SECRETS} times within a day; try again later.")
+    return (SigningSecret(key=key), *kept)
+
+
+def signing_keys(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:
+    """Returns the keys that sign at this time, the newest first."""
+    return tuple(one.key for one in secrets if one.until is None or one.until > now)

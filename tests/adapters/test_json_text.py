@@ -1,0 +1,38 @@
+"""The JSON of stored documents: every value comes back, whichever of the two encoders can write it."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.adapters.storage.json_text import from_text, to_text
+
+any_text = st.text(st.characters(exclude_categories=()))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | any_text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_every_value_comes_back(value: object) -> None:
+    assert from_text(to_text(value)) == value
+
+
+@given(values)
+def test_the_text_of_an_earlier_release_is_read(value: object) -> None:
+    assert from_text(json.dumps(value)) == value
+
+
+@pytest.mark.parametrize("other", ["", "\ud800"])
+def test_a_time_is_written_so_that_every_release_reads_it(other: str) -> None:
+    at = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+    assert datetime.fromisoformat(from_text(to_text({"at": at, "other": other}))["at"]) == at
+
+
+def test_rubbish_is_a_value_error() -> None:
+    with pytest.raises(ValueError):
+        from_text("{nonsense")

@@ -1,0 +1,174 @@
+"""Every statement of the SQLite adapters finds its rows by an index, so that no list grows slower with the table.
+
+The test calls all of the adapters and asks SQLite how it ran each statement: https://sqlite.org/eqp.html
+"""
+
+import ast
+import re
+import sqlite3
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.clock import SystemClock
+from shared.adapters.sqlite import database
+from shared.adapters.sqlite.backend import SqliteBackend
+from shared.domain.bill import Bill
+from shared.domain.budget import Budget
+from shared.domain.channel import Channel
+from shared.domain.dead_letter import DeadLetter
+from shared.domain.durations import Durations
+from shared.domain.erasure import erased
+from shared.domain.idempotency import IdempotencyRecord
+from shared.domain.limits import Limits
+from shared.domain.recheck_plan import Recheck
+from shared.domain.result import Result, Usage
+from shared.domain.status import USER_RUN_KINDS, Kind, Lane, Status
+from shared.ports import Accepted, RunFilter, RunPosition
+from tests.contract.runs import NOW, a_run
+
+ADAPTERS = sorted(Path(database.__file__).parent.glob("*.py"))
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+ONCE_AT_THE_START = "WHERE deliveries > 0 AND deliver_at >"
+"""Releases the leases of a process that has ended, and reads each message and task that waits."""
+POSITION = RunPosition(at=NOW, run_id="r")
+
+
+async def traced() -> set[str]:
+    """Returns the statements that ran while all methods of all adapters were called."""
+    sqlite = SqliteBackend(":memory:", SystemClock())
+    statements: set[str] = set()
+    await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.add))
+    await use_store(sqlite)
+    await use_other_adapters(sqlite)
+    await use_deliveries(sqlite)
+    sqlite.close()
+    return {statement for statement in statements if statement.startswith(VERBS)}
+
+
+async def use_store(sqlite: SqliteBackend) -> None:
+    large = a_run(input={"full_input": "x" * 40_000}, bill=Bill(reserved_usd=1.0))
+    record = IdempotencyRecord(key_hash="k", body_hash="b", run_id=large.id, expires_at=NOW)
+    budget = Budget(day=10**12, month=10**12)
+    limits = Limits(open_runs=9, submits_a_minute=9, budget=budget)
+    await sqlite.store.create(large, idempotency=record, limits=limits)
+    stored = await sqlite.store.get(large.id)
+    await sqlite.store.load_input(stored)
+    done = stored.completed(NOW, result=Result(text="x" * 300_000), usage=Usage(), checks=1)
+    await sqlite.store.erase(erased(await sqlite.store.save(done), NOW))
+    await sqlite.store.get(large.id)
+    for wanted, after in product(filters(), (None, POSITION)):
+        await sqlite.store.list_runs(wanted, limit=9, offset=1, after=after)
+        await sqlite.store.count_runs(wanted, at_most=9)
+    for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
+        await sqlite.store.due_runs(1, terminal=terminal, before=before, after=last, limit=9)
+    for tenant_id, last in product((None, "acme"), (None, POSITION)):
+        await sqlite.store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, after=last, limit=9)
+    await sqlite.store.forget(large)
+    await sqlite.store.forget_expired(NOW, limit=9)
+
+
+def filters() -> Iterator[RunFilter]:
+    kinds = ((Kind.JOB,), USER_RUN_KINDS, tuple(Kind))
+    for each in product(kinds, (None, Status.FAILED), (None, "review_colab"), (None, "q")):
+        yield RunFilter(user_id="u", kinds=each[0], status=each[1], job_type=each[2], question_id=each[3])
+
+
+async def use_other_adapters(sqlite: SqliteBackend) -> None:
+    letter = DeadLetter(message_id="m", source="s", reason="r", data="", attributes={}, kept_at=NOW)
+    await sqlite.dead_letters.keep(message_id="m", source="s", reason="r", data="", attributes={})
+    await sqlite.dead_letters.kept(after=letter, limit=9)
+    await sqlite.dead_letters.remove(letter)
+    await sqlite.directory.put("users", "u", {"organization_id": "acme"})
+    await sqlite.directory.profile("u")
+    await sqlite.directory.models()
+    await sqlite.directory.forget_profile("u")
+    await sqlite.durations.add("key", await sqlite.durations.known("key") or Durations())
+    await sqlite.ended_sessions.end("session", expires_at=NOW)
+    await sqlite.ended_sessions.has_ended("session")
+    await sqlite.usage.sums("acme", first=NOW.date(), last=NOW.date())
+    await sqlite.usage.tallies("acme", first=NOW.date(), last=NOW.date(), user_id="demo")
+    await sqlite.usage.forget_user("demo")
+    for owner in ({"user_id": "demo"}, {"tenant_id": "acme"}):
+        wanted = Accepted(since=NOW, until=NOW, status=Status.FAILED, **owner)
+        await sqlite.reports.accepted(wanted, after=POSITION, limit=9)
+    await sqlite.reports.count_open("acme")
+    await sqlite.reports.balances("acme", NOW.date())
+    await sqlite.watcher._database.data_version()
+
+
+async def use_deliveries(sqlite: SqliteBackend) -> None:
+    await sqlite.queue.publish("r", lane=Lane.SHORT)
+    await sqlite.scheduler.schedule(Recheck(run_id="r", attempt=1, sequence="1"), at=NOW, lane=Lane.SHORT)
+    later = (NOW + timedelta(days=9000)).timestamp()
+    [message] = await sqlite.deliveries.lease_messages("llm-runs", now=later, lease=9, limit=9)
+    [task] = await sqlite.deliveries.lease_tasks("rechecks", now=later, lease=9, limit=9)
+    await sqlite.deliveries.next_due(("llm-runs",), ("rechecks",))
+    await sqlite.deliveries.retry_message(message, at=later)
+    await sqlite.deliveries.retry_task(task, at=later)
+    await sqlite.deliveries.release_leases(now=0)
+    await sqlite.deliveries.move_to_dead_letters(message, now=later, attributes={})
+    await sqlite.deliveries.acknowledge([message, task])
+    await sqlite.deliveries.delete_expired_names(now=later)
+
+
+def written() -> Iterator[str]:
+    """Yields how each statement begins that stands in the source, up to its first value."""
+    for path in ADAPTERS:
+        if path.name == "migrations.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = node.values[0] if isinstance(node, ast.JoinedStr) and node.values else node
+            if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value.startswith(VERBS):
+                yield text.value.partition("?")[0]
+
+
+def problems(connection: sqlite3.Connection, statement: str) -> list[str]:
+    """Returns the steps of the plan that read a whole table or sort. A scan of a subquery reads only its own rows."""
+    steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+    tables = "|".join(name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"))
+    slow = re.compile(rf"SCAN ({tables})\b|TEMP B-TREE")
+    return [step for step in steps if slow.search(step)]
+
+
+@pytest.fixture
+def empty() -> Iterator[sqlite3.Connection]:
+    connection = database.connect(":memory:", 1)
+    yield connection
+    connection.close()
+
+
+async def test_no_statement_reads_a_whole_table_or_sorts(empty: sqlite3.Connection) -> None:
+    slow = {statement: found for statement in await traced() if (found := problems(empty, statement))}
+    assert [statement for statement in slow if ONCE_AT_THE_START not in statement] == []
+
+
+async def test_the_statements_of_lists_and_totals_read_indexes_only_until_the_page_is_full(
+    empty: sqlite3.Connection,
+) -> None:
+    searches = [
+        row[3]
+        for statement in await traced()
+        if "INDEXED BY" in statement
+        for row in empty.execute(f"EXPLAIN QUERY PLAN {statement}")
+        if row[3].startswith("SEARCH")
+    ]
+    assert {search.split(" (")[0] for search in searches} == {
+        "SEARCH runs USING COVERING INDEX runs_by_kind",
+        "SEARCH runs USING COVERING INDEX runs_by_status",
+        "SEARCH runs USING COVERING INDEX runs_by_question",
+        "SEARCH runs USING PRIMARY KEY",
+    }
+
+
+async def test_the_calls_above_run_every_statement_of_the_source() -> None:
+    ran = await traced()
+    assert [begin for begin in written() if not any(begin in statement for statement in ran)] == []
+
+
+@pytest.mark.parametrize("statement", ["SELECT * FROM runs", "SELECT id FROM runs ORDER BY status"])
+def test_a_slow_statement_would_be_noticed(empty: sqlite3.Connection, statement: str) -> None:
+    assert problems(empty, statement)

@@ -1,0 +1,196 @@
+"""The transport of LLM calls, on connections that stay open: what is used again, what is not, and what is verified."""
+
+import gzip
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from shared.adapters.llm.request import prepare_request
+from shared.adapters.llm.transport import NotConnected, Transport
+
+Answer = Callable[[socket.socket], bool]
+"""Writes one response; returns whether the connection stays open."""
+
+
+class Server:
+    """Answers the requests of each connection with the next of `answers`, and counts connections."""
+
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
+        self.answers = list(answers)
+        self.connections = 0
+        self.paths: list[bytes] = []
+        self.tls = tls
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.idle = threading.Event()
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self.connections += 1
+                threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            with connection:
+                while received := connection.recv(65536):
+                    self.paths.append(received.split(b" ")[1])
+                    if not self.answers.pop(0)(connection):
+                        break
+        self.idle.set()
+
+
+@contextmanager
+def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(*answers, tls=tls)
+    threading.Thread(target=server.serve, daemon=True).start()
+    with server.listener:
+        yield server
+
+
+def says(content: bytes, *headers: str, status: int = 200, stays: bool = True, size: int | None = None) -> Answer:
+    def answer(connection: socket.socket) -> bool:
+        head = [f"HTTP/1.1 {status} Whatever", *headers]
+        if not any(header.startswith("Transfer-Encoding") for header in headers):
+            head.append(f"Content-Length: {len(content) if size is None else size}")
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + content)
+        return stays
+
+    return answer
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    transport = Transport()
+    yield transport
+    transport.close()
+
+
+def fetch(transport: Transport, url: str, *, seconds: float = 5) -> tuple[int, bytes]:
+    with transport.send(prepare_request("GET", url, {}, None), timeout=(seconds, seconds)) as response:
+        content = b""
+        while chunk := response.raw.read1(65536, decode_content=True):
+            content += chunk
+        return response.status_code, content
+
+
+CHUNKED = says(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "Transfer-Encoding: chunked")
+
+
+@pytest.mark.parametrize("answer", [says(b"abcde"), CHUNKED, says(b"", size=0)])
+def test_a_connection_is_used_again_when_its_response_was_read(transport: Transport, answer: Answer) -> None:
+    with serving(answer, answer, answer) as server:
+        answers = [fetch(transport, f"{server.url}/{number}") for number in range(3)]
+        assert len(set(answers)) == 1 and answers[0][0] == 200
+        assert server.paths == [b"/0", b"/1", b"/2"] and server.connections == 1
+
+
+def test_a_connection_whose_response_was_not_read_is_closed(transport: Transport) -> None:
+    with serving(says(b"abcde"), says(b"fghij")) as server:
+        transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5)).close()
+        assert fetch(transport, server.url) == (200, b"fghij")
+        assert server.connections == 2
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used(transport: Transport) -> None:
+    with serving(says(b"one", stays=False), says(b"two")) as server:
+        assert fetch(transport, server.url) == (200, b"one")
+        assert server.idle.wait(5)
+        assert fetch(transport, server.url) == (200, b"two")
+        assert server.connections == 2
+
+
+def test_a_server_that_wants_no_further_request_gets_none(transport: Transport) -> None:
+    with serving(says(b"one", "Connection: close"), says(b"two")) as server:
+        assert [fetch(transport, server.url)[1] for _ in range(2)] == [b"one", b"two"]
+        assert server.connections == 2
+
+
+def test_a_redirect_is_an_answer_and_not_followed(transport: Transport) -> None:
+    with serving(says(b"", "Location: http://127.0.0.1:1/", status=307)) as server:
+        assert fetch(transport, server.url) == (307, b"")
+
+
+def test_an_answer_may_be_compressed_although_nobody_asked_for_it(transport: Transport) -> None:
+    answer = says(gzip.compress(b"abc" * 50_000), "Content-Encoding: gzip")
+    with serving(answer, answer) as server:
+        assert [fetch(transport, server.url)[1] for _ in range(2)] == [b"abc" * 50_000] * 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        says(b"abc", size=10, stays=False),
+        says(b"3\r\nabc\r\n", "Transfer-Encoding: chunked", stays=False),
+        says(b"3\r\nabc\r\nrubbish", "Transfer-Encoding: chunked", stays=False),
+        says(b"", *["X-Many: headers"] * 200),
+        says(b"", status=0),
+        lambda connection: bool(connection.sendall(b"rubbish\r\n\r\n")),
+        lambda connection: False,
+    ],
+)
+def test_an_answer_that_breaks_off_is_a_lost_connection_that_reached_the_server(
+    transport: Transport, answer: Answer
+) -> None:
+    with serving(answer) as server:
+        with pytest.raises(requests.ConnectionError) as caught:
+            fetch(transport, server.url)
+        assert not isinstance(caught.value, NotConnected)
+
+
+def test_a_silent_server_is_a_timeout(transport: Transport) -> None:
+    with serving(lambda connection: True) as server, pytest.raises(requests.ReadTimeout):
+        fetch(transport, server.url, seconds=0.2)
+
+
+def test_a_server_that_nobody_can_reach_got_nothing(transport: Transport) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for host in ("127.0.0.1", "nothing.invalid", f"{'a' * 70}.invalid"):
+        with pytest.raises(NotConnected):
+            fetch(transport, f"http://{host}:{port}/")
+
+
+def test_a_certificate_of_an_unknown_authority_gets_no_request(transport: Transport, tmp_path: Path) -> None:
+    with serving(says(b"secret"), tls=self_signed(tmp_path)) as server:
+        with pytest.raises(NotConnected):
+            fetch(transport, server.url)
+        assert server.paths == []
+
+
+def test_a_closed_transport_keeps_no_connection() -> None:
+    transport = Transport()
+    with serving(says(b"one")) as server:
+        response = transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5))
+        transport.close()
+        assert response.raw.read1(10) == b"one"
+        response.close()
+        assert server.idle.wait(5)
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    certificate = builder.sign(key, hashes.SHA256())
+    pem, private = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file = folder / "server.pem"
+    file.write_bytes(certificate.public_bytes(pem) + key.private_bytes(pem, private, serialization.NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
