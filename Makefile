@@ -60,8 +60,8 @@ simulate: $(VENV)/dev  ## runs whole systems with faults under a virtual clock (
 mutants: $(VENV)/dev  ## takes out one guarantee of the code at a time, and shows after how many seeds the simulation notices (ONLY=fence)
 	@$(BIN)/python -m tests.simulation.mutants $(if $(ONLY),--only "$(ONLY)") $(if $(SEEDS),--seeds $(SEEDS))
 
-bench: $(VENV)/dev  ## measures throughput and latency, and prints a table (GROWTH=1 measures files with up to 100,000 runs)
-	@$(BIN)/python -m tests.bench.$(if $(GROWTH),growth,bench)
+bench: $(VENV)/dev  ## compares the system with others under load, and prints tables (ONLY=peers is one part; tests/bench/README.md has the others)
+	@$(BIN)/python -m tests.bench $(ONLY)
 
 emulators: $(VENV)/run  ## starts the same system on Google's emulators, one process per function; Ctrl-C ends it (FRONT=hosting)
 	@exec $(BIN)/python -m infra.local.emulators.host $(FRONT_OPTION) $(TEXT_OPTION)
@@ -76,6 +76,7 @@ lock: $(VENV)/lock  ## compiles the dependencies of pyproject.toml with the same
 	@$(COMPILE) pyproject.toml --output-file requirements.txt
 	@$(COMPILE) pyproject.toml --group local --group dev --constraints requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --group local --constraints requirements-dev.txt --output-file infra/local/requirements.txt
+	@$(COMPILE) tests/bench/peers/requirements.in --output-file tests/bench/peers/requirements.txt
 
 package:  ## makes the functions' source from the last commit and prints its path
 	@$(PYTHON) -m infra.package

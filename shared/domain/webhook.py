@@ -139,15 +139,13 @@ class OrganizationWebhooks:
 def rotated(secrets: Sequence[SigningSecret], key: str, now: datetime) -> tuple[SigningSecret, ...]:
     """Returns the secrets with a new first one; each older one signs for a day more. A repeat changes nothing.
 
-    Raises InvalidRequest when a day has seen too many rotations.
+    Of more than MAX_SECRETS the oldest ones sign no longer, so that the header of the signatures stays short.
     """
     if secrets and secrets[0].key == key:
         return tuple(secrets)
     old = [replace(one, until=one.until or now + OLD_SECRET_SIGNS_FOR) for one in secrets]
     kept = [one for one in old if one.until is not None and one.until > now]
-    if len(kept) > MAX_SECRETS:
-        raise InvalidRequest(f"The secret was rotated {MAX_SECRETS} times within a day; try again later.")
-    return (SigningSecret(key=key), *kept)
+    return (SigningSecret(key=key), *kept)[:MAX_SECRETS]
 
 
 def signing_keys(secrets: Sequence[SigningSecret], now: datetime) -> tuple[str, ...]:

@@ -18,15 +18,13 @@ from shared.web.cursor import decode_delivery_cursor, encode_delivery_cursor
 from shared.web.push import json_object
 from shared.web.routes import Route
 
-CREATED = 201
-
 
 async def create(request: Request, services: Services) -> Response:
     """Makes an endpoint. Its secret stands in this answer only."""
     caller = await _admin(request, services)
     wanted = new_endpoint(await parse.json_object(request, max_input_bytes=0))
     endpoint, secret = await services.webhooks.create(caller, wanted)
-    return _answer(CREATED, webhook=endpoint_object(endpoint), secret=secret)
+    return _answer(webhook=endpoint_object(endpoint), secret=secret)
 
 
 async def show_all(request: Request, services: Services) -> Response:
@@ -43,7 +41,7 @@ async def show(request: Request, services: Services, webhook_id: str) -> Respons
 
 async def make_secret(request: Request, services: Services) -> Response:
     """Makes the secret that signs the webhooks of submits. It stands in this answer only."""
-    return _answer(CREATED, secret=await services.webhooks.make_secret(await _admin(request, services)))
+    return _answer(secret=await services.webhooks.make_secret(await _admin(request, services)))
 
 
 async def rotate(request: Request, services: Services, webhook_id: str) -> Response:
@@ -120,8 +118,8 @@ async def _admin(request: Request, services: Services) -> Profile:
     return await auth.caller(request, services, group="admins")
 
 
-def _answer(status: int = 200, **body: Any) -> Response:
-    return JSONResponse({"success": True, **body}, status_code=status)
+def _answer(**body: Any) -> Response:
+    return JSONResponse({"success": True, **body})
 
 
 def _next(position: DeliveryPosition | None, webhook_id: str) -> str | None:

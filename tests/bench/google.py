@@ -1,21 +1,16 @@
-"""Measures the system on Google's emulators: reads and writes of a run, what a million would cost, cold starts."""
+"""Measures the system on Google's emulators: reads and writes of a run, and what a million would cost."""
 
-import subprocess
-import sys
 import tempfile
-import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import httpx
 
 from infra.local.emulators.google import missing_software, start_firestore
 from infra.local.emulators.ports import reserved_port
 from infra.local.emulators.processes import wait_until_listening
-from infra.local.routing import FUNCTIONS
 from tests.e2e.faulty import FaultySystem
-from tests.e2e.system import ROOT, until
+from tests.e2e.system import until
 
 SLOW_SECONDS, LISTENED_SECONDS = 20, 5
 CPU_SECONDS_A_REQUEST = 0.05
@@ -26,32 +21,28 @@ MESSAGE = 40 / 2**40 * 1000 * 2
 CPU_SECOND, GIBIBYTE_SECOND = 0.000024, 0.0000025
 """List prices in USD of the US region; a message counts 1,000 bytes, published and delivered."""
 
-HELLO = """
-import functions_framework.aio
-import google.cloud.firestore, google.cloud.tasks_v2, google.pubsub_v1
-
-@functions_framework.aio.http
-async def hello(request):
-    return "hello"
-"""
-
 
 def main() -> None:
     problem = missing_software()
     if problem is not None:
         print(f"\nnot measured on Google's emulators: {problem}")
         return
+    with emulated() as (system, _):
+        print("\non Google's emulators")
+        show_documents(system)
+        show_listen_traffic(system)
+
+
+@contextmanager
+def emulated() -> Iterator[tuple[FaultySystem, Path]]:
+    """Yields the system on the emulators, and its folder, which is removed afterwards."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         host = f"127.0.0.1:{stack.enter_context(reserved_port())}"
         firestore = start_firestore(folder, host=host)
         stack.callback(firestore.kill)
         wait_until_listening(firestore)
-        system = FaultySystem(stack, folder / "data", firestore.host)
-        print("\non Google's emulators")
-        show_documents(system)
-        show_listen_traffic(system)
-        show_cold_starts(system, folder)
+        yield FaultySystem(stack, folder / "data", firestore.host), folder
 
 
 def show_documents(system: FaultySystem) -> None:
@@ -102,44 +93,6 @@ def show_listen_traffic(system: FaultySystem) -> None:
     show(f"bytes that its listener gets for {events} updates", f"{proxy.received['Listen'] - before:,}")
     made = proxy.calls - calls
     show("  calls of Firestore meanwhile", ", ".join(f"{name} {number}" for name, number in sorted(made.items())))
-
-
-def show_cold_starts(system: FaultySystem, folder: Path) -> None:
-    """The first request is one that the function is there for."""
-    hello = folder / "hello.py"
-    hello.write_text(HELLO)
-    print("cold start: process start to first answer")
-    show("  hello world with the same clients", f"{first_answer(system, 'hello', str(hello)):.2f} s")
-    for name in FUNCTIONS:
-        show(f"  {name}", f"{first_answer(system, name, str(ROOT / 'main.py')):.2f} s")
-
-
-def first_answer(system: FaultySystem, target: str, source: str) -> float:
-    framework = str(Path(sys.executable).with_name("functions-framework"))
-    given = [f"{name}={value}" for name, value in system.settings.as_environment().items()]
-    command = ["env", *given, framework, "--target", target, "--source", source]
-    with system.client("submit_run") as client, reserved_port() as port:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            until(lambda: answers(client, f"http://127.0.0.1:{port}", target))
-            return time.perf_counter() - began
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def answers(client: httpx.Client, url: str, target: str) -> bool:
-    try:
-        if target == "submit_run":
-            return client.post(f"{url}/llm_user_runs", json={"input_text": "hello"}).status_code == 200
-        if target == "read_runs":
-            return client.get(f"{url}/api/llm/jobs/").status_code == 200
-        return client.post(url, json={}).status_code < 500
-    except httpx.TransportError:
-        return False
 
 
 def show(name: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Measures whether the embedded system grows slower as it fills: `make bench GROWTH=1` (ROUNDS=3, SIZES=1000,100000).
+"""Measures whether the embedded system grows slower as it fills: `make bench ONLY=growth` (ROUNDS, SIZES=1000,100000).
 
 Each round begins with a copy of a file that has so many runs of one user, finished or open. The table has the median
 and the range of the rounds, and how the median compares with that of the smallest file. The sweeper reads an eighth of

@@ -22,6 +22,7 @@ from tests.e2e.system import System
 SPARE_FILES = 200
 OPENED_AT_ONCE = 100
 SECONDS = 60.0
+COUNTS = (1_000, 10_000)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,7 +139,7 @@ def show_delays(name: str, seconds: list[float]) -> None:
 
 def main(*counts: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for count in counts:
+        for count in counts or COUNTS:
             possible = allow_files(count)
             system = System(Path(folder) / f"data{count}")
             measure(system, min(count, possible))
@@ -146,4 +147,4 @@ def main(*counts: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(map(int, sys.argv[1:]) if len(sys.argv) > 1 else (1000, 10_000)))
+    main(*map(int, sys.argv[1:]))

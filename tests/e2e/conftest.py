@@ -10,6 +10,7 @@ from playwright.async_api import Browser, BrowserContext
 from infra.local.emulators.ports import reserved_port
 from tests.e2e.chromium import started_chromium
 from tests.e2e.faulty import FaultySystem, faulty_system
+from tests.e2e.receiver import Receiver, receiving
 from tests.e2e.system import Cloud, System
 from tests.google import GoogleEmulators, need_emulators
 from tests.redis_server import RedisServer
@@ -21,17 +22,28 @@ WINS_OVER_THE_FILE = {"OIDC_EMAILS": ""}
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    system = System(tmp_path_factory.mktemp("local") / "data", LLM_SIM_SECONDS="0.5")
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that `local` and `cloud` may reach although its address is private."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[System]:
+    data_dir = tmp_path_factory.mktemp("local") / "data"
+    system = System(data_dir, LLM_SIM_SECONDS="0.5", WEBHOOK_ALLOWED_HOSTS=receiver.host)
     yield system
     assert system.stop() == 0
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory, cloud_redis: RedisServer | None) -> Iterator[Cloud]:
+def cloud(
+    tmp_path_factory: pytest.TempPathFactory, cloud_redis: RedisServer | None, receiver: Receiver
+) -> Iterator[Cloud]:
     """With fork support off, clients made before the fork would hang: it shows that none is."""
     need_emulators()
     settings = {"LLM_SIM_SECONDS": "0.5", "GRPC_ENABLE_FORK_SUPPORT": "0", **WINS_OVER_THE_FILE}
+    settings["WEBHOOK_ALLOWED_HOSTS"] = receiver.host
     if cloud_redis is not None:
         settings["REDIS_URL"] = cloud_redis.url
     cloud = Cloud(tmp_path_factory.mktemp("cloud") / "data", env_file=OF_THE_FILE, **settings)

@@ -66,11 +66,12 @@ class Follower:
 
 
 def run_is_over(heard: list[Update]) -> bool:
-    return bool(heard) and heard[-1]["event"] == "run.completed"
+    return bool(heard and heard[-1]["event"] == "run.completed")
 
 
 def all_runs_are_over(heard: list[Update]) -> bool:
-    return sum(update["event"] == "run.completed" for update in heard) == RUNS
+    ends = [update for update in heard if update["event"] == "run.completed"]
+    return len(ends) == RUNS
 
 
 async def follow_all(url: str, token: str, run_ids: list[str]) -> tuple[list[Follower], list[Follower]]:

@@ -9,7 +9,9 @@ import pytest
 
 from infra.local.routing import function_for
 from shared import wiring
+from shared.domain.directory import Profile
 from shared.domain.progress import BROKEN
+from shared.domain.webhook_fields import NewEndpoint
 from shared.web import csrf
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import ADMIN_RUN, JOB, TRAINER, UNKNOWN, submitted
@@ -17,6 +19,7 @@ from tests.entrypoints.test_waiting import complete
 from tests.openapi import Operation, check_response, operations
 
 OPERATION = {operation.name: operation for operation in operations()}
+ADMIN = Profile(user_id="admin", organization_id="acme", groups=frozenset({"users", "admins"}))
 BY_TROUBLE = {409, 429, 500, 503}
 """Answers that no request alone brings about."""
 ENDLESS = {("stream_channel", 200)}
@@ -29,6 +32,7 @@ BODIES: dict[str, Any] = {
     "submit_run": {"input_text": "hello"},
     "read_runs": {"kind": "user_run"},
     "replay_dead_letter": {"source": "process-run", "message_id": "1"},
+    "create_webhook": {"url": "https://receiver.example.com/hooks"},
 }
 WRONG_QUERY = {"limit": "0", "starting_after": "x", "group_by": "colour", "span": "year"}
 
@@ -40,6 +44,8 @@ class Call:
     operation: Operation
     run_id: str
     channel: str = "user:demo"
+    webhook_id: str = UNKNOWN
+    delivery_id: str = UNKNOWN
     user: str | None = "demo"
     body: Any = None
     content: bytes | None = None
@@ -47,7 +53,13 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
 
     async def answer(self, functions: Functions) -> httpx.Response:
-        path = self.operation.path.format(run_uuid=self.run_id, job_id=self.run_id, channel=self.channel)
+        path = self.operation.path.format(
+            run_uuid=self.run_id,
+            job_id=self.run_id,
+            channel=self.channel,
+            webhook_id=self.webhook_id,
+            delivery_id=self.delivery_id,
+        )
         content = {"content": self.content} if self.content is not None else {"json": self.body}
         async with functions.client(function_for(path), user=self.user) as client:
             return await client.request(
@@ -70,6 +82,8 @@ async def runs(functions: Functions) -> AsyncIterator[dict[str, str]]:
 async def plain(functions: Functions, operation: Operation, runs: dict[str, str]) -> Call:
     """A request that does what the operation is for."""
     call = Call(operation=operation, run_id=runs["done"], body=BODIES.get(operation.name))
+    if operation.content["tags"] == ["webhooks"]:
+        return await _of_webhook(call)
     match operation.name:
         case "start_session":
             return replace(call, user=None, body={"id_token": wiring.embedded_tokens().mint("demo")})
@@ -91,6 +105,14 @@ async def keep_letter(run_id: str) -> None:
     )
 
 
+async def _of_webhook(call: Call) -> Call:
+    """The request of an administrator, about an endpoint that has a delivery."""
+    webhooks = wiring.services().webhooks
+    endpoint, _ = await webhooks.create(ADMIN, NewEndpoint(url="https://r.example.com/", events=("run.completed",)))
+    delivery = await webhooks.test(ADMIN, endpoint.id)
+    return replace(call, user="admin", webhook_id=endpoint.id, delivery_id=delivery.id)
+
+
 async def session(functions: Functions) -> dict[str, str]:
     """The headers of a page of ours in a session."""
     async with functions.client("read_runs") as client:
@@ -109,6 +131,11 @@ async def all_told(call: Call, functions: Functions, runs: dict[str, str]) -> Ca
 
 
 async def wrong(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
+    if call.operation.name == "redeliver_webhook":
+        await wiring.services().webhooks.disable(ADMIN, call.webhook_id)
+        delivery = replace(await wiring.services().webhooks.test(ADMIN, call.webhook_id), id="msg_1", run_id="r")
+        await wiring.sqlite().webhooks.add(delivery)
+        return replace(call, delivery_id="msg_1")
     if call.body is not None:
         return replace(call, body={**call.body, "colour": "red"})
     names = {parameter["name"] for parameter in call.operation.parameters}
@@ -131,7 +158,7 @@ async def nowhere(call: Call, functions: Functions, runs: dict[str, str]) -> Cal
     if call.operation.name == "replay_dead_letter":
         return replace(call, body={"source": "process-run", "message_id": "2"})
     body = {**call.body, "channel": "user:other"} if call.body else None
-    return replace(call, run_id=UNKNOWN, channel="user:other", body=body)
+    return replace(call, run_id=UNKNOWN, webhook_id=UNKNOWN, channel="user:other", body=body)
 
 
 async def too_large(call: Call, functions: Functions, runs: dict[str, str]) -> Call:
