@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".data" / "package"
 CONTENT = ("functions", "main.py", "requirements.txt", "shared")
 """What a deployed function needs. .gcloudignore leaves out everything else."""
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
 SAME_TIME = (1980, 1, 1, 0, 0, 0)
 
 

@@ -32,11 +32,12 @@ def locked(name: str) -> Any:
 
 
 def _download(name: str, target: Path, files: Sequence[str]) -> None:
-    command = ["npm", "pack", f"{name}@{locked(name)['version']}", "--json", "--prefer-offline"]
+    entry = locked(name)  # an alias, for a second version of a package, has the package's own name in its entry
+    command = ["npm", "pack", f"{entry.get('name', name)}@{entry['version']}", "--json", "--prefer-offline"]
     done = subprocess.run(command, cwd=target.parent, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     [packed] = json.loads(done.stdout)
-    assert packed["integrity"] == locked(name)["integrity"], "the registry has another package than package-lock.json"
+    assert packed["integrity"] == entry["integrity"], "the registry has another package than package-lock.json"
     archive = target.parent / packed["filename"]
     with tarfile.open(archive) as package:
         members = [package.getmember(f"package/{file}") for file in files]

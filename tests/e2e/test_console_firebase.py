@@ -87,9 +87,10 @@ async def test_a_reader_signs_in_with_firebase_and_the_list_follows_firestore(
             run_id = client.post("/llm_user_runs", json={"input_text": "hello [[slow 1]]"}).json()["run_uuid"]
         row = page.locator(f"#run-{run_id}")
         await expect(row).to_be_visible(timeout=30_000)
+        await expect(row).to_contain_text("completed", timeout=30_000)
         await row.click()
         await expect(page.locator(".badge.completed")).to_be_visible(timeout=30_000)
-        await expect(page.locator(".panel").nth(1)).to_contain_text("hallo")
+        await expect(page.locator(".panel").nth(1)).to_contain_text("Hallo")
         await expect(page.get_by_role("cell", name="run.completed")).to_be_visible()
         assert streams == [], "a listener needs no stream, which Hosting would hold back"
     assert errors == []

@@ -79,16 +79,6 @@ STEPS = (
     CREATE INDEX ended_sessions_expiring ON ended_sessions (expires_at);
     """,
     """
-    CREATE TABLE tallies (
-        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
-        deployment TEXT NOT NULL, name TEXT NOT NULL, runs INTEGER NOT NULL,
-        PRIMARY KEY (tenant_id, day, user_id, model, deployment, name)
-    ) WITHOUT ROWID;
-    CREATE INDEX tallies_by_user ON tallies (user_id);
-    CREATE INDEX tallies_by_day ON tallies (day);
-    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
-    """,
-    """
     CREATE TABLE webhooks (organization_id TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE webhook_deliveries (
         id TEXT PRIMARY KEY, revision INTEGER NOT NULL, document TEXT NOT NULL, organization_id TEXT NOT NULL,
@@ -101,6 +91,16 @@ STEPS = (
     CREATE INDEX webhook_deliveries_by_endpoint
         ON webhook_deliveries (organization_id, endpoint_id, at DESC, id DESC);
     CREATE INDEX webhook_deliveries_expiring ON webhook_deliveries (expires_at);
+    """,
+    """
+    CREATE TABLE tallies (
+        tenant_id TEXT NOT NULL, day TEXT NOT NULL, user_id TEXT NOT NULL, model TEXT NOT NULL,
+        deployment TEXT NOT NULL, name TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (tenant_id, day, user_id, model, deployment, name)
+    ) WITHOUT ROWID;
+    CREATE INDEX tallies_by_user ON tallies (user_id);
+    CREATE INDEX tallies_by_day ON tallies (day);
+    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
     """,
 )
 

@@ -34,17 +34,22 @@ async function show(path, draw, body, load, signal) {
 function overdue({ runs, unreadable }) {
   return [
     runs.length ? table("Overdue runs", ["Run", "Status", "Due since", "Waits for"], runs.map((run) =>
-      [h("code", {}, run.run_uuid), badge(run.status), time(run.due_at), run.waiting_for ?? "–"]), { isTitled: false })
+      [shortId(run.run_uuid), badge(run.status), time(run.due_at), run.waiting_for ?? "–"]), { isTitled: false })
       : h("p", { class: "fine" }, "None. The sweeper works."),
     unreadable.length ? [h("h3", {}, "Documents of another release"), h("ul", {}, unreadable.map((id) => h("li", {}, h("code", {}, String(id)))))] : null,
   ];
 }
 
+function shortId(id) {
+  return h("code", { title: id }, id.slice(0, 8));
+}
+
 function deadLetters({ dead_letters: letters, unreadable, is_whole: isWhole }, load) {
   return [
-    letters.length ? table("Dead letters", ["Run", "Status", "Kept", "From", "Reason", "Action"], letters.map((letter) =>
-      [h("code", {}, letter.run_uuid), badge(letter.status), time(letter.kept_at), letter.source, letter.reason,
-        h("button", { onclick: () => replay(letter, load) }, "Replay", h("span", { class: "hidden" }, ` the letter of ${letter.run_uuid}`))]), { isTitled: false })
+    letters.length ? table("Dead letters", ["Run", "Status", "Action", "Kept", "From", "Reason"], letters.map((letter) =>
+      [shortId(letter.run_uuid), badge(letter.status),
+        h("button", { onclick: () => replay(letter, load) }, "Replay", h("span", { class: "hidden" }, ` the letter of ${letter.run_uuid}`)),
+        time(letter.kept_at), letter.source, letter.reason]), { isTitled: false })
       : h("p", { class: "fine" }, "None: every message was handled."),
     unreadable ? h("p", { class: "quiet" }, `${unreadable} more name no run that can be read.`) : null,
     isWhole ? null : h("p", { class: "quiet" }, "There are more than are looked at here; python -m infra.replay_dead_letters handles all."),

@@ -114,10 +114,10 @@ export async function foundRunsView(main, query, signal) {
   const filters = Object.entries(NAMES).filter(([name]) => wanted.get(name)).map(([name, text]) => `${text} ${wanted.get(name)}`);
   const rows = [];
   const list = h("div", {}, h("p", { class: "quiet", role: "status" }, "Loading …"));
-  const period = ["from", "to"].map((name) => time(wanted.get(name)));
+  const period = wanted.get("from") ? ["Submitted from ", time(wanted.get("from")), " to ", time(wanted.get("to"))] : "Submitted in the last 24 hours";
   fill(main, h("p", {}, h("a", { href: "#/overview" }, "← Overview")),
     h("h1", {}, wanted.get("scope") === "organization" ? "Runs of my organization" : "My runs"),
-    h("p", { class: "quiet" }, "Submitted from ", period[0], " to ", period[1], filters.length ? `; ${filters.join(", ")}` : "", "."), list);
+    h("p", { class: "quiet" }, period, filters.length ? `; ${filters.join(", ")}` : "", "."), list);
   await more(null);
 
   async function more(cursor) {

@@ -181,9 +181,17 @@ function difference(prior, run) {
 function checks(run) {
   if (!run.checks?.length) return null;
   return h("section", {}, h("h2", {}, `Checks${run.repaired ? " (the second answer was kept)" : ""}`),
-    h("ul", { class: "checks" }, run.checks.map((check, index) =>
-      h("li", { class: check.ok ? "ok" : "bad" }, h("strong", {}, check.check), " ", check.ok ? "kept" : check.detail,
+    h("ul", { class: "checks" }, keptChecks(run), run.checks.map((check, index) => check.ok ? null :
+      h("li", { class: "bad" }, h("strong", {}, check.check), " ", check.detail,
         isInText(run, check) ? h("button", { class: "link", onclick: () => showPlace(index) }, "show in the text", h("span", { class: "hidden" }, `: ${check.check}`)) : null))));
+}
+
+/** One line for all that is as it should be: each kind of check once, with its number. */
+function keptChecks(run) {
+  const counts = new Map();
+  for (const check of run.checks.filter((check) => check.ok)) counts.set(check.check, (counts.get(check.check) ?? 0) + 1);
+  const names = [...counts].map(([name, count]) => (count > 1 ? `${name} (${count})` : name));
+  return names.length ? h("li", { class: "ok" }, h("strong", {}, "kept"), ` ${names.join(", ")}`) : null;
 }
 
 function isInText(run, check) {

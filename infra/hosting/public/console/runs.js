@@ -10,6 +10,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 export function runsView(main, runs, signal) {
   let selected = -1;
+  let selectedId = null; // stays when a reload drops the row for a moment
   let rows = [];
   const state = h("p", { class: "state", role: "status" });
   const space = h("div", { class: "space" });
@@ -48,9 +49,8 @@ export function runsView(main, runs, signal) {
 
   function refresh() {
     const wanted = search.value.trim().toLowerCase();
-    const current = rows[selected]?.id;
     rows = runs.list().filter((run) => !wanted || run.id.startsWith(wanted) || run.title.toLowerCase().includes(wanted));
-    selected = current ? rows.findIndex((run) => run.id === current) : -1;
+    selected = rows.findIndex((run) => run.id === selectedId);
     space.style.height = `${rows.length * ROW}px`;
     fill(state, stateText(wanted));
     draw();
@@ -95,10 +95,11 @@ export function runsView(main, runs, signal) {
 
   function move(event) {
     const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: 10, PageUp: -10, Home: -rows.length, End: rows.length }[event.key];
-    if (event.key === "Enter" && rows[selected]) location.hash = `#/runs/${rows[selected].id}`;
+    if (event.key === "Enter" && selectedId) location.hash = `#/runs/${selectedId}`;
     if (step === undefined || !rows.length) return;
     event.preventDefault();
     selected = Math.min(Math.max(selected + step, 0), rows.length - 1);
+    selectedId = rows[selected].id;
     const top = selected * ROW;
     if (top < list.scrollTop) list.scrollTop = top;
     else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
