@@ -24,14 +24,14 @@ from shared.usecases.forget import ForgetUser, Forgotten
 
 
 async def export(forget: ForgetUser, user_id: str, path: Path) -> tuple[int, int]:
-    """Writes one line {run, input} for each run, then {usage} for each sum of usage; returns how many of both.
+    """Writes one line {run, input, webhook?, deliveries?} for each run, then {usage} for each sum of usage.
 
-    An existing file is never replaced.
+    Returns how many runs and sums there are. An existing file is never replaced.
     """
     written = 0
     with path.open("x", encoding="utf-8") as file:
         async for run, content in forget.export(user_id):
-            line = {"run": views.run_object(run, content), "input": content}
+            line = {"run": views.run_object(run, content), "input": content, **await forget.export_webhooks(run)}
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             written += 1
         sums = await forget.export_usage(user_id)

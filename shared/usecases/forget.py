@@ -10,6 +10,8 @@ from shared.domain.directory import Profile
 from shared.domain.run import Run
 from shared.domain.status import Kind
 from shared.domain.usage_sums import exported_sums
+from shared.domain.webhook import SUBMIT
+from shared.domain.webhook_views import delivery_object
 from shared.errors import RunNotFound
 from shared.ports import (
     Directory,
@@ -58,6 +60,13 @@ class ForgetUser:
             for run in runs:
                 whole = await self.store.get(run.id)
                 yield whole, await self.store.load_input(whole)
+
+    async def export_webhooks(self, run: Run) -> dict[str, Any]:
+        """Returns {webhook?: that of the submit, deliveries?: those of the run} as JSON objects."""
+        own = [target for target in run.webhooks if target.endpoint_id == SUBMIT]
+        deliveries = [delivery_object(delivery) for delivery in await self.webhooks.of_run(run.id)]
+        webhook = {"url": own[0].url, "events": list(own[0].events)} if own else None
+        return {**({"webhook": webhook} if webhook else {}), **({"deliveries": deliveries} if deliveries else {})}
 
     async def export_usage(self, user_id: str) -> list[dict[str, Any]]:
         """Returns the user's sums of usage as JSON objects, ordered by day."""

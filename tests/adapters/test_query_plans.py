@@ -7,6 +7,7 @@ import ast
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -27,8 +28,11 @@ from shared.domain.limits import Limits
 from shared.domain.recheck_plan import Recheck
 from shared.domain.result import Result, Usage
 from shared.domain.status import USER_RUN_KINDS, Kind, Lane, Status
-from shared.ports import Accepted, RunFilter, RunPosition
+from shared.domain.webhook import rotated
+from shared.domain.webhook_delivery import DeliveryTask
+from shared.ports import Accepted, DeliveryPosition, RunFilter, RunPosition
 from tests.contract.runs import NOW, a_run
+from tests.contract.test_webhook_store import a_delivery
 
 ADAPTERS = sorted(Path(database.__file__).parent.glob("*.py"))
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -45,6 +49,7 @@ async def traced() -> set[str]:
     await use_store(sqlite)
     await use_other_adapters(sqlite)
     await use_deliveries(sqlite)
+    await use_webhooks(sqlite)
     sqlite.close()
     return {statement for statement in statements if statement.startswith(VERBS)}
 
@@ -113,6 +118,21 @@ async def use_deliveries(sqlite: SqliteBackend) -> None:
     await sqlite.deliveries.move_to_dead_letters(message, now=later, attributes={})
     await sqlite.deliveries.acknowledge([message, task])
     await sqlite.deliveries.delete_expired_names(now=later)
+
+
+async def use_webhooks(sqlite: SqliteBackend) -> None:
+    webhooks, delivery = sqlite.webhooks, a_delivery()
+    await webhooks.organization("acme")
+    await webhooks.change("acme", lambda known: replace(known, secrets=rotated((), "whsec_bmV3", NOW)))
+    await webhooks.add(delivery)
+    await webhooks.save(await webhooks.delivery(delivery.id) or delivery)
+    await webhooks.chain(delivery)
+    await webhooks.due(1, before=NOW, limit=9)
+    for after in (None, DeliveryPosition(at=NOW, delivery_id="d")):
+        await webhooks.page("acme", "hook", limit=9, after=after)
+    await webhooks.of_run("r")
+    await webhooks.forget_run("r")
+    await sqlite.webhook_scheduler.schedule(DeliveryTask(delivery_id="d", turn=1), at=NOW)
 
 
 def written() -> Iterator[str]:

@@ -49,7 +49,8 @@ BEHIND_THE_SCENES = {
     errors.SchedulerUnavailable,
 }
 """No request is answered with these; a run may fail of some."""
-OF_NO_OPERATION = {("not_found", 404), ("method_not_allowed", 405)}
+OF_NO_OPERATION = {("not_found", 404), ("method_not_allowed", 405), ("update_too_old", 400)}
+"""The last one stands in the event `reset` of a stream."""
 ANYWHERE = {"X-Request-Id", "Cache-Control", "Set-Cookie", "WWW-Authenticate"}
 """Headers that scripts may read anyway, may not, or need not."""
 

@@ -1,4 +1,4 @@
-"""Measures many open streams on one process: python -m tests.bench.streams [STREAMS]
+"""Measures many open streams on one process: python -m tests.bench.streams [STREAMS | function STREAMS]
 
 One process of this machine reads all streams with bare sockets, and another one asks for /health meanwhile.
 """
@@ -13,16 +13,20 @@ from dataclasses import dataclass, field
 from multiprocessing import Pipe, Process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 
 from tests.bench.bench import cpu_seconds, memory, percentile, show
 from tests.e2e.system import System
+from tests.e2e.test_restarts import functions_over
 
 SPARE_FILES = 200
 OPENED_AT_ONCE = 100
 SECONDS = 60.0
 COUNTS = (1_000, 10_000)
+STREAMS_OF_FUNCTION = 2_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,33 +102,37 @@ def allow_files(count: int) -> int:
     return wanted - SPARE_FILES
 
 
-def measure(system: System, count: int) -> None:
-    """Opens the streams of one run, cancels it, and prints memory and times."""
+def measure(system: System, count: int, *, served_by: Any = None) -> None:
+    """Opens the streams of one run, cancels it, and prints memory and times.
+
+    `served_by` has the `url` and the `process` that serve the streams, if the system itself does not.
+    """
+    serving = served_by or system
     with system.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "[[never]]"}).json()["run_uuid"]
         time.sleep(1)
-        host, port = system.url.removeprefix("http://").split(":")
+        host, port = serving.url.removeprefix("http://").split(":")
         head = f"GET /llm_user_runs/{run_id}/stream HTTP/1.1\r\nHost: {host}\r\n"
         request = f"{head}Authorization: Bearer {system.token()}\r\n\r\n".encode()
         ours, theirs = Pipe()
-        before, began = memory(system), time.perf_counter()
+        before, began = memory(serving), time.perf_counter()
         reader = Process(target=read, args=(theirs, (host, int(port)), request, count))
         reader.start()
         ours.recv()
         show(f"{count} streams: opened in", f"{time.perf_counter() - began:.1f} s")
-        show("memory of each", f"{(memory(system) - before) * 1024 / count:.1f} KiB")
+        show("memory of each", f"{(memory(serving) - before) * 1024 / count:.1f} KiB")
         asked, asking = Pipe()
-        health = Process(target=ask_for_health, args=(asking, system.url), daemon=True)
+        health = Process(target=ask_for_health, args=(asking, serving.url), daemon=True)
         health.start()
         time.sleep(5)
         asked.send(None)
         show_delays("/health beside open streams", asked.recv())
-        spent, began = cpu_seconds(system), time.perf_counter()
+        spent, began = cpu_seconds(serving), time.perf_counter()
         client.post(f"/api/llm/jobs/{run_id}/cancel/")
         told = sorted(at - began for at in ours.recv())
         asked.send(None)
         show_delays("/health while all are told", asked.recv())
-        show("CPU of telling all", f"{cpu_seconds(system) - spent:.2f} s")
+        show("CPU of telling all", f"{cpu_seconds(serving) - spent:.2f} s")
         show(
             "told of the cancel: first / p50 / last", f"{told[0]:.3f} / {percentile(told, 0.5):.3f} / {told[-1]:.3f} s"
         )
@@ -137,14 +145,35 @@ def show_delays(name: str, seconds: list[float]) -> None:
     show(f"{name}: p50 / p99 / max of {len(seconds)}", f"{shown} / {max(seconds) * 1e3:.1f} ms")
 
 
+def function(count: int = STREAMS_OF_FUNCTION) -> None:
+    """Measures one function in a process of functions-framework, which hears of changes that another process makes."""
+    count = min(count, allow_files(count))
+    with tempfile.TemporaryDirectory() as folder:
+        data_dir = Path(folder) / "data"
+        system = System(data_dir)
+        with functions_over(data_dir) as functions:
+            server = functions.start("read_runs").process.pid
+            [worker] = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+            served_by = SimpleNamespace(url=functions.url("read_runs"), process=SimpleNamespace(pid=int(worker)))
+            measure(system, count, served_by=served_by)
+        system.stop()
+
+
 def main(*counts: int) -> None:
+    """Measures the local host, which serves all functions from one process, and without `counts` one function too."""
     with tempfile.TemporaryDirectory() as folder:
         for count in counts or COUNTS:
             possible = allow_files(count)
             system = System(Path(folder) / f"data{count}")
             measure(system, min(count, possible))
             system.stop()
+    if not counts:
+        show("one function of functions-framework", "")
+        function(STREAMS_OF_FUNCTION)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    if sys.argv[1:2] == ["function"]:
+        function(*map(int, sys.argv[2:]))
+    else:
+        main(*map(int, sys.argv[1:]))

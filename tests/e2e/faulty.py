@@ -106,6 +106,7 @@ class FaultySystem:
             pubsub_emulator=self.pubsub.host,
             tasks_emulator=self.tasks.host,
             recheck_url=url_of(self.ports["recheck_run"]),
+            deliver_webhook_url=url_of(self.ports["deliver_webhook"]),
             sweep_interval=timedelta(seconds=self._sweep_seconds),
             pending_grace=timedelta(seconds=self._grace_seconds),
             limits=Limits(submits_a_minute=10_000, open_runs=1000),

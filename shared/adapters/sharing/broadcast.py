@@ -12,7 +12,7 @@ from shared.domain.run import Run
 from shared.errors import ServiceError, StoreUnavailable
 from shared.ports import RunFeed
 
-WOKEN_AT_ONCE = 16
+WOKEN_AT_ONCE = 8
 """Ten thousand listeners that wake at once would hold up all other requests for most of a second."""
 LOOKS_EVERY_SECONDS = 15.0
 MAX_STANDSTILL_SECONDS = LOOKS_EVERY_SECONDS + OVERLAP.total_seconds()

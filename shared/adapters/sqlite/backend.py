@@ -31,7 +31,7 @@ class SqliteBackend:
         self.webhook_scheduler = SqliteWebhookScheduler(self.database, on_schedule=lambda: self.on_work())
         self.store = SqliteRunStore(
             self.database,
-            on_change=lambda run_id: self.watcher.on_change(run_id),
+            on_change=lambda run: self.watcher.on_change(run),
             on_deliveries=lambda deliveries: announce(self.webhook_scheduler, deliveries),
         )
         self.watcher = SqliteRunWatcher(self.database, self.store)

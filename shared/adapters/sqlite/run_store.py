@@ -45,10 +45,10 @@ class SqliteRunStore:
         self,
         database: Database,
         *,
-        on_change: Callable[[str], None] = lambda run_id: None,
+        on_change: Callable[[Run], None] = lambda run: None,
         on_deliveries: Callable[[Sequence[Delivery]], Awaitable[None]],
     ) -> None:
-        """`on_change` is called with the id of each run that this process has written, `on_deliveries` with the
+        """`on_change` is called with each run that this process has written, `on_deliveries` with the
         deliveries of webhooks that a commit has stored.
         """
         self._database = database
@@ -78,7 +78,7 @@ class SqliteRunStore:
             return None
 
         holder = await self._database.write(insert)
-        self._on_change(run.id)
+        self._on_change(run)
         if holder is None and deliveries:
             await self._on_deliveries(deliveries)
         return holder
@@ -147,7 +147,7 @@ class SqliteRunStore:
 
         if await self._database.write(update) == 0:
             raise StaleRun
-        self._on_change(run.id)
+        self._on_change(run)
         if deliveries:
             await self._on_deliveries(deliveries)
         return replace(saved, revision=revision)

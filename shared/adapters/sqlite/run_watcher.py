@@ -104,12 +104,13 @@ class SqliteRunWatcher:
         self._store = store
         self._run_feeds: dict[str, set[SqliteRunFeed]] = {}
         """{run id: its feeds}"""
-        self._channel_feeds: set[SqliteChannelFeed] = set()
+        self._channel_feeds: dict[str, set[SqliteChannelFeed]] = {}
+        """{name of a channel: its feeds}"""
         self._polling: asyncio.Task[None] | None = None
 
-    def on_change(self, run_id: str) -> None:
-        """Notifies the run's feeds and all channel feeds."""
-        for feed in (*self._run_feeds.get(run_id, ()), *self._channel_feeds):
+    def on_change(self, run: Run) -> None:
+        """Notifies the feeds of the run and those of its channel."""
+        for feed in (*self._run_feeds.get(run.id, ()), *self._channel_feeds.get(run.channel, ())):
             feed.changed.set()
 
     @asynccontextmanager
@@ -127,12 +128,14 @@ class SqliteRunWatcher:
     @asynccontextmanager
     async def watch_channel(self, channel: Channel, *, since: datetime) -> AsyncIterator[SqliteChannelFeed]:
         feed = SqliteChannelFeed(self._store, channel, since)
-        self._channel_feeds.add(feed)
+        self._channel_feeds.setdefault(channel.name, set()).add(feed)
         self._start_polling()
         try:
             yield feed
         finally:
-            self._channel_feeds.discard(feed)
+            self._channel_feeds[channel.name].discard(feed)
+            if not self._channel_feeds[channel.name]:
+                del self._channel_feeds[channel.name]
 
     def _start_polling(self) -> None:
         if self._polling is None or self._polling.done():
@@ -147,8 +150,8 @@ class SqliteRunWatcher:
                 version = await self._database.data_version()
             if version != known_version:
                 known_version = version
-                for run_id in list(self._run_feeds):
-                    self.on_change(run_id)
-                for feed in self._channel_feeds:
-                    feed.changed.set()
+                changed = [feed.changed for feeds in self._run_feeds.values() for feed in feeds]
+                changed += [feed.changed for feeds in self._channel_feeds.values() for feed in feeds]
+                for event in changed:
+                    event.set()
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
