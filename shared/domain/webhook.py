@@ -35,7 +35,7 @@ class DisabledReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookTarget:
-    """Who is told of one run's events, as it was when the run was submitted."""
+    """Names a receiver of one run's events, as it was when the run was submitted."""
 
     endpoint_id: str
     """The id of an Endpoint, or SUBMIT."""

@@ -27,7 +27,7 @@ TEST_EVENT = "webhook.test"
 
 
 class DeliveryStatus(StrEnum):
-    """What has become of a delivery."""
+    """Tells what has become of a delivery."""
 
     PENDING = "pending"
     """It is tried, or waits for its next try or for an earlier delivery of its run."""
@@ -64,7 +64,7 @@ class DeliveryError(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of one try: all that is kept of it. `code` is the HTTP status; without an answer it is None."""
+    """Holds what came of one try: all that is kept of it. `code` is the HTTP status; without an answer it is None."""
 
     code: int | None
     duration: timedelta

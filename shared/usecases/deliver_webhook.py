@@ -23,7 +23,7 @@ from shared.ports import Clock, RunStore, WebhookScheduler, WebhookSender, Webho
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """Where a delivery goes, and the keys that sign it."""
+    """Holds where a delivery goes, and the keys that sign it."""
 
     url: str
     keys: tuple[str, ...]

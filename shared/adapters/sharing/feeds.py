@@ -1,4 +1,4 @@
-"""What a listener of a run or of a channel reads: the part of a shared watch that is its own."""
+"""Gives each listener of a run or of a channel its own part of a shared watch."""
 
 import asyncio
 from abc import ABC, abstractmethod
