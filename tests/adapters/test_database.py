@@ -42,7 +42,9 @@ def start_writer(path: Path, name: str) -> "subprocess.Popen[str]":
 async def test_acknowledged_writes_of_several_processes_survive_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     writers = [start_writer(path, name) for name in ("a", "b")]
-    await asyncio.sleep(1.5)
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == "0\n"  # a busy machine starts them slowly
+    await asyncio.sleep(1)
     for writer in writers:
         writer.send_signal(signal.SIGKILL)
     acknowledged = []

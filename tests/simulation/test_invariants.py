@@ -18,6 +18,7 @@ from tests.simulation.invariants import INVARIANTS, check
 from tests.simulation.plan import Listen, ListRuns, Plan, PlanSettings, Submit
 from tests.simulation.script import LlmFault, LlmScript
 from tests.simulation.simulate import run_plan
+from tests.simulation.webhook_plants import PLAN_WITH_WEBHOOKS, WEBHOOK_PLANTS, all_are_delivered
 
 SCRIPT = LlmScript(takes=2.0)
 GONE = LlmScript(takes=2.0, submits=(LlmFault.GONE,))
@@ -382,6 +383,7 @@ PLANTS: dict[str, Plant] = {
     "streams_reach_the_end": plant_a_stream_without_end,
     "lists_are_complete": plant_a_run_missing_from_a_list,
     "deleted_content_is_gone": plant_content_after_a_delete,
+    **WEBHOOK_PLANTS,
 }
 
 OF_FALLBACKS = ("calls_go_where_their_key_belongs", "a_fallback_has_a_reason_and_leaves_no_job")
@@ -391,14 +393,24 @@ def test_every_invariant_is_shown_to_notice_something() -> None:
     assert {invariant.__name__ for invariant in INVARIANTS} == set(PLANTS)
 
 
-@pytest.mark.parametrize("plan", [PLAN, PLAN_WITH_FALLBACK])
+def plan_for(invariant: str) -> Plan:
+    if invariant in WEBHOOK_PLANTS:
+        return PLAN_WITH_WEBHOOKS
+    return PLAN_WITH_FALLBACK if invariant in OF_FALLBACKS else PLAN
+
+
+@pytest.mark.parametrize("plan", [PLAN, PLAN_WITH_FALLBACK, PLAN_WITH_WEBHOOKS])
 def test_a_history_without_a_violation_violates_nothing(plan: Plan) -> None:
     assert check(plan, run_plan(plan)) == []
 
 
 @pytest.mark.parametrize("invariant", PLANTS)
 def test_an_invariant_notices_what_was_planted(invariant: str) -> None:
-    plan = PLAN_WITH_FALLBACK if invariant in OF_FALLBACKS else PLAN
+    plan = plan_for(invariant)
     history = run_plan(plan)
     PLANTS[invariant](history)
     assert invariant in {violation.invariant for violation in check(plan, history)}
+
+
+def test_the_plan_with_webhooks_has_its_events_delivered() -> None:
+    assert all_are_delivered(run_plan(PLAN_WITH_WEBHOOKS))

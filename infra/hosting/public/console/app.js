@@ -37,6 +37,7 @@ async function show() {
     fill(main, h("p", { class: "failure", role: "alert" }, error.status ? error.message : "The server cannot be reached."),
       h("p", {}, h("a", { href: "#/runs" }, "Back to the runs")));
   }
+  if (signal.aborted) return; // a view that was left while it loaded takes no focus from the next one
   if (shownBefore) main.focus({ preventScroll: true });
   shownBefore = true;
 }
