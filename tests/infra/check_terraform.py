@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.routing import function_for
+from infra.local.routing import FUNCTIONS, function_for
 from infra.smoke_deployed import smoke_of
 from infra.url_map import url_map
 from shared.settings import from_environment
@@ -193,7 +193,7 @@ def test_terraform_makes_everything_and_a_second_run_finds_nothing_to_do(
     applied: dict[str, Applied], front: str
 ) -> None:
     made = applied[front]
-    assert len(made.of_type("google_cloudfunctions2_function")) == 6
+    assert len(made.of_type("google_cloudfunctions2_function")) == len(FUNCTIONS)
     assert len(made.of_type("google_firestore_index")) == len(indexes()["indexes"])
     assert len(made.of_type("google_firestore_field")) == len(indexes()["fieldOverrides"])
     assert made.outputs["secrets_to_fill"] == ["NEW_KEY"]
@@ -278,7 +278,11 @@ def test_functions_may_write_traces_only_when_they_export_them(applied: dict[str
         ]
         for front, made in applied.items()
     }
-    assert {front: len(found) for front, found in writers.items()} == {"plain": 0, "domain": 6, "hosting": 0}
+    assert {front: len(found) for front, found in writers.items()} == {
+        "plain": 0,
+        "domain": len(FUNCTIONS),
+        "hosting": 0,
+    }
 
 
 def test_the_load_balancer_sends_every_path_to_its_function(applied: dict[str, Applied]) -> None:
