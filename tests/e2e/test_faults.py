@@ -65,7 +65,7 @@ def permits(counter: Counter[str]) -> int:
 
 def test_with_every_third_task_lost_all_complete(system: FaultySystem) -> None:
     system.tasks.hook = lose_tasks(every=3)
-    check_all_complete_once(system, submit(system, 10))
+    check_all_complete_once(system, submit(system, 10), seconds=240)
 
 
 def test_a_lost_answer_to_the_accepting_commit_makes_one_run(system: FaultySystem) -> None:

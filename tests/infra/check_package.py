@@ -27,6 +27,7 @@ CLOUD = {
     "K_SERVICE": "a-function",
     "GOOGLE_CLOUD_PROJECT": "demo-deploy",
     "RECHECK_URL": "https://recheck-run.example.com",
+    "DELIVER_WEBHOOK_URL": "https://deliver-webhook.example.com",
     "INVOKER_SERVICE_ACCOUNT": "invoker@demo-deploy.iam.gserviceaccount.com",
     "LLM_DEPLOYMENTS": '{"default": "https://llm.example.com"}',
 }
