@@ -81,19 +81,17 @@ class Routes:
             return error_response(ServiceError())
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """Raises NoSuchRoute or MethodNotAllowed."""
+        """A path without placeholders stands before those with. Raises NoSuchRoute or MethodNotAllowed."""
         parts = [unquote(part) for part in path.rstrip("/").split("/")]
         wanted = "GET" if method == "HEAD" else method
-        allowed = []
-        for route, pattern in self._by_parts:
-            values = _match(pattern, parts)
-            if values is None:
-                continue
+        found = [(route, values) for route, pattern in self._by_parts if (values := _match(pattern, parts)) is not None]
+        has_own_path = any(not values for _, values in found)
+        found = [(route, values) for route, values in found if not (has_own_path and values)]
+        for route, values in found:
             if route.method == wanted:
                 return route, values
-            allowed.append(route.method)
-        if allowed:
-            raise MethodNotAllowed(allowed)
+        if found:
+            raise MethodNotAllowed([route.method for route, _ in found])
         raise NoSuchRoute
 
 

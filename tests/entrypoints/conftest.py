@@ -41,7 +41,8 @@ class Functions:
         return httpx.AsyncClient(transport=transport, base_url="http://function", headers=headers)
 
     async def rows(self, query: str) -> list[Any]:
-        found: list[Any] = await wiring.sqlite().database.read(lambda connection: connection.execute(query).fetchall())
+        """Reads in the order of the writes, since nobody waits for the commit of a message."""
+        found: list[Any] = await wiring.sqlite().database.write(lambda connection: connection.execute(query).fetchall())
         return found
 
     async def count(self, table: str) -> int:

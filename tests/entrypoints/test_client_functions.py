@@ -430,3 +430,9 @@ async def test_models_are_listed_without_their_address_and_key(functions: Functi
     fallback = {"fallback": ["demo-chat-model"], "fallback_problems": problems}
     assert mine == {**shown, "prices": {"input": 1.5}, **fallback}
     assert "internal.example.com" not in answer.text and "NAME_OF_THE_KEY" not in answer.text
+
+
+async def test_a_path_without_placeholders_stands_before_one_with_them(functions: Functions) -> None:
+    async with functions.client("read_runs", user="admin") as client:
+        answer = await client.get("/api/webhooks/secret/")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")

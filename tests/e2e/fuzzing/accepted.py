@@ -22,6 +22,8 @@ BEYOND_SCHEMAS = {
     ("invalid_request", "response_schema"): "a model may not take it",
     ("invalid_request", "from"): "the range begins in 2000 at the earliest, and not behind its end",
     ("invalid_request", "to"): "the range ends in 2000 at the earliest",
+    ("invalid_request", "webhook"): "only a public address is one, and the organization needs a secret first",
+    ("invalid_request", "url"): "only a public address is one",
     ("run_open", None): "an open run is not deleted",
     ("run_not_finished", None): "an open run has no result",
     ("run_cancelled", None): "a cancelled run has no result",
