@@ -20,6 +20,8 @@ from tests.openapi import document, event_schema, operations, walk
 
 CONFIG = Path(__file__).parent / "fuzzing" / "schemathesis.toml"
 MIN_REQUESTS = 2000
+NEED_WHAT_WAS_SENT = {"redeliver_webhook", "replay_dead_letter"}
+"""They need the id of a delivery or a dead letter, which no made-up request has; tests/entrypoints do them."""
 STREAMS = "/stream/?$"
 SUBMIT = "^/llm_user_runs$"
 END = "end_session"
@@ -111,6 +113,6 @@ def test_every_answer_to_made_up_requests_is_as_described(fuzzed: System, tmp_pa
         statuses[name][status] += 1
     assert sum(counted.total() for counted in statuses.values()) >= MIN_REQUESTS
     assert not [(name, status) for name, counted in statuses.items() for status in counted if status >= 500]
-    for operation in operations():
-        assert statuses[operation.name][200], f"{operation.name} was never done"
+    never = {operation.name for operation in operations() if not statuses[operation.name][200]}
+    assert never <= NEED_WHAT_WAS_SENT, f"never done: {never}"
     assert not [line for line in fuzzed.log().splitlines() if json.loads(line)["severity"] == "ERROR"]
