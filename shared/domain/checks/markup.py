@@ -40,7 +40,7 @@ _MARKS = {
     _TAG: ("<",),
     _PLACEHOLDER: ("{", "%", "<"),
 }
-"""{pattern: what each of its matches contains}. Most texts have none of it, and need no search that tries each place."""
+"""{pattern: what each of its matches contains}. Most texts have none of it, so that no search tries each place."""
 
 
 def without_markup(text: str) -> str:
