@@ -83,7 +83,7 @@ class Stream(ABC):
                         parts.put_nowait(part)
                         sent += 1
                         if sent == STALLS_AFTER and self._connections == 1:
-                            await asyncio.sleep(self._stall)  # the server cannot send meanwhile
+                            await self._do_not_read()
             else:
                 self._is_over = True
         except ServiceError:
@@ -92,6 +92,12 @@ class Stream(ABC):
             self._client.record_unexpected_error(error)
         finally:
             parts.put_nowait(None)
+
+    async def _do_not_read(self) -> None:
+        """Keeps the server from sending more."""
+        world = self._client.world
+        world.stalled_until = max(world.stalled_until, world.now + self._stall)
+        await asyncio.sleep(self._stall)
 
     def _read(self, part: bytes) -> None:
         fields = dict(line.partition(": ")[::2] for line in part.decode().strip().splitlines())
