@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -24,6 +23,7 @@ from shared.adapters.storage.parts import (
 from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
@@ -84,25 +84,20 @@ class SqliteRunStore:
         return holder
 
     async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        def read(connection: sqlite3.Connection) -> Run:
-            row = connection.execute("SELECT document, revision FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
-                raise RunNotFound
-            with must_be_readable():
-                return (_read_with_parts if with_result else _read_without_parts)(connection, row)
-
-        return await self._database.read(read)
+        row = await self._database.look_up("SELECT document, revision FROM runs WHERE id = ?", run_id)
+        if row is None:
+            raise RunNotFound
+        with must_be_readable():
+            document = from_text(row[0])
+            if with_result and document.get("result_parts"):
+                document["result"] = await self._read_parts(run_id, RESULT)
+            return from_document(document, revision=row[1])
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-
-        def read(connection: sqlite3.Connection) -> Mapping[str, Any]:
-            with parts_required():
-                content: Mapping[str, Any] = _read_parts(connection, run.id, INPUT)
-                return content
-
-        return await self._database.read(read)
+        content: Mapping[str, Any] = await self._read_parts(run.id, INPUT)
+        return content
 
     async def save(self, run: Run) -> Run:
         return await self._save(run)
@@ -192,6 +187,13 @@ class SqliteRunStore:
             f"{query} ({page}) AS page CROSS JOIN runs USING (id)", [channel.name, *behind, *tenant, limit]
         )
 
+    async def _read_parts(self, run_id: str, content: str) -> Any:
+        """Returns the JSON value of the parts. Raises StoreUnavailable when parts of it are missing."""
+        query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
+        rows = await self._database.read(lambda connection: connection.execute(query, (run_id, content)).fetchall())
+        with parts_required():
+            return join_parts([text for (text,) in rows])
+
     async def _page(self, query: str, values: list[Any], *, newest_first: bool = False) -> RunPage:
         """Returns the runs of the query's rows (document, revision, time of the position, id), without large results.
 
@@ -221,13 +223,6 @@ def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts:
     """`content` is INPUT or RESULT."""
     rows = [(run_id, content, number, part) for number, part in enumerate(parts)]
     connection.executemany("INSERT OR REPLACE INTO run_parts VALUES (?, ?, ?, ?)", rows)
-
-
-def _read_parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
-    """Returns the JSON value of the parts. Raises PartsMissing."""
-    query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
-    rows = connection.execute(query, (run_id, content)).fetchall()
-    return join_parts([text for (text,) in rows])
 
 
 def _acquire_key(
@@ -268,17 +263,3 @@ def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
         query = f"SELECT count(*) FROM runs WHERE tenant_id = ? AND status IN {_OPEN} AND id != ?"
         if connection.execute(query, (run.tenant_id, run.id)).fetchone()[0] >= limits.open_runs:
             raise too_many_open_runs(limits.open_runs)
-
-
-def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run without a result that is stored in parts."""
-    return from_document(from_text(row[0]), revision=row[1])
-
-
-def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
-    document = from_text(row[0])
-    if document.get("result_parts"):
-        with parts_required():
-            document["result"] = _read_parts(connection, document["id"], RESULT)
-    return from_document(document, revision=row[1])

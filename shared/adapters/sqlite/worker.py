@@ -49,6 +49,11 @@ class Worker:
         self._operations.put(operation)
         return operation.future
 
+    @property
+    def is_at_work(self) -> bool:
+        """Returns whether the threads have started and are not closed."""
+        return bool(self._threads) and not self._closed
+
     def close(self) -> None:
         """Completes the work that was submitted before, then ends the threads."""
         with self._lock:
