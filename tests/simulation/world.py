@@ -95,6 +95,8 @@ class World:
         self._skews = {(skew.function, skew.place): skew.seconds for skew in skews}
         self._background: set[asyncio.Task[Any]] = set()
         self.is_rolled_out = False
+        self.stalled_until = 0.0
+        """Until then at least one client of a stream does not read."""
 
     @property
     def now(self) -> float:
@@ -115,8 +117,14 @@ class World:
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
+        await self._until_all_move()
         await self._record_final_state()
         return self.history
+
+    async def _until_all_move(self) -> None:
+        """Waits until no process stands still and every client reads, and a little longer for what follows."""
+        while (until := max([self.stalled_until, *(one.frozen_until for one in self._instances.values())])) > self.now:
+            await asyncio.sleep(until - self.now + MARGIN / 3)
 
     def instance_of(self, function: str) -> Instance:
         """Returns any instance of the function; it is started when there is none in its place."""
