@@ -331,7 +331,7 @@ class World:
         ends = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.deliver()
-            due = await self.broker.next_due()
+            due = self.broker.next_due()
             moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
             if sweeping:
                 interval = self.settings.sweep_interval
