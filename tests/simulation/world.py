@@ -116,8 +116,14 @@ class World:
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
+        await self._until_all_move()
         await self._record_final_state()
         return self.history
+
+    async def _until_all_move(self) -> None:
+        """Waits until no process stands still, and has ended what it had in hand."""
+        while (until := max((one.frozen_until for one in self._instances.values()), default=0.0)) > self.now:
+            await asyncio.sleep(until - self.now + MARGIN / 3)
 
     def instance_of(self, function: str) -> Instance:
         """Returns any instance of the function; it is started when there is none in its place."""
