@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from shared.domain.status import Lane
 from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.sessions import Sessions
-from shared.wiring.assembly import Backend, assemble
+from shared.wiring.assembly import UseCases
 from tests.simulation.calls import CallFaults, Calls, Outages
 from tests.simulation.deliveries import DeliveryFaults, FunctionCaller
 from tests.simulation.faults import AtCall, Outage, Rollout, Skew
@@ -204,7 +205,7 @@ class World:
         sessions = Sessions(
             tokens=no_tokens, issuer=no_tokens, ended=no_tokens, verifier=no_tokens, clock=instance.clock
         )
-        backend = Backend(
+        backend: Any = SimpleNamespace(
             store=store,
             queue=SimulatedRunQueue(self.queues, calls),
             scheduler=SimulatedRecheckScheduler(self.task_queues, calls),
@@ -222,12 +223,14 @@ class World:
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,
+            invoker=None,
             clock=instance.clock,
+            provider=self._provider(instance, calls, settings, directory),
+            breakers=BreakersOfPools(deployments={}, pools=()),
         )
-        provider = self._provider(instance, calls, settings, directory)
-        no_breakers = BreakersOfPools(deployments={}, pools=())
-        services = assemble(settings, backend, provider, breakers=no_breakers)
-        return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
+        services = UseCases(settings, backend)
+        services.submit = replace(services.submit, new_id=self.new_run_id)
+        return services
 
     def _provider(
         self, instance: Instance, calls: Calls, settings: Settings, directory: CachedDirectory
