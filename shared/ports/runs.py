@@ -150,6 +150,13 @@ class UsageSums(Protocol):
 
 
 class RunFeed(Protocol):
+    @property
+    def caught_up_at(self) -> float:
+        """Returns a time of the event loop's clock: `next` has returned all changes up to then, or there were none.
+
+        It is minus infinity before the first such time, and again after changes may have been lost on their way.
+        """
+
     async def next(self, *, timeout: float) -> Run | None:
         """Returns the run as soon as it differs from what this feed returned last; the first call returns at once.
 

@@ -1,8 +1,7 @@
 """Schedules re-checks as named Cloud Tasks, which send a POST request to recheck_run."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from google.api_core.exceptions import AlreadyExists
@@ -11,28 +10,13 @@ from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 from shared import tracing
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.task_targets import TaskTarget
 from shared.adapters.storage.task_name import task_name
 from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable
 
 DISPATCH_DEADLINE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTarget:
-    """The queues of the tasks, by lane, and the function that they call.
-
-
-    A queue has the form projects/{project}/locations/{location}/queues/{queue}. `url` and `audience` are those of
-    recheck_run; without an audience Cloud Tasks uses the URL with its path. Cloud Tasks adds an OIDC token of
-    `service_account` (an e-mail address) to each request; None sends requests without a token.
-    """
-
-    queues: Mapping[Lane, str]
-    url: str
-    audience: str
-    service_account: str | None
 
 
 class CloudTasksRecheckScheduler:

@@ -1,7 +1,7 @@
 """Schedules deliveries of webhooks as named Cloud Tasks, which send a POST request to deliver_webhook."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from google.api_core.exceptions import AlreadyExists
@@ -10,21 +10,12 @@ from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
 from shared import tracing
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.task_targets import WebhookTarget
 from shared.adapters.storage.webhook_documents import delivery_task_name
 from shared.domain.webhook_delivery import DeliveryTask
 from shared.errors import SchedulerUnavailable
 
 DISPATCH_DEADLINE = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookTarget:
-    """The queue of the tasks and the function that they call, as in TaskTarget."""
-
-    queue: str
-    url: str
-    audience: str
-    service_account: str | None
 
 
 class CloudTasksWebhookScheduler:

@@ -89,13 +89,16 @@ class Database:
         return outcome
 
     def write_soon(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """Submits a write and returns at once; a failure is logged. Later writes are committed with it or after it."""
+        """Submits a write and returns at once; a failure is logged. Later writes are committed with it or after it.
+
+        It waits a few milliseconds for other writes, so that all of them are one commit.
+        """
 
         def log_failure(future: "asyncio.Future[object]") -> None:
             if not future.cancelled() and future.exception() is not None:
                 log.warning("write lost")
 
-        self._writer.submit(work, is_write=True).add_done_callback(log_failure)
+        self._writer.submit_soon(work).add_done_callback(log_failure)
 
     async def data_version(self) -> int:
         """Returns a number that changes when another process has written, but not when this one has.
