@@ -1,18 +1,22 @@
 """Defines how runs are stored, listed and watched."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.domain.channel import Channel
-from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.run import Run
-from shared.domain.status import Kind, Status
-from shared.domain.tally import Tally
-from shared.domain.usage_sums import UsageKey, UsageSum
+
+if TYPE_CHECKING:
+    from shared.domain.channel import Channel
+    from shared.domain.idempotency import IdempotencyRecord
+    from shared.domain.run import Run
+    from shared.domain.status import Kind, Status
+    from shared.domain.tally import Tally
+    from shared.domain.usage_sums import UsageKey, UsageSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
