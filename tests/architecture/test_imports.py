@@ -50,7 +50,17 @@ def test_a_process_loads_its_function_and_connects_to_nothing(function: str) -> 
     loaded = loaded_by(f"import main, threading\nmain.{function}\nassert threading.active_count() == 1", CLOUD)
     of_functions = {name for name in loaded if name.startswith("functions.")}
     assert of_functions == {f"functions.{function}"}
-    heavy = {"google.api_core", "grpc", "infra", "jwt", "langcodes", "opentelemetry.sdk", "redis", "requests", "sqlite3"}
+    heavy = {
+        "google.api_core",
+        "grpc",
+        "infra",
+        "jwt",
+        "langcodes",
+        "opentelemetry.sdk",
+        "redis",
+        "requests",
+        "sqlite3",
+    }
     assert not {*heavy, "uvicorn", "shared.adapters.gcp", "shared.adapters.llm", "shared.adapters.sqlite"} & loaded
 
 

@@ -7,25 +7,30 @@ from shared.domain.status import Lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTarget:
-    """The queues of the tasks, by lane, and the function that they call.
+class HttpTarget:
+    """One of our functions. Without an audience Cloud Tasks uses the URL with its path.
 
-    A queue has the form projects/{project}/locations/{location}/queues/{queue}. `url` and `audience` are those of
-    recheck_run; without an audience Cloud Tasks uses the URL with its path. Cloud Tasks adds an OIDC token of
-    `service_account` (an e-mail address) to each request; None sends requests without a token.
+    Cloud Tasks adds an OIDC token of `service_account` (an e-mail address) to each request; None sends requests without
+    a token.
     """
 
-    queues: Mapping[Lane, str]
     url: str
     audience: str
     service_account: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookTarget:
-    """The queue of the tasks that deliver webhooks and the function that they call, as in TaskTarget."""
+class TaskTarget(HttpTarget):
+    """The function recheck_run, and the queues of its tasks by lane.
+
+    A queue has the form projects/{project}/locations/{location}/queues/{queue}.
+    """
+
+    queues: Mapping[Lane, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookTarget(HttpTarget):
+    """The function deliver_webhook, and the queue of its tasks."""
 
     queue: str
-    url: str
-    audience: str
-    service_account: str | None
