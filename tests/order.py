@@ -27,7 +27,8 @@ GROUPS = {
 }
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
-Other tests that ask for a fixture of their module are a group too, so that one worker makes it.
+Other tests that ask for a fixture of their module are a group too, so that one worker makes it; and so are the tests of
+a file of tests/architecture, which read the same sources.
 """
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SYSTEMS = "start whole systems"
@@ -91,7 +92,8 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
 def group_name(item: pytest.Item) -> str | None:
     asked_for = fixtures(item) if folder(item) == "e2e" else set()
     of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
-    return next(iter(of_session), item.path.stem if has_fixture_of_module(item) else None)
+    is_of_file = has_fixture_of_module(item) or folder(item) == "architecture"
+    return next(iter(of_session), item.path.stem if is_of_file else None)
 
 
 def has_fixture_of_module(item: pytest.Item) -> bool:
@@ -103,7 +105,8 @@ def has_fixture_of_module(item: pytest.Item) -> bool:
 def place(item: pytest.Item) -> tuple[int, bool, int]:
     """Groups first, then the folders in their order; pytest's own order otherwise."""
     groups, group, name = list(dict.fromkeys(GROUPS.values())), group_name(item), folder(item)
-    of_group = groups.index(group) if group in groups else len(groups) + (group is None)
+    is_short = group is None or name == "architecture"
+    of_group = groups.index(group) if group in groups else len(groups) + is_short
     is_last = item.get_closest_marker("ends_group") is not None
     return of_group, is_last, FOLDERS.index(name) if name in FOLDERS else len(FOLDERS)
 

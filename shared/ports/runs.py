@@ -69,10 +69,12 @@ class RunStore(Protocol):
         and StoreUnavailable when it is unknown whether the run is stored.
         """
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
         """Returns the run. Its input is empty when it is stored in parts (see load_input).
 
-        With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). Raises RunNotFound.
+        With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). With
+        `or_last_saved`, a store may once return the run as this process has last saved it: when another process has
+        saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:

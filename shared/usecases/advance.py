@@ -63,7 +63,7 @@ class AdvanceRun:
 
         Raises RunNotFound, and a TransientError after which the call is to be repeated.
         """
-        run = await self.store.get(run_id)
+        run = await self.store.get(run_id, or_last_saved=True)
         with tracing.continued(run.traceparent, "advance run"):
             await self._advance(run, checks=checks)
 

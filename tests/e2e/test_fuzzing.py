@@ -28,6 +28,8 @@ END = "end_session"
 FEW = ("--phases", "examples,fuzzing")
 """Without the phase that tries out the bounds of every field: the share `demo` does it, with the same code behind."""
 PAGE = ("--header", "Sec-Fetch-Site: same-origin")
+OF_ADMINS = "^/api/(admin|webhooks|usage)/"
+"""Paths of operations that refuse everybody else, whatever is sent."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,12 @@ def session(system: System, user: str) -> dict[str, str]:
 def shares(system: System) -> list[Share]:
     demo = {"bearer": f'bearer = "{system.token()}"'}
     return [
-        Share("demo", demo, ("--exclude-path-regex", STREAMS, "--max-examples", "12")),
+        Share("demo", demo, ("--exclude-path-regex", f"{STREAMS}|{OF_ADMINS}", "--max-examples", "6")),
+        Share("member", demo, ("--include-path-regex", OF_ADMINS, "--max-examples", "2", *FEW)),
         Share("streams", demo, ("--include-path-regex", f"{STREAMS}|{SUBMIT}", "--max-examples", "6")),
         Share("admin", session(system, "admin"), ("--exclude-operation-id", END, *PAGE, "--max-examples", "4", *FEW)),
         Share("end", session(system, "admin"), ("--include-operation-id", END, *PAGE, "--max-examples", "5")),
-        Share("nobody", {}, ("--max-examples", "3", *FEW)),
+        Share("nobody", {}, ("--max-examples", "1", "--phases", "fuzzing")),
     ]
 
 

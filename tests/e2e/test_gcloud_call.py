@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.cloud_functions import PROJECT, REGION, GoogleStandIn, serving
 from tests.e2e.system import System, until
+from tests.infra.gcloud_in_forks import gcloud_server
 from tests.needs import need
 
 ADMIN_RUN = {"text": "Hello", "source_lang": "en", "target_lang": "de"}
@@ -25,16 +26,11 @@ class Gcloud:
     def __init__(self, folder: Path, google: GoogleStandIn) -> None:
         self._folder = folder
         self._google = google
-
-    def call(
-        self, function: str, data: Any = None, *words: str, user: str = "demo"
-    ) -> subprocess.CompletedProcess[str]:
-        key_file = self._google.write_key_file(self._folder / f"{user}.json", user=user)
-        settings = {
-            "CLOUDSDK_CONFIG": str(self._folder / "config"),
-            "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(key_file),
-            "CLOUDSDK_AUTH_TOKEN_HOST": f"{self._google.url}/token",
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS": f"{self._google.url}/",
+        self.environment = {
+            **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+            "CLOUDSDK_CONFIG": str(folder / "config"),
+            "CLOUDSDK_AUTH_TOKEN_HOST": f"{google.url}/token",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDFUNCTIONS": f"{google.url}/",
             "CLOUDSDK_CORE_PROJECT": PROJECT,
             "CLOUDSDK_FUNCTIONS_REGION": REGION,
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
@@ -42,10 +38,15 @@ class Gcloud:
             "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "1",
             "NO_PROXY": "127.0.0.1",
         }
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+
+    def call(
+        self, function: str, data: Any = None, *words: str, user: str = "demo"
+    ) -> subprocess.CompletedProcess[str]:
+        key_file = self._google.write_key_file(self._folder / f"{user}.json", user=user)
+        settings = {**self.environment, "CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE": str(key_file)}
         given = [] if data is None else [f"--data={json.dumps(data)}"]
-        command = ["gcloud", "functions", "call", function, *given, *words]
-        return subprocess.run(command, env={**kept, **settings}, capture_output=True, text=True)
+        command = [str(self._folder / "gcloud"), "functions", "call", function, *given, *words]
+        return subprocess.run(command, env=settings, capture_output=True, text=True)
 
     def answer(self, function: str, data: Any = None, user: str = "demo") -> Any:
         done = self.call(function, data, "--format=value(.)", user=user)
@@ -57,8 +58,11 @@ class Gcloud:
 def gcloud(local: System, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gcloud]:
     need(None if shutil.which("gcloud") else "gcloud is missing; install the Google Cloud CLI: cloud.google.com/sdk")
     uris = {name: f"{local.url}/{name}" for name in ("submit_run", "read_runs")}
+    folder = tmp_path_factory.mktemp("gcloud")
     with serving(uris, local.token) as google:
-        yield Gcloud(tmp_path_factory.mktemp("gcloud"), google)
+        gcloud = Gcloud(folder, google)
+        with gcloud_server(folder, gcloud.environment):
+            yield gcloud
 
 
 def test_a_run_that_gcloud_submits_is_read_by_gcloud_until_it_is_complete(gcloud: Gcloud) -> None:

@@ -3,13 +3,9 @@
 import copy
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +14,7 @@ import pytest
 from infra.cloud import ALARMS, CLOUD, INDEXES
 from infra.url_map import url_map
 from tests.infra.compute_api import ADDRESS
+from tests.infra.gcloud_in_forks import gcloud_server
 from tests.infra.google_apis import PROJECT, PROJECT_NUMBER, GoogleApis, serving
 from tests.infra.recipes import VARIABLES, commands
 from tests.infra.terraform import configuration
@@ -45,29 +42,6 @@ APIS = (
     "serviceusage", "storage", "vpcaccess",
 )  # fmt: skip
 CHANGES_BEFORE_THE_BREAK = 60
-
-
-@contextmanager
-def gcloud_server(folder: Path, environment: dict[str, str]) -> Iterator[None]:
-    """Puts a command `gcloud` into the folder; see gcloud_server.py."""
-    found = subprocess.check_output(
-        ["gcloud", "info", "--format=value(installation.sdk_root,basic.python_location)"], text=True
-    )
-    sdk, python = found.split()
-    address, here = folder / "socket", Path(__file__).parent
-    words = shlex.join([sys.executable, "-S", "-E", str(here / "gcloud_shim.py"), str(address)])
-    (folder / "gcloud").write_text(
-        f'#!/bin/sh\n[ "$1 $2" = "auth print-access-token" ] && exec echo token\nexec {words} "$@"\n'
-    )
-    (folder / "gcloud").chmod(0o755)
-    server = subprocess.Popen([python, str(here / "gcloud_server.py"), sdk, str(address)], env=environment)
-    try:
-        while not address.exists() and server.poll() is None:
-            time.sleep(0.05)
-        yield
-    finally:
-        server.kill()
-        server.wait()
 
 
 class Walk:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.13")
+ORIGINS = [("3.11", "package"), ("3.13", "package"), ("3.13", "image")]
+"""The functions run on each Python, the image on the Python that it is made from."""
 START_SECONDS = 60.0
 CLOUD = {
     "BACKEND": "gcp",
@@ -43,18 +46,23 @@ def python(version: str) -> str:
     raise AssertionError("need() ends the test")
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
-def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with requirements.txt and nothing else, installed as the Dockerfile does."""
-    folder = tmp_path_factory.mktemp(f"python{request.param}")
-    uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, "venv", "--quiet", "--python", python(request.param), folder / "venv"], check=True)
-    [install] = [line for line in steps("RUN") if line.startswith("pip install")]
-    words = [word for word in shlex.split(install)[2:] if word != "--no-cache-dir"]
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", folder / "venv/bin/python", *words], cwd=ROOT, check=True
-    )
-    return folder / "venv"
+@pytest.fixture(scope="module")
+def make_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes an environment with requirements.txt and nothing else as the Dockerfile does, once for each Python."""
+
+    @cache
+    def make(version: str) -> Path:
+        folder = tmp_path_factory.mktemp(f"python{version}")
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "venv", "--quiet", "--python", python(version), folder / "venv"], check=True)
+        [install] = [line for line in steps("RUN") if line.startswith("pip install")]
+        words = [word for word in shlex.split(install)[2:] if word != "--no-cache-dir"]
+        subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", folder / "venv/bin/python", *words], cwd=ROOT, check=True
+        )
+        return folder / "venv"
+
+    return make
 
 
 def steps(instruction: str) -> list[str]:
@@ -112,8 +120,11 @@ def health(port: int) -> str:
     raise ConnectionError(f"nothing answers on port {port}")
 
 
-@pytest.mark.parametrize("origin", ["package", "image"])
-def test_every_function_starts_and_is_healthy(environment: Path, origin: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "origin"), ORIGINS)
+def test_every_function_starts_and_is_healthy(
+    make_environment: Callable[[str], Path], version: str, origin: str, tmp_path: Path
+) -> None:
+    environment = make_environment(version)
     folder = tmp_path / "app"
     if origin == "package":
         printed = subprocess.check_output([sys.executable, "-m", "infra.package"], cwd=ROOT, text=True)
@@ -142,7 +153,11 @@ def copy_as_the_dockerfile_does(folder: Path) -> None:
                     path.write_bytes(content)
 
 
-def test_a_function_that_lacks_a_setting_does_not_start(environment: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", PYTHONS)
+def test_a_function_that_lacks_a_setting_does_not_start(
+    make_environment: Callable[[str], Path], version: str, tmp_path: Path
+) -> None:
+    environment = make_environment(version)
     copy_as_the_dockerfile_does(tmp_path / "app")
     settings = {name: value for name, value in CLOUD.items() if name != "LLM_DEPLOYMENTS"}
     variables = {**settings, "PATH": f"{environment}/bin:/usr/bin:/bin"}

@@ -12,6 +12,7 @@ from shared.adapters.sqlite.run_lists import count_query, page_query
 from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.json_text import from_text, to_text
+from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.parts import (
     INPUT,
     RESULT,
@@ -54,6 +55,7 @@ class SqliteRunStore:
         self._database = database
         self._on_change = on_change
         self._on_deliveries = on_deliveries
+        self._last_saved = LastSavedRuns()
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
@@ -63,27 +65,33 @@ class SqliteRunStore:
         mutable, result_parts = _mutable_columns(stored)
         row = (run.id, *mutable, *_immutable_columns(stored))
 
-        def insert(connection: sqlite3.Connection) -> IdempotencyRecord | None:
+        def insert(connection: sqlite3.Connection) -> tuple[IdempotencyRecord | None, bool]:
+            """Returns (the record of the other run that has the key, whether the run is new)."""
             holder = _acquire_key(connection, idempotency, now=run.created_at) if idempotency else None
             if holder is not None and holder.run_id != run.id:
-                return holder
+                return holder, False
             _check_limits(connection, limits, run)
             placeholders = ", ".join("?" * (len(row) - 1))
             insertion = f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING"
-            if connection.execute(insertion, row).rowcount:
+            is_new = connection.execute(insertion, row).rowcount > 0
+            if is_new:
                 usage.reserve(connection, run, limits.budget)
                 put_deliveries(connection, deliveries)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
-            return None
+            return None, is_new
 
-        holder = await self._database.write(insert)
+        holder, is_new = await self._database.write(insert)
+        if is_new:
+            self._last_saved.put(replace(stored, revision=1))
         self._on_change(run)
         if holder is None and deliveries:
             await self._on_deliveries(deliveries)
         return holder
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
+        if or_last_saved and (known := self._last_saved.take(run_id)) is not None:
+            return known
         row = await self._database.look_up("SELECT document, revision FROM runs WHERE id = ?", run_id)
         if row is None:
             raise RunNotFound
@@ -106,6 +114,7 @@ class SqliteRunStore:
         return await self._save(run, delete_parts=True)
 
     async def forget(self, run: Run) -> None:
+        self._last_saved.drop(run.id)
         await self._database.write(lambda connection: connection.execute("DELETE FROM runs WHERE id = ?", (run.id,)))
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
@@ -140,12 +149,15 @@ class SqliteRunStore:
                 connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
             return updated
 
+        self._last_saved.drop(run.id)
         if await self._database.write(update) == 0:
             raise StaleRun
+        stored = replace(saved, revision=revision)
+        self._last_saved.put(stored)
         self._on_change(run)
         if deliveries:
             await self._on_deliveries(deliveries)
-        return replace(saved, revision=revision)
+        return stored
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
