@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from shared import wiring
 from shared.services import Services
+from shared.web.delivery_task import read_delivery_task
 from shared.web.push import answer_event
-from shared.web.webhooks import read_delivery_task
 
 
 async def _handle(request: Request, services: Services) -> None:

@@ -13,7 +13,7 @@ from shared import wiring
 from shared.domain import views
 from shared.domain.channel import channel_for
 from shared.services import Services
-from shared.web import auth, list_query, operators, overview, parse, render, sessions, sse
+from shared.web import auth, list_query, operators, overview, parse, render, sessions, sse, user_runs
 from shared.web.root_query import Target, parse_root_query
 from shared.web.routes import Route, Routes
 from shared.web.usage_query import usage_query
@@ -27,18 +27,6 @@ async def get_user_run(request: Request, services: Services, run_uuid: str) -> R
     run = await services.watch.until_terminal(run, within=wait)
     shown = views.user_run_object(run, await services.read.input_of(run))
     return render.one(run, shown, headers=render.wait_headers(wait))
-
-
-async def list_user_runs(request: Request, services: Services) -> Response:
-    """Answers with a page of the caller's runs of the kinds admin run and user run, newest first."""
-    caller = await auth.caller(request, services)
-    return await _user_runs(services, list_query.user_run_query(list_query.from_query(request.query_params), caller))
-
-
-async def _user_runs(services: Services, query: list_query.ListQuery) -> Response:
-    page = await services.read.page(query.wanted, limit=query.limit, offset=query.offset, after=query.after)
-    shown = [views.user_run_object(run, await services.read.input_of(run)) for run in page.runs]
-    return render.page(page, query, runs=shown)
 
 
 async def get_job_status(request: Request, services: Services, job_id: str) -> Response:
@@ -117,7 +105,7 @@ async def read_any(request: Request, services: Services) -> Response:
         case Target.JOB:
             return await get_job_status(request, services, query.run_id)
         case Target.USER_RUNS:
-            return await _user_runs(services, list_query.user_run_query(query.filters, caller))
+            return await user_runs.page(services, list_query.user_run_query(query.filters, caller))
         case Target.JOBS:
             return await _jobs(services, list_query.job_query(query.filters, caller))
 

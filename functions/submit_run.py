@@ -7,12 +7,12 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from functions.read_runs import list_user_runs
 from shared import wiring
 from shared.services import Services
 from shared.web import auth, parse, render, sse, submissions
 from shared.web.routes import Route, Routes
 from shared.web.submissions import Form
+from shared.web.user_runs import list_user_runs
 
 
 async def submit_admin_run(request: Request, services: Services) -> Response:

@@ -9,8 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from shared.domain.directory import LlmApi
 from shared.domain.limits import Limits
+from shared.domain.status import LlmApi
 from shared.settings_reader import SettingsReader
 
 BACKENDS = ("embedded", "gcp")

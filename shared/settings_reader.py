@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from shared.domain.status import Kind, Service
-from shared.domain.submission import JOB_TYPES
+from shared.domain.status import JOB_TYPES, Kind, Service
 from shared.errors import ConfigurationError
 
 DEADLINE_KINDS = ("default", Service.BATCH, *JOB_TYPES, *Kind)

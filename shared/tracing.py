@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from random import getrandbits
 from re import compile
-from secrets import token_hex
 from typing import Protocol
 
 from shared import log
@@ -83,12 +83,20 @@ class _Untraced:
 
     def start(self, name: str, kind: SpanKind, parent: TraceContext | None) -> Span:
         if parent is None:
-            return _UnexportedSpan(TraceContext(trace_id=token_hex(16), span_id=token_hex(8)))
-        own = TraceContext(trace_id=parent.trace_id, span_id=token_hex(8), is_sampled=parent.is_sampled)
+            return _UnexportedSpan(TraceContext(trace_id=_new_id(32), span_id=_new_id(16)))
+        own = TraceContext(trace_id=parent.trace_id, span_id=_new_id(16), is_sampled=parent.is_sampled)
         return _UnexportedSpan(own)
 
     def flush(self) -> None:
         """Does nothing."""
+
+
+def _new_id(digits: int) -> str:
+    """Returns a random hexadecimal number. It is no secret, so it needs no randomness of the operating system.
+
+    A forked process has other numbers than its parent (https://docs.python.org/3/library/random.html).
+    """
+    return f"{getrandbits(4 * digits):0{digits}x}"
 
 
 _tracer: dict[str, Tracer] = {"current": _Untraced()}

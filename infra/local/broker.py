@@ -20,7 +20,7 @@ from filelock import AsyncFileLock
 
 from infra.local.pacing import DispatchRate, Pace, PushWindow
 from shared import log
-from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, SqliteDeliveries, Task
+from shared.adapters.sqlite.delivery import DEAD_LETTERS, Ended, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
 from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
@@ -30,13 +30,17 @@ ACK_DEADLINE_SECONDS = 600.0
 MAX_CONCURRENT = 256
 """Deliveries at once, for each topic and for tasks."""
 MAX_STARTED_PER_ROUND = 16
-ROUND_PAUSE_SECONDS = 0.01
+BACKLOG_PAUSE_SECONDS = 0.01
+ROUND_PAUSE_SECONDS = 0.025
+"""The pause after a round that left no due rows: the rows of this time share a commit and wake each thread once."""
 MAX_DELIVERIES = 20
 """After this many failed deliveries a message becomes a dead letter."""
 MAX_TASK_DELIVERIES = 100
 """After this many failed deliveries a task is dropped."""
 MAX_BACKOFF_SECONDS = 30.0
 POLL_INTERVAL_SECONDS = 0.2
+FORGET_EVERY_SECONDS = 5.0
+"""How often names that are no longer reserved are deleted."""
 EMBEDDED_QUEUE = DispatchRate(max_rate=2000, max_burst=500, max_in_flight=MAX_CONCURRENT)
 """A rate that one process does not reach, so that only failures slow a queue of the embedded back end."""
 
@@ -87,8 +91,12 @@ class Broker:
         self._now = now
         self._woken = asyncio.Event()
         self._task_count = 0
-        self._acknowledged: list[Message | Task] = []
-        """Delivered rows whose acknowledgement is not stored yet."""
+        self._ended: list[Ended] = []
+        """Deliveries whose end is not stored yet."""
+        self._next_due: dict[str, float] = {}
+        """When the next row of each topic and queue is due, as of the last round."""
+        self._has_backlog = False
+        """Has the last round left rows that are due, because it started as many as it may?"""
         self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         """By topic and by queue."""
         self._paces: dict[str, Pace] = {topic: PushWindow(max_size=MAX_CONCURRENT) for topic in self._topics}
@@ -96,9 +104,10 @@ class Broker:
         self._without_room: set[str] = set()
         """Topics and queues that could start no more in the last round."""
 
-    def wake(self) -> None:
-        """Makes `serve` look for due rows now."""
-        self._woken.set()
+    def wake(self, due_at: float | None = None) -> None:
+        """Makes `serve` look for due rows now, unless `due_at` is so late that it looks before anyway."""
+        if due_at is None or due_at < self._now() + POLL_INTERVAL_SECONDS:
+            self._woken.set()
 
     async def serve(self, lock: Path, *, on_takeover: Callable[[], Awaitable[object]] | None = None) -> None:
         """Waits until it holds the lock file, calls `on_takeover`, then delivers until it is cancelled."""
@@ -110,55 +119,63 @@ class Broker:
             await self._deliveries.release_leases(now=self._now())
             if on_takeover is not None:
                 await on_takeover()
+            forget_at = self._now()
             while True:
                 with suppress(StoreUnavailable):
                     await self.deliver_due()
-                    await self._deliveries.delete_expired_names(now=self._now())
-                await asyncio.sleep(ROUND_PAUSE_SECONDS)
+                    if self._now() >= forget_at:
+                        await self._deliveries.delete_expired_names(now=self._now())
+                        forget_at = self._now() + FORGET_EVERY_SECONDS
+                await asyncio.sleep(BACKLOG_PAUSE_SECONDS if self._has_backlog else ROUND_PAUSE_SECONDS)
                 await self._wait_for_work()
 
     async def deliver_due(self) -> int:
-        """Starts deliveries of due rows within the limits, and returns how many it has started."""
-        await self._store_acknowledgements()
-        started = 0
-        for topic in self._topics:
-            if (limit := self._room(topic)) > 0:
-                messages = await self._deliveries.lease_messages(
-                    topic, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=limit
-                )
-                for message in messages:
-                    self._start(topic, self._deliver_message(topic, message))
-                started += self._count_started(topic, len(messages))
-        for queue in list(self._queues()):
-            if (limit := self._room(queue)) > 0:
-                tasks = await self._deliveries.lease_tasks(
-                    queue, now=self._now(), lease=ACK_DEADLINE_SECONDS, limit=limit
-                )
-                for task in tasks:
-                    self._start(queue, self._deliver_task(queue, task))
-                started += self._count_started(queue, len(tasks))
-        return started
+        """Starts deliveries of due rows within the limits, and returns how many it has started.
 
-    async def next_due(self) -> float | None:
-        """Returns when the next delivery may start; None when none is due, or each waits for one that is in flight."""
-        now = self._now()
-        served = {*self._topics, *self._queues()}
-        with_room = {kind for kind in served if self._room(kind) > 0}
-        found = [await self._next_due(with_room)] if with_room else []
-        for kind in served - with_room:
-            if (opens_at := self._pace(kind).opens_at(now)) > now and (due := await self._next_due({kind})) is not None:
+        One commit stores how earlier deliveries have ended, and leases the rows of all topics and queues.
+        """
+        ended, self._ended = self._ended, []
+        topics = {topic: self._room(topic) for topic in self._topics}
+        queues = {queue: self._room(queue) for queue in self._queues()}
+        try:
+            leased = await self._deliveries.exchange(
+                ended, topics=topics, queues=queues, now=self._now(), lease=ACK_DEADLINE_SECONDS
+            )
+        except StoreUnavailable:
+            self._ended[:0] = ended
+            raise
+        self._next_due = dict(leased.next_due)
+        counts = {kind: len(rows) for kind, rows in (*leased.messages.items(), *leased.tasks.items())}
+        self._has_backlog = any(count >= MAX_STARTED_PER_ROUND for count in counts.values())
+        for topic, messages in leased.messages.items():
+            for message in messages:
+                self._start(topic, self._deliver_message(topic, message))
+        for queue, tasks in leased.tasks.items():
+            for task in tasks:
+                self._start(queue, self._deliver_task(queue, task))
+        for kind, count in counts.items():
+            self._paces[kind] = self._pace(kind).after_start(count, now=self._now())
+        return sum(counts.values())
+
+    def next_due(self) -> float | None:
+        """Returns when the next delivery may start, as of the last `deliver_due`.
+
+        Returns None when none is due, or each waits for one that is in flight.
+        """
+        now, found = self._now(), []
+        for kind, due in self._next_due.items():
+            if self._room(kind) > 0:
+                found.append(due)
+            elif (opens_at := self._pace(kind).opens_at(now)) > now:
                 found.append(max(due, opens_at))
-        return min((due for due in found if due is not None), default=None)
-
-    async def _next_due(self, kinds: Collection[str]) -> float | None:
-        topics = [kind for kind in kinds if kind in self._topics]
-        return await self._deliveries.next_due(topics, [kind for kind in kinds if kind not in self._topics])
+        return min(found, default=None)
 
     async def wait_for_deliveries(self) -> None:
         """Waits until no delivery is in flight, and stores the acknowledgements."""
         while in_flight := [task for tasks in self._in_flight.values() for task in tasks]:
             await asyncio.gather(*in_flight)
-        await self._store_acknowledgements()
+        ended, self._ended = self._ended, []
+        await self._deliveries.exchange(ended, topics={}, queues={}, now=self._now(), lease=ACK_DEADLINE_SECONDS)
 
     def _pace(self, kind: str) -> Pace:
         if kind not in self._paces:
@@ -175,21 +192,9 @@ class Broker:
             self._without_room.discard(kind)
         return min(room, MAX_STARTED_PER_ROUND)
 
-    def _count_started(self, kind: str, count: int) -> int:
-        self._paces[kind] = self._pace(kind).after_start(count, now=self._now())
-        return count
-
-    async def _store_acknowledgements(self) -> None:
-        """Stores the acknowledgements of a round together. After a crash these rows are delivered again."""
-        if self._acknowledged:
-            acknowledged, self._acknowledged = self._acknowledged, []
-            await self._deliveries.acknowledge(acknowledged)
-
     async def _wait_for_work(self) -> None:
         """Waits until `wake` is called or a row is due, at most POLL_INTERVAL_SECONDS: other processes add rows too."""
-        due = None
-        with suppress(StoreUnavailable):
-            due = await self.next_due()
+        due = self.next_due()
         pause = POLL_INTERVAL_SECONDS if due is None else min(max(due - self._now(), 0.001), POLL_INTERVAL_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), pause)
@@ -213,29 +218,32 @@ class Broker:
         status = await self._send_message(topic, message)
         self._adapt_pace(topic, status, started_at=started_at)
         if 200 <= status < 300:
-            self._acknowledged.append(message)
+            self._ended.append(Ended(row=message))
         elif topic != DEAD_LETTERS and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
             attributes = _dead_letter_attributes(message)
             await self._deliveries.move_to_dead_letters(message, now=self._now(), attributes=attributes)
             self.wake()
         else:
-            await self._deliveries.retry_message(message, at=self._now() + backoff(message.deliveries))
+            self._ended.append(Ended(row=message, again_at=self._now() + backoff(message.deliveries)))
 
     async def _deliver_task(self, queue: str, task: Task) -> None:
         self._task_count += 1
         if _is_multiple(self._task_count, self._faults.drop_every):
-            self._acknowledged.append(task)
+            self._ended.append(Ended(row=task))
             return
-        times = 2 if _is_multiple(self._task_count, self._faults.duplicate_every) else 1
         started_at = self._now()
-        statuses = await asyncio.gather(*[self._send_task(task) for _ in range(times)])
+        statuses: Sequence[int]
+        if _is_multiple(self._task_count, self._faults.duplicate_every):
+            statuses = await asyncio.gather(self._send_task(task), self._send_task(task))
+        else:
+            statuses = [await self._send_task(task)]
         for status in statuses:
             self._adapt_pace(queue, status, started_at=started_at)
         if any(200 <= status < 300 for status in statuses) or task.deliveries >= MAX_TASK_DELIVERIES:
-            self._acknowledged.append(task)
+            self._ended.append(Ended(row=task))
         else:
-            await self._deliveries.retry_task(task, at=self._now() + backoff(task.deliveries))
+            self._ended.append(Ended(row=task, again_at=self._now() + backoff(task.deliveries)))
 
     def _adapt_pace(self, kind: str, status: int, *, started_at: float) -> None:
         pace = self._pace(kind)

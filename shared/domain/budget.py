@@ -7,11 +7,13 @@ commit that ends it replaces the reservation by its cost. So the runs of a perio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.domain.money import to_nano
-from shared.domain.run import Run
 from shared.errors import BudgetExhausted, ConfigurationError
+
+if TYPE_CHECKING:
+    from shared.domain.run import Run
 
 DAY, MONTH = "day", "month"
 
@@ -58,27 +60,27 @@ def _limit(value: Any) -> int | None:
     return to_nano(value)
 
 
-def day_of(run: Run) -> str:
+def day_of(run: "Run") -> str:
     """Returns the UTC day that the run counts in, such as 2026-03-14."""
     return run.created_at.date().isoformat()
 
 
-def month_of(run: Run) -> str:
+def month_of(run: "Run") -> str:
     """Returns the UTC month that the run counts in, such as 2026-03."""
     return day_of(run)[:7]
 
 
-def reservation(run: Run) -> int:
+def reservation(run: "Run") -> int:
     """Returns what the run reserves while it is open, in nano-USD."""
     return to_nano(run.bill.reserved_usd) if run.bill.reserved_usd is not None else 0
 
 
-def cost(run: Run) -> int:
+def cost(run: "Run") -> int:
     """Returns what a run that has ended has cost, in nano-USD; 0 when it has no prices."""
     return to_nano(run.usage.cost_usd) if run.usage.cost_usd is not None else 0
 
 
-def require_room(budget: Budget, run: Run, *, day: Balance, month: Balance) -> None:
+def require_room(budget: Budget, run: "Run", *, day: Balance, month: Balance) -> None:
     """Raises BudgetExhausted when the run's reservation does not fit into what its day and its month have left."""
     amount = reservation(run)
     if amount == 0:

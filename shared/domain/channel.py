@@ -80,13 +80,15 @@ class ChannelCursor:
         last = self.last_delivered.get(run_key(run.id))
         return event.sequence > last.sequence if last else event.at > self.watermark
 
-    def after_delivery(self, run: Run, event: Event, *, opened_at: datetime) -> "ChannelCursor":
+    def after_delivery(self, run: Run, event: Event, *, opened_at: datetime, live_since: datetime) -> "ChannelCursor":
         """Returns the cursor after this event was delivered, on a stream that was opened at `opened_at`.
 
-        The watermark follows OVERLAP behind the event. It stays while the stream delivers what happened before it was
-        opened: those events come run by run, not in the order of time, so older ones of other runs may follow.
+        The stream delivers changes as they happen since `live_since`. Until then it was behind: it read what was there
+        at first, its client read slowly, or its process stood still. The watermark follows OVERLAP behind the event. It
+        stays while the stream delivers what happened before `live_since`: those events come run by run, not in the
+        order of time, so older ones of other runs may follow.
         """
-        is_live = happens_live(event, opened_at=opened_at)
+        is_live = happens_live(event, live_since=live_since)
         watermark = max(self.watermark, event.at - OVERLAP) if is_live else self.watermark
         read_to = self._read_to_after(run, watermark, opened_at=opened_at)
         settled = read_to - OVERLAP if read_to else watermark
@@ -115,9 +117,9 @@ class ChannelCursor:
         return read_to if read_to > watermark else None
 
 
-def happens_live(event: Event, *, opened_at: datetime) -> bool:
-    """Returns True when the event is certainly later than all that a stream opened at `opened_at` found at first."""
-    return event.at - OVERLAP >= opened_at
+def happens_live(event: Event, *, live_since: datetime) -> bool:
+    """Returns True when the event is certainly later than all that a stream was behind with until `live_since`."""
+    return event.at - OVERLAP >= live_since
 
 
 def run_key(run_id: str) -> str:

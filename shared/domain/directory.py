@@ -2,29 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from enum import StrEnum
 from typing import Any, TypeVar
 
+from shared.domain.status import LlmApi as LlmApi
 from shared.errors import ConfigurationError
 
 Record = TypeVar("Record")
-
-
-class LlmApi(StrEnum):
-    """The protocols in which LLMs are called."""
-
-    OPENAI_CHAT = "openai_chat"
-    """OpenAI's chat completions: one synchronous call returns the answer."""
-    ANTHROPIC_MESSAGES = "anthropic_messages"
-    """Anthropic's messages: one synchronous call returns the answer."""
-    OPENAI_RESPONSES = "openai_responses"
-    """OpenAI's responses in background mode: a call creates a response, and checks retrieve it until it is complete."""
-    OPENAI_BATCH = "openai_batch"
-    """OpenAI's batch API, with one request in each batch; checks ask for the batch until it has an answer."""
-    ANTHROPIC_BATCH = "anthropic_batch"
-    """Anthropic's message batches, with one request in each batch."""
-    LLM_JOBS = "llm_jobs"
-    """The job API: a submit returns a job id, and checks ask for the job's status until it has a result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from shared.domain import fallback
 from shared.domain.attempt import Attempt, Outcome, with_last
 from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
-from shared.domain.recheck_plan import CLOCK_SKEW, RecheckPlan, recheck_time
+from shared.domain.recheck_plan import CLOCK_SKEW, Recheck, RecheckPlan, recheck_time
 from shared.domain.repair import (
     better_answer,
     ended_repair,
@@ -271,6 +271,16 @@ def until_next_check(run: Run, now: datetime, *, eta: timedelta | None = None) -
     assert run.sent_at is not None
     planned = recheck_time(run.sent_at, plan_of(run).next_offset(now - run.sent_at, eta=eta))
     return max(min(planned, run.deadline_at) - now, timedelta(0))
+
+
+def recheck_of(run: Run, at: datetime, *, checks: int) -> Recheck:
+    """Returns the re-check of that time; the same time of the same attempt has the same name, whoever asks for it."""
+    if run.provider_job_id is not None and run.sent_at is not None:
+        sequence = str(round((at - run.sent_at).total_seconds()))
+    else:
+        sequence = f"start-{round((run.due_at or at).timestamp() * 1000)}"
+        checks = 0
+    return Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence, checks=checks)
 
 
 def _has_moved(before: float | None, after: float | None) -> bool:

@@ -2,7 +2,24 @@
 
 from enum import StrEnum
 
-from shared.domain.directory import LlmApi
+JOB_TYPES = ("trainer_question_analysis", "review_colab", "general_llm_request")
+
+
+class LlmApi(StrEnum):
+    """The protocols in which LLMs are called."""
+
+    OPENAI_CHAT = "openai_chat"
+    """OpenAI's chat completions: one synchronous call returns the answer."""
+    ANTHROPIC_MESSAGES = "anthropic_messages"
+    """Anthropic's messages: one synchronous call returns the answer."""
+    OPENAI_RESPONSES = "openai_responses"
+    """OpenAI's responses in background mode: a call creates a response, and checks retrieve it until it is complete."""
+    OPENAI_BATCH = "openai_batch"
+    """OpenAI's batch API, with one request in each batch; checks ask for the batch until it has an answer."""
+    ANTHROPIC_BATCH = "anthropic_batch"
+    """Anthropic's message batches, with one request in each batch."""
+    LLM_JOBS = "llm_jobs"
+    """The job API: a submit returns a job id, and checks ask for the job's status until it has a result."""
 
 
 class Status(StrEnum):

@@ -14,7 +14,7 @@ from shared.domain.fields import Fields, require_utf8
 from shared.domain.notebook import render_notebook
 from shared.domain.parameters import check_parameters
 from shared.domain.run import SHARDS, Run
-from shared.domain.status import Kind, Service, Status
+from shared.domain.status import JOB_TYPES, Kind, Service, Status
 from shared.domain.target import Target
 from shared.domain.webhook import WebhookTarget
 from shared.domain.webhook_fields import optional_webhook
@@ -24,7 +24,6 @@ MAX_TEXT_LENGTH = 1500
 MAX_NAME_LENGTH = 255
 MAX_REFERENCE_FILES = 20
 MAX_DEADLINE_SECONDS = 24 * 3600
-JOB_TYPES = ("trainer_question_analysis", "review_colab", "general_llm_request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

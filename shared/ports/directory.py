@@ -1,9 +1,12 @@
 """Defines how records of users, organizations and models are read."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from __future__ import annotations
 
-from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
 
 
 class Directory(Protocol):

@@ -1,13 +1,16 @@
 """Defines how LLMs are called, and what is known of their pace."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.domain.durations import Durations
-from shared.domain.progress import Finished, JobCreated, OnText, Running
-from shared.domain.run import Run
+if TYPE_CHECKING:
+    from shared.domain.durations import Durations
+    from shared.domain.progress import Finished, JobCreated, OnText, Running
+    from shared.domain.run import Run
 
 
 class LlmProvider(Protocol):

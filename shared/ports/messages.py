@@ -1,12 +1,15 @@
 """Defines what makes a function be called later, and where messages are kept that could not be handled."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from shared.domain.dead_letter import DeadLetter
-from shared.domain.recheck_plan import Recheck
-from shared.domain.status import Lane
+if TYPE_CHECKING:
+    from shared.domain.dead_letter import DeadLetter
+    from shared.domain.recheck_plan import Recheck
+    from shared.domain.status import Lane
 
 
 class RunQueue(Protocol):

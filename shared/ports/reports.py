@@ -1,13 +1,16 @@
 """Defines what administrators and the console read beside single runs: runs by time, and how full limits are."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from shared.domain.budget import Balance
-from shared.domain.directory import Model
-from shared.domain.status import Status
-from shared.ports.runs import RunPage, RunPosition
+if TYPE_CHECKING:
+    from shared.domain.budget import Balance
+    from shared.domain.directory import Model
+    from shared.domain.status import Status
+    from shared.ports.runs import RunPage, RunPosition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,22 @@
 """Defines how runs are stored, listed and watched."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.domain.channel import Channel
-from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
-from shared.domain.run import Run
-from shared.domain.status import Kind, Status
-from shared.domain.tally import Tally
-from shared.domain.usage_sums import UsageKey, UsageSum
+
+if TYPE_CHECKING:
+    from shared.domain.channel import Channel
+    from shared.domain.idempotency import IdempotencyRecord
+    from shared.domain.run import Run
+    from shared.domain.status import Kind, Status
+    from shared.domain.tally import Tally
+    from shared.domain.usage_sums import UsageKey, UsageSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +69,12 @@ class RunStore(Protocol):
         and StoreUnavailable when it is unknown whether the run is stored.
         """
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
         """Returns the run. Its input is empty when it is stored in parts (see load_input).
 
-        With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). Raises RunNotFound.
+        With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). With
+        `or_last_saved`, a store may once return the run as this process has last saved it: when another process has
+        saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
@@ -148,6 +154,13 @@ class UsageSums(Protocol):
 
 
 class RunFeed(Protocol):
+    @property
+    def caught_up_at(self) -> float:
+        """Returns a time of the event loop's clock: `next` has returned all changes up to then, or there were none.
+
+        It is minus infinity before the first such time, and again after changes may have been lost on their way.
+        """
+
     async def next(self, *, timeout: float) -> Run | None:
         """Returns the run as soon as it differs from what this feed returned last; the first call returns at once.
 

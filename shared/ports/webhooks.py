@@ -1,12 +1,15 @@
 """Defines how webhooks are stored, scheduled, signed and sent."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from shared.domain.webhook import OrganizationWebhooks
-from shared.domain.webhook_delivery import Answer, Delivery, DeliveryTask
+if TYPE_CHECKING:
+    from shared.domain.webhook import OrganizationWebhooks
+    from shared.domain.webhook_delivery import Answer, Delivery, DeliveryTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

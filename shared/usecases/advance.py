@@ -28,6 +28,7 @@ from shared.domain.progress import (
     consequence,
     first_answer,
     next_step,
+    recheck_of,
     until_next_check,
 )
 from shared.domain.recheck_plan import Recheck, RecheckPlan
@@ -62,7 +63,7 @@ class AdvanceRun:
 
         Raises RunNotFound, and a TransientError after which the call is to be repeated.
         """
-        run = await self.store.get(run_id)
+        run = await self.store.get(run_id, or_last_saved=True)
         with tracing.continued(run.traceparent, "advance run"):
             await self._advance(run, checks=checks)
 
@@ -283,13 +284,3 @@ def _with_observed_job(mine: Run, observed: Observation | None) -> Run:
     if not isinstance(observed, JobCreated):
         return mine
     return mine.with_provider_job(mine.updated_at, provider_job_id=observed.provider_job_id)
-
-
-def recheck_of(run: Run, at: datetime, *, checks: int) -> Recheck:
-    """Returns the re-check of that time; the same time of the same attempt has the same name, whoever asks for it."""
-    if run.provider_job_id is not None and run.sent_at is not None:
-        sequence = str(round((at - run.sent_at).total_seconds()))
-    else:
-        sequence = f"start-{round((run.due_at or at).timestamp() * 1000)}"
-        checks = 0
-    return Recheck(run_id=run.id, attempt=run.attempt, sequence=sequence, checks=checks)

@@ -1,13 +1,14 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared import log, tracing
 from shared.domain.budget import Budget, read_budget
 from shared.domain.channel import channel_for
 from shared.domain.directory import Model, Organization, Profile
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.parameters import require_parameters

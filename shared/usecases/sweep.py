@@ -19,13 +19,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from shared import log, tracing
-from shared.domain.progress import plan_of, until_next_check
+from shared.domain.progress import plan_of, recheck_of, until_next_check
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
 from shared.ports import Clock, RecheckScheduler, RunPosition, RunQueue, RunStore
-from shared.usecases.advance import recheck_of
 from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sweep_webhooks import SweepWebhooks

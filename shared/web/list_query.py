@@ -6,8 +6,7 @@ from typing import Any
 
 from shared.domain.directory import Profile
 from shared.domain.fields import Fields
-from shared.domain.status import USER_RUN_KINDS, Kind, Status
-from shared.domain.submission import JOB_TYPES
+from shared.domain.status import JOB_TYPES, USER_RUN_KINDS, Kind, Status
 from shared.ports import RunFilter, RunPosition
 from shared.web.cursor import decode_list_cursor
 

@@ -1,21 +1,17 @@
-"""Serves the routes of webhooks, for members of the group `admins`, and reads the tasks of deliver_webhook."""
+"""Serves the routes of webhooks, for members of the group `admins`."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.domain.directory import Profile
-from shared.domain.webhook_delivery import DeliveryTask
 from shared.domain.webhook_fields import new_endpoint
 from shared.domain.webhook_views import delivery_object, endpoint_object
-from shared.errors import MalformedMessage
 from shared.ports import DeliveryPosition
 from shared.services import Services
 from shared.web import auth, list_query, parse
 from shared.web.cursor import decode_delivery_cursor, encode_delivery_cursor
-from shared.web.push import json_object
 from shared.web.routes import Route
 
 
@@ -103,15 +99,6 @@ WEBHOOK_ROUTES = (
     Route("GET", "/api/webhooks/{webhook_id}/deliveries", list_deliveries),
     Route("POST", "/api/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver", redeliver),
 )
-
-
-async def read_delivery_task(request: Request) -> DeliveryTask:
-    """Reads the body {delivery_id, turn, reason} of a task of deliver_webhook. Raises MalformedMessage."""
-    body: Mapping[str, Any] = await json_object(request)
-    delivery_id, turn, reason = body.get("delivery_id"), body.get("turn"), body.get("reason") or ""
-    if not isinstance(delivery_id, str) or not delivery_id or "/" in delivery_id or not isinstance(turn, int):
-        raise MalformedMessage("The body is no delivery of a webhook.")
-    return DeliveryTask(delivery_id=delivery_id, turn=turn, reason=str(reason))
 
 
 async def _admin(request: Request, services: Services) -> Profile:

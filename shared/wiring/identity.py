@@ -1,21 +1,22 @@
-"""Builds the token and session verifiers for the issuers that the settings trust."""
+"""Makes the verifiers of tokens and sessions for the issuers that the settings trust."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shared.adapters.identity.cache import CachedTokens
 from shared.ports import Clock, EndedSessions, SessionIssuer, TokenVerifier
 from shared.settings import Settings
-from shared.usecases.sessions import OpenSessions, Sessions
 
 if TYPE_CHECKING:
     from shared.adapters.identity.access_tokens import AccessTokens
+    from shared.adapters.identity.firebase import FirebaseTokens
     from shared.adapters.identity.http import IdentityHttp
     from shared.adapters.identity.keys import RemoteKeys
     from shared.adapters.identity.sessions_by_issuer import SessionKind
+    from shared.usecases.sessions import Sessions
 
 THREADS = 8
 
@@ -48,55 +49,129 @@ class TrustedIssuers:
     """The audience that the invoker's tokens must have."""
 
 
-class HttpPools:
-    """Two thread pools for HTTP calls, so that slow account look-ups do not delay the fetching of keys."""
+class Authentication:
+    """Makes what the functions need to authenticate callers, each when it is first asked for.
 
-    def __init__(self) -> None:
+    The verifiers cache successful verifications, and choose the rules by the token's issuer. They fetch nothing before
+    they verify the first token.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ended: Callable[[], EndedSessions],
+        clock: Clock,
+        *,
+        endpoints: Endpoints,
+        closing: ExitStack,
+    ) -> None:
+        """`closing` closes the thread pools."""
+        self._trusted = trusted_issuers(settings)
+        self._ended = ended
+        self._clock = clock
+        self._endpoints = endpoints
+        self._closing = closing
+
+    @cached_property
+    def tokens(self) -> TokenVerifier:
+        """Verifies bearer tokens."""
+        from shared.adapters.identity.by_issuer import TokensByIssuer
+        from shared.adapters.identity.cache import CachedTokens
+
+        trusted = self._trusted
+        verifiers: dict[str, TokenVerifier] = {}
+        if trusted.embedded_key_folder is not None:
+            from shared.adapters.identity import embedded
+
+            verifiers[embedded.ISSUER] = embedded.EmbeddedTokens(trusted.embedded_key_folder)
+        if trusted.firebase_project is not None:
+            firebase = self._firebase_tokens(trusted.firebase_project)
+            verifiers[firebase.issuer] = firebase
+        if trusted.oidc_emails:
+            from shared.adapters.identity.google import GCLOUD_AUDIENCE, ISSUERS, GoogleTokens
+
+            audiences = (*trusted.oidc_audiences, GCLOUD_AUDIENCE)
+            google = GoogleTokens(self._google_keys, audiences=audiences, emails=trusted.oidc_emails)
+            verifiers |= dict.fromkeys(ISSUERS, google)
+        return CachedTokens(TokensByIssuer(verifiers), self._clock)
+
+    @cached_property
+    def sessions(self) -> "Sessions":
+        """Starts, verifies and ends browser sessions."""
+        from shared.adapters.identity.cache import CachedTokens
+        from shared.usecases.sessions import OpenSessions, Sessions
+
+        issuer, ended = self._session_issuer(), self._ended()
+        verifier = CachedTokens(OpenSessions(issuer=issuer, ended=ended), self._clock)
+        return Sessions(tokens=self.tokens, issuer=issuer, ended=ended, verifier=verifier, clock=self._clock)
+
+    @cached_property
+    def invoker(self) -> TokenVerifier | None:
+        """Verifies the callers of the internal functions; None accepts every caller."""
+        trusted = self._trusted
+        if trusted.invoker_email is None:
+            return None
+        from shared.adapters.identity.cache import CachedTokens
+        from shared.adapters.identity.google import GoogleTokens
+
+        audiences = (trusted.invoker_audience,) if trusted.invoker_audience else ()
+        return CachedTokens(
+            GoogleTokens(self._google_keys, audiences=audiences, emails=(trusted.invoker_email,)), self._clock
+        )
+
+    def _session_issuer(self) -> SessionIssuer:
+        from shared.adapters.identity.sessions_by_issuer import SessionsByIssuer
+
+        kinds: list[SessionKind] = []
+        if self._trusted.embedded_key_folder is not None:
+            kinds.append(_embedded_sessions(self._trusted.embedded_key_folder))
+        if self._trusted.firebase_project is not None:
+            kinds.append(self._firebase_sessions(self._trusted.firebase_project))
+        return SessionsByIssuer(*kinds)
+
+    def _firebase_tokens(self, project: str) -> "FirebaseTokens":
+        from shared.adapters.identity.firebase import FirebaseTokens
+
+        return FirebaseTokens(project, self._keys(self._endpoints.firebase_keys))
+
+    def _firebase_sessions(self, project: str) -> "SessionKind":
+        from shared.adapters.identity.firebase import ID_TOKEN_ISSUER, SESSION_ISSUER, FirebaseTokens
+        from shared.adapters.identity.firebase_sessions import FirebaseSessions
+        from shared.adapters.identity.sessions_by_issuer import SessionKind
+
+        cookies = FirebaseTokens(project, self._keys(self._endpoints.session_keys), issuer=SESSION_ISSUER)
+        accounts = self._pool("identity-accounts")
+        sessions = FirebaseSessions(
+            project=project,
+            cookies=cookies,
+            access_token=_AccessToken(accounts),
+            http=accounts,
+            url=self._endpoints.accounts,
+        )
+        return SessionKind(
+            id_token_issuer=f"{ID_TOKEN_ISSUER}{project}", cookie_issuer=cookies.issuer, sessions=sessions
+        )
+
+    @cached_property
+    def _google_keys(self) -> "RemoteKeys":
+        return self._keys(self._endpoints.google_keys)
+
+    def _keys(self, url: str) -> "RemoteKeys":
+        from shared.adapters.identity.keys import RemoteKeys
+
+        return RemoteKeys(url, self._clock, self._keys_pool)
+
+    @cached_property
+    def _keys_pool(self) -> "IdentityHttp":
+        """Makes threads apart from those of accounts, so that slow look-ups do not delay the fetching of keys."""
+        return self._pool("identity-keys")
+
+    def _pool(self, name: str) -> "IdentityHttp":
         from shared.adapters.identity.http import IdentityHttp
 
-        self.keys: IdentityHttp = IdentityHttp(threads=THREADS, name="identity-keys")
-        self.accounts: IdentityHttp = IdentityHttp(threads=THREADS, name="identity-accounts")
-
-    def close(self) -> None:
-        self.keys.close()
-        self.accounts.close()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verifiers:
-    """The verifiers of bearer tokens, of session cookies and of the callers of internal functions, without a cache."""
-
-    tokens: TokenVerifier
-    sessions: SessionIssuer
-    invoker: TokenVerifier | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authentication:
-    """Holds what the functions need to authenticate callers. The verifiers cache successful verifications."""
-
-    tokens: TokenVerifier
-    sessions: Sessions
-    invoker: TokenVerifier | None
-    """Verifies the callers of the internal functions; None accepts every caller."""
-    pools: HttpPools
-    """The container closes them."""
-
-
-def assemble_authentication(
-    settings: Settings, ended: EndedSessions, clock: Clock, *, endpoints: Endpoints
-) -> Authentication:
-    """Returns the verifiers that the settings ask for. They fetch nothing before they verify the first token."""
-    pools = HttpPools()
-    verifiers = build_verifiers(trusted_issuers(settings), clock, endpoints=endpoints, pools=pools)
-    tokens = CachedTokens(verifiers.tokens, clock)
-    open_sessions = CachedTokens(OpenSessions(issuer=verifiers.sessions, ended=ended), clock)
-    return Authentication(
-        tokens=tokens,
-        sessions=Sessions(tokens=tokens, issuer=verifiers.sessions, ended=ended, verifier=open_sessions, clock=clock),
-        invoker=CachedTokens(verifiers.invoker, clock) if verifiers.invoker else None,
-        pools=pools,
-    )
+        pool = IdentityHttp(threads=THREADS, name=name)
+        self._closing.callback(pool.close)
+        return pool
 
 
 def trusted_issuers(settings: Settings) -> TrustedIssuers:
@@ -115,66 +190,11 @@ def trusted_issuers(settings: Settings) -> TrustedIssuers:
     )
 
 
-def build_verifiers(trusted: TrustedIssuers, clock: Clock, *, endpoints: Endpoints, pools: HttpPools) -> Verifiers:
-    """Returns verifiers that choose the rules by the token's issuer, and fetch an issuer's keys on first use."""
-    from shared.adapters.identity.by_issuer import TokensByIssuer
-    from shared.adapters.identity.keys import RemoteKeys
-    from shared.adapters.identity.sessions_by_issuer import SessionsByIssuer
-
-    verifiers: dict[str, TokenVerifier] = {}
-    session_kinds: list[SessionKind] = []
-    if trusted.embedded_key_folder is not None:
-        _add_embedded(trusted.embedded_key_folder, verifiers, session_kinds)
-    if trusted.firebase_project is not None:
-        _add_firebase(trusted.firebase_project, clock, endpoints, pools, verifiers, session_kinds)
-    google_keys = RemoteKeys(endpoints.google_keys, clock, pools.keys)
-    verifiers.update(_google_tokens(trusted, google_keys))
-    return Verifiers(
-        tokens=TokensByIssuer(verifiers),
-        sessions=SessionsByIssuer(*session_kinds),
-        invoker=_invoker(trusted, google_keys),
-    )
-
-
-def _add_embedded(folder: Path, verifiers: dict[str, TokenVerifier], session_kinds: "list[SessionKind]") -> None:
-    from shared.adapters.identity import embedded
+def _embedded_sessions(folder: Path) -> "SessionKind":
+    from shared.adapters.identity.embedded import ISSUER, SESSION_ISSUER, EmbeddedSessions
     from shared.adapters.identity.sessions_by_issuer import SessionKind
 
-    verifiers[embedded.ISSUER] = embedded.EmbeddedTokens(folder)
-    session_kinds.append(
-        SessionKind(
-            id_token_issuer=embedded.ISSUER,
-            cookie_issuer=embedded.SESSION_ISSUER,
-            sessions=embedded.EmbeddedSessions(folder),
-        )
-    )
-
-
-def _add_firebase(
-    project: str,
-    clock: Clock,
-    endpoints: Endpoints,
-    pools: HttpPools,
-    verifiers: dict[str, TokenVerifier],
-    session_kinds: "list[SessionKind]",
-) -> None:
-    from shared.adapters.identity.firebase import SESSION_ISSUER, FirebaseTokens
-    from shared.adapters.identity.firebase_sessions import FirebaseSessions
-    from shared.adapters.identity.keys import RemoteKeys
-    from shared.adapters.identity.sessions_by_issuer import SessionKind
-
-    tokens = FirebaseTokens(project, RemoteKeys(endpoints.firebase_keys, clock, pools.keys))
-    cookie_keys = RemoteKeys(endpoints.session_keys, clock, pools.keys)
-    cookies = FirebaseTokens(project, cookie_keys, issuer=SESSION_ISSUER)
-    sessions = FirebaseSessions(
-        project=project,
-        cookies=cookies,
-        access_token=_AccessToken(pools.accounts),
-        http=pools.accounts,
-        url=endpoints.accounts,
-    )
-    verifiers[tokens.issuer] = tokens
-    session_kinds.append(SessionKind(id_token_issuer=tokens.issuer, cookie_issuer=cookies.issuer, sessions=sessions))
+    return SessionKind(id_token_issuer=ISSUER, cookie_issuer=SESSION_ISSUER, sessions=EmbeddedSessions(folder))
 
 
 class _AccessToken:
@@ -191,22 +211,3 @@ def _access_tokens(http: "IdentityHttp") -> "AccessTokens":
     from shared.adapters.identity.access_tokens import AccessTokens
 
     return AccessTokens(http)
-
-
-def _google_tokens(trusted: TrustedIssuers, keys: "RemoteKeys") -> Mapping[str, TokenVerifier]:
-    """Returns {issuer: verifier} for the listed service accounts, and for listed people who use gcloud."""
-    if not trusted.oidc_emails:
-        return {}
-    from shared.adapters.identity.google import GCLOUD_AUDIENCE, ISSUERS, GoogleTokens
-
-    audiences = (*trusted.oidc_audiences, GCLOUD_AUDIENCE)
-    return dict.fromkeys(ISSUERS, GoogleTokens(keys, audiences=audiences, emails=trusted.oidc_emails))
-
-
-def _invoker(trusted: TrustedIssuers, keys: "RemoteKeys") -> TokenVerifier | None:
-    if trusted.invoker_email is None:
-        return None
-    from shared.adapters.identity.google import GoogleTokens
-
-    audiences = (trusted.invoker_audience,) if trusted.invoker_audience else ()
-    return GoogleTokens(keys, audiences=audiences, emails=(trusted.invoker_email,))

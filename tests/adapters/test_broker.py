@@ -7,26 +7,32 @@ from datetime import timedelta
 
 import pytest
 
-from infra.local.broker import Broker
+from infra.local.broker import ACK_DEADLINE_SECONDS, Broker
 from infra.local.pacing import MIN_PAUSE_SECONDS, DispatchRate
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Message, Task
 from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
+from shared.errors import StoreUnavailable
 from tests.unit.world import TestClock
 
 
 class Platform:
-    """A broker and functions that answer with `status`; `delivered` has the run ids in order."""
+    """A broker and functions that answer with `status`; `delivered` has the run ids in order.
 
-    def __init__(self) -> None:
+    The functions answer 500 for runs in `failing`, and run `slow` when `slow_may_answer` is set.
+    """
+
+    def __init__(self, *, max_burst: int = 2) -> None:
         self.clock = TestClock()
         self.sqlite = SqliteBackend(":memory:", self.clock)
         self.status = 204
         self.delivered: list[str] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        rate = DispatchRate(max_rate=10, max_burst=2, max_in_flight=50)
+        self.slow_may_answer = asyncio.Event()
+        self.failing: set[str] = set()
+        rate = DispatchRate(max_rate=10, max_burst=max_burst, max_in_flight=50)
         self.broker = Broker(
             self.sqlite.deliveries,
             deliver_task=self._task,
@@ -44,7 +50,9 @@ class Platform:
     async def _answer(self, run_id: str) -> int:
         self.delivered.append(run_id)
         await self.may_answer.wait()
-        return self.status
+        if run_id == "slow":
+            await self.slow_may_answer.wait()
+        return 500 if run_id in self.failing else self.status
 
     async def publish(self, *run_ids: str, lane: Lane = Lane.SHORT) -> None:
         for run_id in run_ids:
@@ -63,8 +71,9 @@ class Platform:
         return self.delivered
 
     async def next_due(self) -> float:
-        """Returns the seconds until the next delivery."""
-        due = await self.broker.next_due()
+        """Returns the seconds until the next delivery, when none may start now."""
+        assert await self.broker.deliver_due() == 0
+        due = self.broker.next_due()
         assert due is not None
         return due - self.clock.now().timestamp()
 
@@ -74,6 +83,57 @@ async def platform() -> AsyncIterator[Platform]:
     platform = Platform()
     yield platform
     platform.sqlite.close()
+
+
+@pytest.fixture
+async def fast_platform() -> AsyncIterator[Platform]:
+    """Its queues dispatch a batch at once."""
+    platform = Platform(max_burst=50)
+    yield platform
+    platform.sqlite.close()
+
+
+async def test_a_task_that_fails_in_a_batch_comes_again_and_the_others_do_not(fast_platform: Platform) -> None:
+    names = [str(number) for number in range(10)]
+    await fast_platform.schedule(*names)
+    fast_platform.failing = {"3"}
+    assert sorted(await fast_platform.deliver()) == names
+    fast_platform.clock.forward(1)
+    assert await fast_platform.deliver() == ["3"]
+    fast_platform.failing = set()
+    fast_platform.clock.forward(2)
+    assert await fast_platform.deliver() == ["3"]
+    fast_platform.clock.forward(2 * ACK_DEADLINE_SECONDS)
+    assert await fast_platform.deliver() == []
+
+
+async def test_a_slow_task_of_a_batch_holds_up_no_other_and_repeats_none(fast_platform: Platform) -> None:
+    await fast_platform.schedule("1", "slow", "2")
+    assert await fast_platform.broker.deliver_due() == 3
+    await asyncio.sleep(0)
+    await fast_platform.schedule("3", "4")
+    assert await fast_platform.broker.deliver_due() == 2  # this stores the ends of the first ones
+    await asyncio.sleep(0)
+    assert await fast_platform.broker.deliver_due() == 0
+    assert sorted(fast_platform.delivered) == ["1", "2", "3", "4", "slow"]
+    fast_platform.clock.forward(ACK_DEADLINE_SECONDS - 1)
+    fast_platform.slow_may_answer.set()
+    await fast_platform.broker.wait_for_deliveries()
+    fast_platform.clock.forward(ACK_DEADLINE_SECONDS)
+    assert await fast_platform.deliver() == []
+
+
+async def test_ends_that_the_store_did_not_take_are_stored_with_the_next_round(fast_platform: Platform) -> None:
+    await fast_platform.schedule("1")
+    assert await fast_platform.broker.deliver_due() == 1
+    await asyncio.sleep(0)
+    await fast_platform.sqlite.database.write(lambda c: c.execute("ALTER TABLE tasks RENAME TO away"))
+    with pytest.raises(StoreUnavailable):
+        await fast_platform.broker.deliver_due()
+    await fast_platform.sqlite.database.write(lambda c: c.execute("ALTER TABLE away RENAME TO tasks"))
+    assert await fast_platform.broker.deliver_due() == 0
+    fast_platform.clock.forward(2 * ACK_DEADLINE_SECONDS)
+    assert await fast_platform.deliver() == []
 
 
 async def test_a_refused_push_holds_up_its_subscription_and_no_other(platform: Platform) -> None:
@@ -99,7 +159,7 @@ async def test_open_pushes_that_fill_the_window_hold_up_the_others(platform: Pla
     platform.may_answer.clear()
     assert await platform.broker.deliver_due() == 5
     await asyncio.sleep(0)
-    assert await platform.broker.deliver_due() == 0 and await platform.broker.next_due() is None
+    assert await platform.broker.deliver_due() == 0 and platform.broker.next_due() is None
     platform.may_answer.set()
     await platform.broker.wait_for_deliveries()
     assert await platform.broker.deliver_due() == 1
@@ -130,4 +190,4 @@ async def test_a_paused_subscription_without_messages_is_not_due(platform: Platf
     await platform.publish("refused")
     await platform.deliver(status=500)
     await platform.sqlite.database.write(lambda connection: connection.execute("DELETE FROM messages"))
-    assert await platform.broker.next_due() is None
+    assert await platform.broker.deliver_due() == 0 and platform.broker.next_due() is None

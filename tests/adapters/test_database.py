@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from operator import methodcaller
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,34 @@ async def test_a_read_sees_each_write_that_has_returned_and_none_that_was_rolled
         return await database.read(lambda connection: connection.execute(query, (name,)).fetchall()) == [(name,)]
 
     assert all(await asyncio.gather(*[client(str(number)) for number in range(100)]))
+    database.close()
+
+
+ROW = "SELECT document FROM directory WHERE collection = 'users' AND id = ?"
+
+
+@pytest.mark.parametrize("name", ["runs.db", ":memory:"])
+async def test_a_row_is_looked_up_as_soon_as_its_write_has_returned(tmp_path: Path, name: str) -> None:
+    database = Database(name if name == ":memory:" else tmp_path / name)
+    assert await database.look_up(ROW, "u") is None
+    for number in range(20):
+        statement = f"INSERT OR REPLACE INTO directory VALUES ('users', 'u', '{number}')"
+        await database.write(methodcaller("execute", statement))
+        assert await database.look_up(ROW, "u") == (str(number),)
+    database.close()
+    with pytest.raises(StoreUnavailable):
+        await database.look_up(ROW, "u")
+
+
+async def test_rows_are_looked_up_in_the_threads_of_several_event_loops(tmp_path: Path) -> None:
+    database = Database(tmp_path / "runs.db")
+    await database.write(lambda c: c.execute("INSERT INTO directory VALUES ('users', 'u', '{}')"))
+
+    def in_a_loop_of_its_own() -> tuple[str, ...] | None:
+        return asyncio.run(database.look_up(ROW, "u"))
+
+    found = await asyncio.gather(*[asyncio.to_thread(in_a_loop_of_its_own) for _ in range(3)])
+    assert [*found, await database.look_up(ROW, "u")] == [("{}",)] * 4
     database.close()
 
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from shared.adapters.clock import SystemClock
 from shared.adapters.sqlite import database
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.adapters.sqlite.delivery import Ended
 from shared.domain.bill import Bill
 from shared.domain.budget import Budget
 from shared.domain.channel import Channel
@@ -109,14 +111,13 @@ async def use_deliveries(sqlite: SqliteBackend) -> None:
     await sqlite.queue.publish("r", lane=Lane.SHORT)
     await sqlite.scheduler.schedule(Recheck(run_id="r", attempt=1, sequence="1"), at=NOW, lane=Lane.SHORT)
     later = (NOW + timedelta(days=9000)).timestamp()
-    [message] = await sqlite.deliveries.lease_messages("llm-runs", now=later, lease=9, limit=9)
-    [task] = await sqlite.deliveries.lease_tasks("rechecks", now=later, lease=9, limit=9)
-    await sqlite.deliveries.next_due(("llm-runs",), ("rechecks",))
-    await sqlite.deliveries.retry_message(message, at=later)
-    await sqlite.deliveries.retry_task(task, at=later)
+    exchange = partial(sqlite.deliveries.exchange, topics={"llm-runs": 9}, queues={"rechecks": 9}, now=later, lease=9)
+    leased = await exchange([])
+    [message], [task] = leased.messages["llm-runs"], leased.tasks["rechecks"]
+    await exchange([Ended(row=message, again_at=later + 1), Ended(row=task, again_at=later + 1)])
     await sqlite.deliveries.release_leases(now=0)
     await sqlite.deliveries.move_to_dead_letters(message, now=later, attributes={})
-    await sqlite.deliveries.acknowledge([message, task])
+    await exchange([Ended(row=message), Ended(row=task)])
     await sqlite.deliveries.delete_expired_names(now=later)
 
 

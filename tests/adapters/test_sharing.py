@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 
 import pytest
 
-from shared.adapters.sharing.broadcast import MAX_STANDSTILL_SECONDS
 from shared.adapters.sharing.feeds import SharedChannelFeed
 from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.domain.channel import Channel
@@ -56,6 +56,7 @@ class Store:
 class Opened:
     def __init__(self, store: Store, runs: list[Run]) -> None:
         self._store = store
+        self.caught_up_at = -inf
         self._queue: asyncio.Queue[Run | Exception] = asyncio.Queue()
         for run in runs:
             self._queue.put_nowait(run)
@@ -69,6 +70,8 @@ class Opened:
         self._store.feeds.remove(self._queue)
 
     async def next(self, *, timeout: float) -> Run | None:
+        if self._queue.empty():
+            self.caught_up_at = asyncio.get_running_loop().time()
         found = await asyncio.wait_for(self._queue.get(), 999)
         if isinstance(found, Exception):
             raise found
@@ -202,16 +205,25 @@ async def test_a_listener_that_does_not_read_is_cut_and_the_others_go_on() -> No
         assert list(slow.waiting) == []
 
 
-def test_listeners_of_a_process_that_stood_still_get_an_error() -> None:
-    """Under a virtual clock, which a feed that stands still moves on."""
+def test_a_listener_of_a_channel_knows_since_when_it_is_behind() -> None:
+    """Under a virtual clock."""
 
-    async def stand_still() -> None:
-        store = Store()
-        watcher, run = watcher_of(store), store.change(of_desk())
-        async with watcher.watch(run.id) as feed:
-            assert await feed.next(timeout=9) == run
-            asyncio.get_running_loop().call_later(MAX_STANDSTILL_SECONDS + 1, store.change, of_desk(revision=2))
-            with pytest.raises(StoreUnavailable, match="held up"):
-                await feed.next(timeout=999)
+    async def read_late() -> None:
+        store, clock = Store(), asyncio.get_running_loop().time
+        store.change(of_desk())
+        async with watcher_of(store).watch_channel(DESK, since=NOW) as feed:
+            assert await feed.next(timeout=9)
+            assert feed.caught_up_at == -inf, "it has not read all pages yet"
+            assert await feed.next(timeout=1) is None
+            noticed_at = clock()
+            for number in (1, 2):
+                store.change(of_desk(number, seconds=number))
+                await asyncio.sleep(60)
+            for _ in range(2):
+                assert await feed.next(timeout=9)
+                assert clock() - 120 - 1 <= feed.caught_up_at <= noticed_at
+            store.change(of_desk(3, seconds=3))
+            assert await feed.next(timeout=9)
+            assert feed.caught_up_at > clock() - 61
 
-    loop.run(stand_still)
+    loop.run(read_late)

@@ -17,7 +17,7 @@ from shared.adapters.llm.vendor_errors import SENTENCES
 from shared.domain import fields, submission, views
 from shared.domain.event import EventType
 from shared.domain.language_tag import normalise_language_tag
-from shared.domain.status import Kind, Status
+from shared.domain.status import JOB_TYPES, Kind, Status
 from shared.error_codes import ErrorCode
 from shared.errors import ServiceError
 from shared.usecases.read import MAX_OVERDUE
@@ -276,8 +276,8 @@ def test_numbers_are_those_of_the_code() -> None:
 def test_names_are_those_of_the_code() -> None:
     assert schema("Status")["enum"] == list(Status)
     assert schema("Kind")["enum"] == list(Kind)
-    assert schema("JobType")["enum"] == list(submission.JOB_TYPES)
-    assert set(schema("JobTypeOrKind")["enum"]) == {*submission.JOB_TYPES, "admin_run", "user_run"}
+    assert schema("JobType")["enum"] == list(JOB_TYPES)
+    assert set(schema("JobTypeOrKind")["enum"]) == {*JOB_TYPES, "admin_run", "user_run"}
     assert set(schema("UpdateType")["enum"]) == set(EventType) - {INTERNAL_EVENT}
 
 

@@ -221,36 +221,6 @@ def test_every_error_has_a_status_and_stands_in_the_tree() -> None:
         assert kind.code.islower() and kind.default_message
 
 
-def loaded_by(statement: str) -> set[str]:
-    command = [sys.executable, "-c", f"{statement}\nimport sys; print(*sys.modules)"]
-    return set(subprocess.check_output(command, cwd=ROOT, text=True, env={"PATH": "/usr/bin:/bin"}).split())
-
-
-def test_importing_main_loads_no_client_and_starts_nothing() -> None:
-    loaded = loaded_by("import main, threading\nassert threading.active_count() == 1")
-    assert (
-        not {
-            "requests",
-            "redis",
-            "sqlite3",
-            "jwt",
-            "langcodes",
-            "google.api_core",
-            "google.cloud.firestore",
-            "grpc",
-            "opentelemetry.sdk",
-            "uvicorn",
-            "infra",
-        }
-        & loaded
-    )
-
-
-def test_traces_that_are_not_exported_load_no_exporter() -> None:
-    loaded = loaded_by("from shared import wiring\nwiring.services()\nwiring.close()")
-    assert "shared.usecases.submit" in loaded and "opentelemetry" not in loaded
-
-
 def test_the_top_level_stays_as_it_was_prescribed() -> None:
     tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
     assert {name.split("/")[0] for name in tracked} <= TOP_LEVEL

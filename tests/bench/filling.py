@@ -14,8 +14,7 @@ from shared.domain.event import Event
 from shared.domain.failure import Failure
 from shared.domain.result import Result, Usage
 from shared.domain.run import SHARDS, Run
-from shared.domain.status import Kind, Status
-from shared.domain.submission import JOB_TYPES
+from shared.domain.status import JOB_TYPES, Kind, Status
 
 STEP = timedelta(seconds=1)
 HOUR = timedelta(hours=1)

@@ -9,8 +9,7 @@ import pytest
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.backend import GoogleBackend
 from shared.adapters.gcp.clients import ClientsByLoop
-from shared.adapters.gcp.recheck_scheduler import TaskTarget
-from shared.adapters.gcp.webhook_scheduler import WebhookTarget
+from shared.adapters.gcp.task_targets import TaskTarget, WebhookTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.status import Lane
 from tests.google import endpoints

@@ -24,7 +24,8 @@ from infra.local.emulators.tasks import TasksEmulator
 from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.bounds import bounded
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
-from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler, TaskTarget
+from shared.adapters.gcp.recheck_scheduler import CloudTasksRecheckScheduler
+from shared.adapters.gcp.task_targets import TaskTarget
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.delivery import Task as SqliteTask
 from shared.domain.recheck_plan import Recheck

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -66,6 +67,37 @@ async def test_a_save_needs_the_newest_revision(backend: Any) -> None:
         await backend.store.save(read.cancelled(NOW))
     await backend.store.save(saved.cancelled(NOW))
     assert (await backend.store.get(run.id)).status is Status.CANCELLED
+
+
+async def test_a_run_as_last_saved_is_what_a_read_returns(backend: Any) -> None:
+    run = a_run(input={"full_input": "hello " * 5000})
+    await backend.store.create(run, limits=Limits(open_runs=5))
+    for _ in range(2):
+        known, read = await backend.store.get(run.id, or_last_saved=True), await backend.store.get(run.id)
+        assert (known, known.revision, known.input_parts) == (read, read.revision, read.input_parts)
+    await backend.store.save(read.claimed(NOW, lease=timedelta(seconds=9)))
+    known, read = await backend.store.get(run.id, or_last_saved=True), await backend.store.get(run.id)
+    assert (known, known.revision, known.status) == (read, read.revision, Status.PROCESSING)
+
+
+async def test_a_state_that_another_process_has_changed_is_handed_over_once_and_cannot_be_saved(tmp_path: Path) -> None:
+    mine, theirs = (SqliteBackend(tmp_path / "runs.db", SystemClock()) for _ in range(2))
+    await mine.store.create(run := a_run())
+    await theirs.store.save((await theirs.store.get(run.id, or_last_saved=True)).cancelled(NOW))
+    known = await mine.store.get(run.id, or_last_saved=True)
+    assert known.status is Status.PENDING
+    with pytest.raises(StaleRun):
+        await mine.store.save(known.claimed(NOW, lease=timedelta(seconds=9)))
+    assert (await mine.store.get(run.id, or_last_saved=True)).status is Status.CANCELLED
+    mine.close()
+    theirs.close()
+
+
+async def test_a_forgotten_run_is_not_handed_over(backend: Any) -> None:
+    await backend.store.create(run := a_run())
+    await backend.store.forget(run)
+    with pytest.raises(RunNotFound):
+        await backend.store.get(run.id, or_last_saved=True)
 
 
 async def test_exactly_one_of_many_concurrent_saves_succeeds(backend: Any) -> None:

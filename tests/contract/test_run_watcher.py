@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,20 @@ async def test_a_channel_feed_returns_each_change_of_its_runs_once(backend: Any,
         assert await feed.next(timeout=0.2) is None
 
 
+async def test_a_channel_feed_tells_until_when_it_has_returned_all_changes(backend: Any, watcher: Any) -> None:
+    clock = asyncio.get_running_loop().time
+    await backend.store.create(a_run(channel="desk"))
+    async with watcher.watch_channel(Channel(name="desk", tenant_id="acme"), since=NOW) as feed:
+        assert await feed.next(timeout=60) and feed.caught_up_at == -inf
+        later: list[float] = []
+        while not later or feed.caught_up_at < later[0]:
+            assert await feed.next(timeout=0.2) is None
+            later.append(clock())
+            await backend.store.create(a_run(channel="desk", updated_at=NOW + timedelta(seconds=len(later))))
+            assert await feed.next(timeout=60) and len(later) < 100
+            assert feed.caught_up_at <= clock()
+
+
 async def test_more_changes_than_a_page_are_all_delivered_and_later_ones_too(backend: Any, watcher: Any) -> None:
     runs = [a_run(channel="desk", updated_at=NOW + timedelta(milliseconds=n // 2)) for n in range(450)]
     for start in range(0, len(runs), 50):
@@ -207,6 +222,7 @@ async def test_a_firestore_stream_that_breaks_or_stays_silent_is_opened_again(go
         done = await store.save(claimed.cancelled(NOW))
         seen = await feed.next(timeout=60)
         assert seen == done
+        assert feed.caught_up_at == -inf, "changes may have been lost"
     await clients().close()
     proxy.close()
 

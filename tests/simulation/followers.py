@@ -36,7 +36,8 @@ class Listener(ApiClient):
 
     async def _follow(self) -> None:
         entry = self._entry
-        await ChannelStream(self, entry.channel, break_every=entry.break_every, pause=entry.pause).follow()
+        stream = ChannelStream(self, entry.channel, break_every=entry.break_every, pause=entry.pause, stall=entry.stall)
+        await stream.follow()
 
 
 class Lister(ApiClient):

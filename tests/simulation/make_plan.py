@@ -131,9 +131,9 @@ def _clients(random: Random, *, without_faults: bool) -> tuple[Client, ...]:
         user = random.choice(tuple(USERS))
         channel = random.choice((f"user:{user}", f"org:{USERS[user]}", "desk"))
         break_every = random.choice((None, 5.0, 20.0, 60.0))
-        clients.append(
-            Listen(name=f"l{number}", at=random.uniform(0, 60), user=user, channel=channel, break_every=break_every)
-        )
+        at, stall = random.uniform(0, 60), random.choice((0.0, 0.0, 40.0, 100.0))
+        listen = Listen(name=f"l{number}", at=at, user=user, channel=channel, break_every=break_every, stall=stall)
+        clients.append(listen)
     for number in range(random.choice((0, 0, 1, 2))):
         at, user = random.uniform(10, 150), random.choice(tuple(USERS))
         status = random.choice((None, None, "completed", "pending"))

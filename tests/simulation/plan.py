@@ -112,7 +112,10 @@ class Submit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
-    """A client that follows a channel to the end; it break_every off and resumes with the last id."""
+    """A client that follows a channel to the end; it breaks off and resumes with the last id.
+
+    When `stall` is set, it stops reading for so many seconds after the second part of its first connection.
+    """
 
     name: str
     at: float
@@ -120,13 +123,16 @@ class Listen:
     channel: str
     break_every: float | None = None
     pause: float = 2.0
+    stall: float = 0.0
 
     def __str__(self) -> str:
         broken = f", breaks it every {self.break_every:g} s for {self.pause:g} s" if self.break_every else ""
-        return f"at {self.at:.1f} s {self.user} follows channel {self.channel} ({self.name}){broken}"
+        stalled = f", does not read for {self.stall:g} s" if self.stall else ""
+        return f"at {self.at:.1f} s {self.user} follows channel {self.channel} ({self.name}){broken}{stalled}"
 
     def simplifications(self) -> "list[Listen]":
-        return [replace(self, break_every=None)] if self.break_every else []
+        simpler = [replace(self, break_every=None)] if self.break_every else []
+        return [*simpler, replace(self, stall=0.0)] if self.stall else simpler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.simulation.faults import AtCall, AtDelivery, CallFaultKind, DeliveryFaultKind, Outage, OutageMode
-from tests.simulation.plan import Plan, PlanSettings, Submit
+from tests.simulation.plan import Listen, Plan, PlanSettings, Submit
 from tests.simulation.script import ACCEPTED, FINAL, PASSING, JobEnd, LlmFault, LlmScript
 
 USERS = ("ann", "bob", "eve")
@@ -116,6 +116,25 @@ def a_translation_is_repaired(seed: int, random: Random) -> Plan:
     return Plan(seed=seed, settings=settings, clients=(submit,), faults=(fault,))
 
 
+def a_listener_does_not_read_for_a_while(seed: int, random: Random) -> Plan:
+    """Meanwhile runs of its channel begin and end, in another order than they began."""
+    settings = PlanSettings(firestore=random.random() < 0.65)
+    user = random.choice(USERS)
+    listen = Listen(name="l0", at=0.0, user=user, channel=f"user:{user}", stall=random.uniform(50, 120))
+    submits = tuple(
+        Submit(
+            name=f"c{number}",
+            at=random.uniform(0, 30),
+            user=user,
+            family=random.choice(("job", "user")),
+            llm=LlmScript(takes=random.uniform(1, 60)),
+            channel=f"user:{user}",
+        )
+        for number in range(4)
+    )
+    return Plan(seed=seed, settings=settings, clients=(listen, *submits))
+
+
 def _chat(random: Random, number: int, *, takes: float, family: str = "chat") -> Submit:
     return Submit(
         name=f"c{number}",
@@ -139,4 +158,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     jobs_fail_again_and_again,
     a_paid_submit_is_never_answered,
     a_translation_is_repaired,
+    a_listener_does_not_read_for_a_while,
 )

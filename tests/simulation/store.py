@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.adapters.storage.ending import as_saved
+from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.readable import must_be_readable
 from shared.domain.channel import Channel
 from shared.domain.idempotency import IdempotencyRecord
@@ -50,6 +51,7 @@ class SimulatedRunStore:
         self._instance = instance
         self._firestore = firestore
         self._announce = announce
+        self._last_saved = LastSavedRuns()
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
@@ -64,7 +66,11 @@ class SimulatedRunStore:
         self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits
     ) -> IdempotencyRecord | None:
         if not self._firestore:
-            return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
+            created = await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
+            if isinstance(created, Run):
+                self._last_saved.put(created)
+                return None
+            return created
         try:
             async with asyncio.timeout(CREATE_TIMEOUT_SECONDS):
                 return await self._create_again_and_again(run, idempotency, limits)
@@ -76,15 +82,21 @@ class SimulatedRunStore:
     ) -> IdempotencyRecord | None:
         for _ in range(MAX_CREATE_TRIES):
             try:
-                return await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
+                created = await self._call("create", lambda: self._create(run, idempotency, limits), run.id)
+                return None if isinstance(created, Run) else created
             except StoreUnavailable:
                 if await self._exists(run.id):
                     return None
             await asyncio.sleep(self._world.random.random() * MAX_RETRY_PAUSE_SECONDS)
         raise StoreUnavailable
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        """Sets `clock_offset` as the Firestore adapter does; a SQLite file has the clock of its only machine."""
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
+        """Sets `clock_offset` as the Firestore adapter does; a SQLite file has the clock of its only machine.
+
+        Only the SQLite adapter returns what this instance has saved, also when others have saved the run since.
+        """
+        if or_last_saved and (known := self._last_saved.take(run_id)) is not None:
+            return known
 
         def read() -> tuple[Run, datetime]:
             with must_be_readable():
@@ -176,8 +188,9 @@ class SimulatedRunStore:
     async def _save(self, run: Run, *, without_parts: bool) -> Run:
         """Reads again after a refusal and after a lost answer, as the Firestore adapter does."""
         save_id = object()
+        self._last_saved.drop(run.id)
         try:
-            return await self._call("save", lambda: self._commit(run, save_id, without_parts=without_parts), run.id)
+            saved = await self._call("save", lambda: self._commit(run, save_id, without_parts=without_parts), run.id)
         except (StaleRun, StoreUnavailable) as error:
             if not self._firestore:
                 raise
@@ -185,6 +198,9 @@ class SimulatedRunStore:
             if stored_id is save_id:
                 return replace(as_saved(run), revision=stored)
             raise (error if stored == run.revision else StaleRun()) from None
+        if not self._firestore:
+            self._last_saved.put(saved)
+        return saved
 
     async def _exists(self, run_id: str) -> bool:
         try:
@@ -196,7 +212,9 @@ class SimulatedRunStore:
     async def _call(self, name: str, effect: Callable[[], T], about: str | None = None) -> T:
         return await self._calls.call(f"store.{name}", effect, error=StoreUnavailable, about=about)
 
-    def _create(self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits) -> IdempotencyRecord | None:
+    def _create(
+        self, run: Run, idempotency: IdempotencyRecord | None, limits: Limits
+    ) -> IdempotencyRecord | Run | None:
         open_runs = self._tables.open_runs(run.tenant_id)
         created = self._tables.create(run, idempotency, limits)
         if not isinstance(created, Run):
@@ -213,7 +231,7 @@ class SimulatedRunStore:
                 open_runs=open_runs,
             )
         )
-        return None
+        return created
 
     def _commit(self, run: Run, save_id: object, *, without_parts: bool) -> Run:
         before = self._tables.get(run.id)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.simulation.clients import ApiClient
 
 AFTER_TROUBLE = 2.0
+STALLS_AFTER = 2
 LONGEST = 300.0
 """Seconds after which the platform ends a stream."""
 LOOKS_BACK = OVERLAP.total_seconds() - 5.0
@@ -32,8 +33,10 @@ ENDING = frozenset({"run.completed", "run.failed", "run.cancelled"})
 class Stream(ABC):
     """Both kinds of streams; `last_id` is what a browser would send as Last-Event-ID."""
 
-    def __init__(self, client: "ApiClient", *, break_every: float | None, pause: float) -> None:
+    def __init__(self, client: "ApiClient", *, break_every: float | None, pause: float, stall: float = 0.0) -> None:
+        """`stall` is for how many seconds the client stops reading, once, after so many parts as STALLS_AFTER says."""
         self._client = client
+        self._stall = stall
         self._break_every = break_every
         self._pause = pause
         self._last_id: str | None = None
@@ -73,10 +76,14 @@ class Stream(ABC):
             response = await self._open(instance.services)
             if isinstance(response, StreamingResponse):
                 async with aclosing(cast(AsyncGenerator[bytes], response.body_iterator)) as body:
+                    sent = 0
                     async for part in body:
                         if instance.is_dead:
                             return
                         parts.put_nowait(part)
+                        sent += 1
+                        if sent == STALLS_AFTER and self._connections == 1:
+                            await self._do_not_read()
             else:
                 self._is_over = True
         except ServiceError:
@@ -85,6 +92,12 @@ class Stream(ABC):
             self._client.record_unexpected_error(error)
         finally:
             parts.put_nowait(None)
+
+    async def _do_not_read(self) -> None:
+        """Keeps the server from sending more."""
+        world = self._client.world
+        world.stalled_until = max(world.stalled_until, world.now + self._stall)
+        await asyncio.sleep(self._stall)
 
     def _read(self, part: bytes) -> None:
         fields = dict(line.partition(": ")[::2] for line in part.decode().strip().splitlines())
@@ -138,8 +151,10 @@ class RunStream(Stream):
 
 
 class ChannelStream(Stream):
-    def __init__(self, client: "ApiClient", channel: str, *, break_every: float | None, pause: float) -> None:
-        super().__init__(client, break_every=break_every, pause=pause)
+    def __init__(
+        self, client: "ApiClient", channel: str, *, break_every: float | None, pause: float, stall: float
+    ) -> None:
+        super().__init__(client, break_every=break_every, pause=pause, stall=stall)
         self._channel = channel_for(client.caller, channel)
 
     async def _open(self, services: Services) -> Response:

@@ -101,6 +101,11 @@ class InstanceFeed:
         self._feed = feed
         self._instance = instance
 
+    @property
+    def caught_up_at(self) -> float:
+        at: float = self._feed.caught_up_at
+        return at
+
     async def next(self, *, timeout: float) -> Run | None:
         run: Run | None = await self._feed.next(timeout=timeout)
         if self._instance.is_dead:

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from shared.domain.status import Lane
 from shared.services import Services
 from shared.settings import Settings
 from shared.usecases.sessions import Sessions
-from shared.wiring.assembly import Backend, assemble
+from shared.wiring.assembly import UseCases
 from tests.simulation.calls import CallFaults, Calls, Outages
 from tests.simulation.deliveries import DeliveryFaults, FunctionCaller
 from tests.simulation.faults import AtCall, Outage, Rollout, Skew
@@ -95,6 +96,8 @@ class World:
         self._skews = {(skew.function, skew.place): skew.seconds for skew in skews}
         self._background: set[asyncio.Task[Any]] = set()
         self.is_rolled_out = False
+        self.stalled_until = 0.0
+        """Until then at least one client of a stream does not read."""
 
     @property
     def now(self) -> float:
@@ -115,8 +118,14 @@ class World:
         while self.now < horizon and not (self._is_settled() and all(task.done() for task in clients)):
             await asyncio.sleep(5)
         await asyncio.sleep(self.plan.settings.sweep + MARGIN / 3)
+        await self._until_all_move()
         await self._record_final_state()
         return self.history
+
+    async def _until_all_move(self) -> None:
+        """Waits until no process stands still and every client reads, and a little longer for what follows."""
+        while (until := max([self.stalled_until, *(one.frozen_until for one in self._instances.values())])) > self.now:
+            await asyncio.sleep(until - self.now + MARGIN / 3)
 
     def instance_of(self, function: str) -> Instance:
         """Returns any instance of the function; it is started when there is none in its place."""
@@ -196,7 +205,7 @@ class World:
         sessions = Sessions(
             tokens=no_tokens, issuer=no_tokens, ended=no_tokens, verifier=no_tokens, clock=instance.clock
         )
-        backend = Backend(
+        backend: Any = SimpleNamespace(
             store=store,
             queue=SimulatedRunQueue(self.queues, calls),
             scheduler=SimulatedRecheckScheduler(self.task_queues, calls),
@@ -214,12 +223,14 @@ class World:
             cache=SimulatedResultCache(self, calls),
             tokens=no_tokens,
             sessions=sessions,
+            invoker=None,
             clock=instance.clock,
+            provider=self._provider(instance, calls, settings, directory),
+            breakers=BreakersOfPools(deployments={}, pools=()),
         )
-        provider = self._provider(instance, calls, settings, directory)
-        no_breakers = BreakersOfPools(deployments={}, pools=())
-        services = assemble(settings, backend, provider, breakers=no_breakers)
-        return replace(services, submit=replace(services.submit, new_id=self.new_run_id))
+        services = UseCases(settings, backend)
+        services.submit = replace(services.submit, new_id=self.new_run_id)
+        return services
 
     def _provider(
         self, instance: Instance, calls: Calls, settings: Settings, directory: CachedDirectory

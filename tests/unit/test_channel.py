@@ -79,7 +79,7 @@ def heard(cursor: ChannelCursor, run: Run, opened_at: datetime) -> tuple[Channel
     told = []
     for event in run.events:
         if cursor.is_undelivered(run, event):
-            cursor = cursor.after_delivery(run, event, opened_at=opened_at)
+            cursor = cursor.after_delivery(run, event, opened_at=opened_at, live_since=opened_at)
             told.append((run.id, event.sequence))
     return cursor, told
 
@@ -119,7 +119,10 @@ def test_a_stream_that_is_cut_again_and_again_while_it_catches_up_gives_each_eve
         for run in sorted(found, key=lambda run: run.updated_at):
             for event in run.events:
                 if events and cursor.is_undelivered(run, event):
-                    cursor, events = cursor.after_delivery(run, event, opened_at=opened_at), events - 1
+                    cursor, events = (
+                        cursor.after_delivery(run, event, opened_at=opened_at, live_since=opened_at),
+                        events - 1,
+                    )
                     told.append((run.id, event.sequence))
         cursor = decode_channel_cursor(encode_channel_cursor(cursor, DESK), DESK)
     assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
@@ -133,11 +136,11 @@ def test_a_stream_that_resumes_a_month_ago_keeps_short_cursors_and_resumes_where
         status = Status.PENDING if number == 0 else Status.COMPLETED
         run = replace(a_run(events=(Event(sequence=1, type="run.queued", at=at),), updated_at=at), status=status)
         assert cursor.since <= at and cursor.is_undelivered(run, run.events[0])
-        cursor = cursor.after_delivery(run, run.events[0], opened_at=opened_at)
+        cursor = cursor.after_delivery(run, run.events[0], opened_at=opened_at, live_since=opened_at)
         cursor = decode_channel_cursor(encode_channel_cursor(cursor, DESK), DESK)
     assert at - cursor.since == OVERLAP and len(cursor.last_delivered) == 2, "the last run and the open one"
     live = a_run(events=(Event(sequence=1, type="run.queued", at=opened_at + OVERLAP),))
-    cursor = cursor.after_delivery(live, live.events[0], opened_at=opened_at)
+    cursor = cursor.after_delivery(live, live.events[0], opened_at=opened_at, live_since=opened_at)
     assert (cursor.watermark, cursor.since, cursor.read_to) == (opened_at, opened_at, None)
 
 

@@ -14,10 +14,9 @@ from shared.domain import submission
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmUnavailable, RunNotFound, SchedulerUnavailable
-from shared.services import Services
 from shared.usecases.submit import IdempotencyKey
-from shared.wiring.assembly import assemble
-from tests.unit.world import DEMO, NO_BREAKERS, OTHER, TestClock, World
+from shared.wiring.assembly import UseCases
+from tests.unit.world import DEMO, OTHER, TestClock, World
 
 KEY = IdempotencyKey(key_hash="k", body_hash="b")
 WANTED = submission.user_run({"input_text": "hello"})
@@ -120,7 +119,7 @@ class MissingQueue:
 
 async def test_a_queue_that_does_not_exist_for_two_minutes_loses_no_run(world: World) -> None:
     missing = MissingQueue(world.sqlite.scheduler, world.clock, world.clock.now() + timedelta(minutes=2))
-    world.services = assemble(world.settings, world.backend(scheduler=missing), world.llm, breakers=NO_BREAKERS)
+    world.services = UseCases(world.settings, world.backend(scheduler=missing))
     runs = [await world.submit() for _ in range(5)]
     await world.run_for(420, sweeping=True)
     assert await statuses(world, *runs) == {Status.COMPLETED: 5} and missing.refused > 0
@@ -174,9 +173,9 @@ class StoreThatTellsTheTime:
         return getattr(self._store, name)
 
 
-def with_skewed_clock(world: World, skew: timedelta) -> Services:
+def with_skewed_clock(world: World, skew: timedelta) -> UseCases:
     store, clock = StoreThatTellsTheTime(world.store, -skew), SkewedClock(world.clock, skew)
-    return assemble(world.settings, world.backend(store=store, clock=clock), world.llm, breakers=NO_BREAKERS)
+    return UseCases(world.settings, world.backend(store=store, clock=clock))
 
 
 @pytest.mark.parametrize("minutes", [5, -5])

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.best_plan import FIRST_PLAN
-from shared.domain.progress import CheckLater, JobCreated, Running, consequence, plan_of, until_next_check
+from shared.domain.progress import CheckLater, JobCreated, Running, consequence, plan_of, recheck_of, until_next_check
 from shared.domain.recheck_plan import MAX_GAP_SECONDS, RecheckPlan
 from shared.domain.status import Service
-from shared.usecases.advance import recheck_of
 from tests.contract.runs import NOW, a_run
 
 seconds = st.floats(0, 4000).map(lambda value: timedelta(seconds=value))

@@ -59,10 +59,10 @@ def test_streams_of_a_channel_that_have_delivered_the_same_share_one_cursor() ->
     opened = [NOW - OVERLAP - timedelta(seconds=seconds) for seconds in (1, 2)]
     starts = [ChannelCursor(watermark=at - OVERLAP) for at in opened]
     first, second = (
-        cursors.after_delivery(start, run, run.events[0], opened_at=at)
+        cursors.after_delivery(start, run, run.events[0], opened_at=at, live_since=at)
         for start, at in zip(starts, opened, strict=True)
     )
-    assert first == starts[0].after_delivery(run, run.events[0], opened_at=opened[0])
+    assert first == starts[0].after_delivery(run, run.events[0], opened_at=opened[0], live_since=opened[0])
     assert first is second
-    young = cursors.after_delivery(starts[0], run, run.events[0], opened_at=NOW)
-    assert young == starts[0].after_delivery(run, run.events[0], opened_at=NOW) != first
+    young = cursors.after_delivery(starts[0], run, run.events[0], opened_at=NOW, live_since=NOW)
+    assert young == starts[0].after_delivery(run, run.events[0], opened_at=NOW, live_since=NOW) != first

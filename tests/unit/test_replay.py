@@ -56,9 +56,9 @@ async def test_a_run_of_a_long_call_goes_to_its_own_queue(world: World) -> None:
     await world.lose_everything_under_way()
     await keep(world, "1", run.id)
     await replayed(world)
-    [message] = await world.sqlite.deliveries.lease_messages(
-        "llm-runs-long", now=(world.clock.now() + timedelta(seconds=1)).timestamp(), lease=1, limit=5
-    )
+    now = (world.clock.now() + timedelta(seconds=1)).timestamp()
+    leased = await world.sqlite.deliveries.exchange([], topics={"llm-runs-long": 5}, queues={}, now=now, lease=1)
+    [message] = leased.messages["llm-runs-long"]
     assert run.id in message.data
 
 

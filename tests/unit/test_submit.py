@@ -3,7 +3,6 @@
 import asyncio
 import json
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -86,8 +85,8 @@ class BrokenWatcher:
 
 async def test_an_accepted_run_that_cannot_be_read_back_is_answered_with_its_id(world: World) -> None:
     run = await world.submit()
-    services = replace(world.services, watch=WatchRun(watcher=BrokenWatcher()))
-    answer = await wait_and_answer(services, run, timedelta(seconds=5), {"Idempotency-Status": "replayed"})
+    world.services.watch = WatchRun(watcher=BrokenWatcher())
+    answer = await wait_and_answer(world.services, run, timedelta(seconds=5), {"Idempotency-Status": "replayed"})
     body = json.loads(bytes(answer.body))
     assert answer.status_code == 200 and body["run_uuid"] == run.id
     assert answer.headers["location"] == body["urls"]["self"] and answer.headers["idempotency-status"] == "replayed"

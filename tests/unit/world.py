@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +28,8 @@ from shared.domain.run import Run
 from shared.domain.webhook_delivery import Answer, DeliveryError, DeliveryTask
 from shared.errors import CacheUnavailable, ServiceError, StoreUnavailable
 from shared.ports import RunPage
-from shared.services import Services
 from shared.settings import Settings
-from shared.wiring.assembly import Backend, assemble
+from shared.wiring.assembly import UseCases
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 DEMO = Profile(user_id="demo", organization_id="acme", groups=frozenset({"users"}))
@@ -158,9 +158,6 @@ class CountingStore:
         return getattr(self._store, name)
 
 
-NO_BREAKERS = BreakersOfPools(deployments={}, pools=())
-
-
 class FailingCache(MemoryResultCache):
     """Counts the calls; `is_down` refuses them all, `during_put` happens before each put, `after_delete` after one."""
 
@@ -235,7 +232,7 @@ class World:
         self.cache = FailingCache(self.clock)
         self.receiver = FakeReceiver(self.clock)
         self.settings = settings or Settings(sweep_interval=timedelta(seconds=60), pending_grace=timedelta(seconds=60))
-        self.services: Services = assemble(self.settings, self.backend(), self.llm, breakers=NO_BREAKERS)
+        self.services = UseCases(self.settings, self.backend())
         self.save_final = self.services.cancel.save_final
         self.paused_queues: set[str] = set()
         numbers = count(1)
@@ -249,7 +246,7 @@ class World:
         )
         self.answers: list[tuple[str, int]] = []
 
-    def backend(self, **others: Any) -> Backend:
+    def backend(self, **others: Any) -> Any:
         """Returns the adapters of this world, with others for the ports that are named."""
         lite = self.sqlite
         adapters: dict[str, Any] = {
@@ -270,9 +267,12 @@ class World:
             "cache": self.cache,
             "tokens": None,
             "sessions": None,
+            "invoker": None,
+            "provider": self.llm,
+            "breakers": BreakersOfPools(deployments={}, pools=()),
             "clock": self.clock,
         }
-        return Backend(**{**adapters, **others})
+        return SimpleNamespace(**{**adapters, **others})
 
     async def __aenter__(self) -> "World":
         await put_fixtures(self.sqlite.directory, self.settings)
@@ -331,7 +331,7 @@ class World:
         ends = self.clock.now() + timedelta(seconds=seconds)
         while True:
             await self.deliver()
-            due = await self.broker.next_due()
+            due = self.broker.next_due()
             moments = [ends] if due is None else [ends, datetime.fromtimestamp(due, UTC)]
             if sweeping:
                 interval = self.settings.sweep_interval

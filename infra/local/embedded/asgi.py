@@ -1,9 +1,25 @@
-"""Sends requests to an ASGI app in the same process, so that deliveries need no HTTP connection."""
+"""Serves functions as ASGI apps, and sends requests to an app in the same process without an HTTP connection."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def app_of(function: Callable[[Request], Awaitable[Response]]) -> ASGIApp:
+    """Returns the app of a function that answers each request itself, also one that fails.
+
+    The app of functions-framework, which `make emulators` serves, adds to such a function only ids that Cloud Logging
+    reads, and takes a tenth of the time of a run.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await function(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
 
 
 async def post(app: ASGIApp, *, path: str, body: bytes, headers: Mapping[str, str]) -> int:

@@ -17,11 +17,11 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,14 +29,14 @@ from infra.local import console, docs
 from infra.local.broker import Broker
 from infra.local.client import SAMPLE, translate
 from infra.local.command_line import Server, bind, leave, print_any_character, run_until_signal
-from infra.local.embedded.asgi import post
+from infra.local.embedded.asgi import app_of, post
 from infra.local.embedded.capacity import Capacity
 from infra.local.embedded.pages import Pages
 from infra.local.env_file import read_env_file
 from infra.local.fixtures import put_fixtures
 from infra.local.requests_of_google import FUNCTION_OF, FUNCTION_OF_QUEUE, push_body, task_headers
 from infra.local.reverse_proxy import FRONTS, ReverseProxy
-from infra.local.routing import FUNCTIONS, PAGES, ROOT, function_for
+from infra.local.routing import FUNCTIONS, PAGES, function_for
 from infra.local.simulator import Simulator
 from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
@@ -63,7 +63,8 @@ class LocalHost:
         capacity: Mapping[str, int],
     ) -> None:
         """`capacity` is {function: the maximum number of its open requests}; the others have no limit."""
-        self._apps: dict[str, ASGIApp] = {name: create_asgi_app(name, str(ROOT / "main.py")) for name in FUNCTIONS}
+        functions = import_module("main")  # not before the settings are complete, which it reads
+        self._apps: dict[str, ASGIApp] = {name: app_of(getattr(functions, name)) for name in FUNCTIONS}
         self._apps |= {name: Capacity(self._apps[name], limit) for name, limit in capacity.items()}
         self._apps[PAGES] = Starlette(routes=[*docs.routes(), *console.routes()])
         self._simulator = simulator

@@ -7,6 +7,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from google.cloud.firestore_v1.types import Target
@@ -30,6 +31,7 @@ class ListenTarget(ABC):
         self.resume_token = b""
         """Firestore sends only later changes to a target with a token; without one it sends all documents."""
         self.is_current = False
+        self.caught_up_at = -inf
         self._is_broken = False
         self._changed = asyncio.Event()
 
@@ -50,6 +52,8 @@ class ListenTarget(ABC):
             if self._is_broken:
                 raise StoreUnavailable
             if not await self._read_earlier_changes():
+                if self.is_current and not self._changed.is_set():
+                    self.caught_up_at = asyncio.get_running_loop().time()
                 await self._changed.wait()
                 self._changed.clear()
         return run
@@ -78,6 +82,11 @@ class ListenTarget(ABC):
     def on_current(self) -> None:
         """The stream has sent all documents that matched the target when it started."""
         self.is_current = True
+
+    def on_lost(self) -> None:
+        """The stream has ended, and may have lost changes before."""
+        self.is_current = False
+        self.caught_up_at = -inf
 
     @abstractmethod
     async def refresh(self) -> None:

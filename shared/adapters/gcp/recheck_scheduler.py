@@ -1,63 +1,22 @@
 """Schedules re-checks as named Cloud Tasks, which send a POST request to recheck_run."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from google.api_core.exceptions import AlreadyExists
-from google.cloud.tasks_v2 import HttpMethod, HttpRequest, OidcToken, Task
-
-from shared import tracing
-from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
+from shared.adapters.gcp.named_tasks import NamedTasks
+from shared.adapters.gcp.task_targets import TaskTarget
 from shared.adapters.storage.task_name import task_name
 from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
-from shared.errors import SchedulerUnavailable
 
 DISPATCH_DEADLINE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTarget:
-    """The queues of the tasks, by lane, and the function that they call.
-
-
-    A queue has the form projects/{project}/locations/{location}/queues/{queue}. `url` and `audience` are those of
-    recheck_run; without an audience Cloud Tasks uses the URL with its path. Cloud Tasks adds an OIDC token of
-    `service_account` (an e-mail address) to each request; None sends requests without a token.
-    """
-
-    queues: Mapping[Lane, str]
-    url: str
-    audience: str
-    service_account: str | None
-
-
 class CloudTasksRecheckScheduler:
     def __init__(self, clients: ClientsByLoop, target: TaskTarget) -> None:
-        self._clients = clients
-        self._target = target
+        self._queues = target.queues
+        self._tasks = NamedTasks(clients, target, dispatch_deadline=DISPATCH_DEADLINE)
 
     async def schedule(self, recheck: Recheck, *, at: datetime, lane: Lane) -> None:
-        queue = self._target.queues[lane]
-        task = self._task(recheck, at, queue)
-        async with google_errors_as(SchedulerUnavailable):
-            try:
-                await self._clients().tasks.create_task(parent=queue, task=task, **bounded())
-            except AlreadyExists:
-                return  # an earlier call created this task; Cloud Tasks delivers it or has delivered it
-
-    def _task(self, recheck: Recheck, at: datetime, queue: str) -> Task:
-        target = self._target
-        account = target.service_account
-        request = HttpRequest(
-            url=target.url,
-            http_method=HttpMethod.POST,
-            headers={"Content-Type": "application/json", **tracing.headers()},
-            body=json.dumps(asdict(recheck)).encode(),
-            oidc_token=OidcToken(service_account_email=account, audience=target.audience) if account else None,
-        )
-        name = f"{queue}/tasks/{task_name(recheck)}"
-        return Task(name=name, http_request=request, schedule_time=at, dispatch_deadline=DISPATCH_DEADLINE)
+        await self._tasks.create(self._queues[lane], task_name(recheck), asdict(recheck), at=at)

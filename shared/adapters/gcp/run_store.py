@@ -82,7 +82,7 @@ class FirestoreRunStore:
             await self._announce(new_deliveries(run))
         return holder
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
         snapshot = await self._snapshot(run_id)
         texts = await self._result_texts(snapshot) if with_result else ()
         with must_be_readable(), parts_required():

@@ -138,6 +138,8 @@ class _Stream:
         while True:
             if await self._handle_responses():
                 backoff_seconds = MIN_BACKOFF_SECONDS
+            for target in self.targets.values():
+                target.on_lost()
             await asyncio.sleep(backoff_seconds)
             backoff_seconds = min(backoff_seconds * 2, MAX_BACKOFF_SECONDS)
             await self._refresh(list(self.targets.values()))

@@ -7,21 +7,19 @@ from contextvars import Context
 from typing import Generic, Protocol, TypeVar
 
 from shared import log
-from shared.domain.channel import OVERLAP
 from shared.domain.run import Run
-from shared.errors import ServiceError, StoreUnavailable
+from shared.errors import ServiceError
 from shared.ports import RunFeed
 
 WOKEN_AT_ONCE = 8
 """Ten thousand listeners that wake at once would hold up all other requests for most of a second."""
 LOOKS_EVERY_SECONDS = 15.0
-MAX_STANDSTILL_SECONDS = LOOKS_EVERY_SECONDS + OVERLAP.total_seconds()
-"""After a longer pause, changes may come in any order, and would lie before the cursors of the listeners."""
+"""A feed that nothing comes from is asked again, so that its listeners learn that they have missed nothing."""
 
 
 class Listener(Protocol):
-    def take(self, run: Run) -> None:
-        """Gets the next state of a run, without waiting."""
+    def take(self, run: Run, *, caught_up_at: float) -> None:
+        """Gets the next state of a run, without waiting. All changes up to the time `caught_up_at` came before it."""
 
     def fail(self, error: BaseException) -> None:
         """Learns that nothing more comes, because the feed has raised this."""
@@ -66,25 +64,20 @@ class Broadcast(Generic[L]):
             self._end()
 
     async def _read(self) -> None:
-        """Raises what the feed raises, and StoreUnavailable after this process has stood still."""
-        clock = asyncio.get_running_loop().time
-        looked_at = clock()
+        """Raises what the feed raises."""
         async with self._watch() as feed:
             while True:
                 run = await feed.next(timeout=LOOKS_EVERY_SECONDS)
-                before, looked_at = looked_at, clock()
-                if looked_at - before > MAX_STANDSTILL_SECONDS:
-                    raise StoreUnavailable("The stream was held up; connect again.")
                 if run is not None:
                     self.latest = run
-                    await self._tell(run)
+                    await self._tell(run, feed.caught_up_at)
                     self._on_told()
 
-    async def _tell(self, run: Run) -> None:
+    async def _tell(self, run: Run, caught_up_at: float) -> None:
         """Wakes a few listeners at a time, and lets the event loop do other work in between."""
         for number, listener in enumerate(list(self.listeners), start=1):
             if listener in self.listeners:
-                listener.take(run)
+                listener.take(run, caught_up_at=caught_up_at)
             if number % WOKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from shared.adapters.sharing.pages import PAGE_SIZE, SharedPages
@@ -18,9 +19,10 @@ READ_AHEAD = 500
 
 
 class SharedFeed(ABC):
-    __slots__ = ("_error", "_waiter")
+    __slots__ = ("_error", "_waiter", "caught_up_at")
 
     def __init__(self) -> None:
+        self.caught_up_at = -inf
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -36,7 +38,7 @@ class SharedFeed(ABC):
         self._wake()
 
     @abstractmethod
-    def take(self, run: Run) -> None:
+    def take(self, run: Run, *, caught_up_at: float) -> None:
         """Keeps the run for the next call of `next`."""
 
     @abstractmethod
@@ -74,7 +76,9 @@ class SharedRunFeed(SharedFeed):
         super().__init__()
         self._run: Run | None = None
 
-    def take(self, run: Run) -> None:
+    def take(self, run: Run, *, caught_up_at: float) -> None:
+        if self._run is None:
+            self.caught_up_at = caught_up_at
         self._run = run
         self._wake()
 
@@ -126,9 +130,11 @@ class SharedChannelFeed(SharedFeed):
                         return run
         return await super().next(timeout=max(ends - clock(), 0.0)) if self._is_live else None
 
-    def take(self, run: Run) -> None:
+    def take(self, run: Run, *, caught_up_at: float) -> None:
         if self._error is not None or run.updated_at < self._start:
             return
+        if self._is_live and not self._pending.waiting:
+            self.caught_up_at = caught_up_at
         try:
             if self._pending.add([run]):
                 self._wake()

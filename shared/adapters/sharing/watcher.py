@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from math import inf
 from typing import TypeVar
 
 from shared import log
@@ -45,7 +46,7 @@ class SharedRunWatcher:
         feed = SharedRunFeed()
         broadcast.join(feed)
         if broadcast.latest is not None:
-            feed.take(broadcast.latest)
+            feed.take(broadcast.latest, caught_up_at=-inf)
         try:
             yield feed
         finally:

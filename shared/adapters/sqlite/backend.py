@@ -28,7 +28,7 @@ class SqliteBackend:
         """`path` may be ":memory:"."""
         self.database = Database(path)
         self.webhooks = SqliteWebhookStore(self.database)
-        self.webhook_scheduler = SqliteWebhookScheduler(self.database, on_schedule=lambda: self.on_work())
+        self.webhook_scheduler = SqliteWebhookScheduler(self.database, on_schedule=lambda due_at: self.on_work(due_at))
         self.store = SqliteRunStore(
             self.database,
             on_change=lambda run: self.watcher.on_change(run),
@@ -37,15 +37,15 @@ class SqliteBackend:
         self.watcher = SqliteRunWatcher(self.database, self.store)
         self.usage = SqliteUsageSums(self.database)
         self.reports = SqliteRunReports(self.database)
-        self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda: self.on_work())
-        self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda: self.on_work())
+        self.queue = SqliteRunQueue(self.database, clock, on_publish=lambda due_at: self.on_work(due_at))
+        self.scheduler = SqliteRecheckScheduler(self.database, on_schedule=lambda due_at: self.on_work(due_at))
         self.directory = SqliteDirectory(self.database)
         self.dead_letters = SqliteDeadLetters(self.database, clock)
         self.ended_sessions = SqliteEndedSessions(self.database, clock)
         self.durations = SqliteDurationStore(self.database)
         self.deliveries = SqliteDeliveries(self.database)
-        self.on_work: Callable[[], None] = lambda: None
-        """Called after this process has added a message to the queue or a task to the scheduler."""
+        self.on_work: Callable[[float], None] = lambda due_at: None
+        """Called with the epoch seconds for which this process has added a message or a task."""
 
     def close(self) -> None:
         self.database.close()

@@ -4,8 +4,9 @@ The local broker uses it to call the functions as Pub/Sub and Cloud Tasks do.
 """
 
 import json
+import math
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,23 @@ class Task:
     """The number of deliveries, including this one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A delivery that has ended. `again_at` is when its row is due again, in epoch seconds; None acknowledges it."""
+
+    row: Message | Task
+    again_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """Leased rows by topic and by queue, and when the next row of each is due, of those that have one."""
+
+    messages: Mapping[str, Sequence[Message]]
+    tasks: Mapping[str, Sequence[Task]]
+    next_due: Mapping[str, float]
+
+
 class SqliteDeliveries:
     """Leases the rows that are due. A row that is not acknowledged before its lease ends is due again.
 
@@ -46,67 +64,39 @@ class SqliteDeliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def lease_messages(self, topic: str, *, now: float, lease: float, limit: int) -> Sequence[Message]:
-        """Leases at most `limit` messages of the topic until `now + lease`, and returns them in order of publishing."""
-        rows = await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE messages SET deliver_at = ?, deliveries = deliveries + 1 WHERE id IN"
-                " (SELECT id FROM messages WHERE topic = ? AND deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
-                " RETURNING id, data, attributes, published_at, deliveries",
-                (now + lease, topic, now, limit),
-            ).fetchall()
-        )
-        return [
-            Message(
-                id=key, data=data, attributes=json.loads(attributes), published_at=published_at, deliveries=deliveries
-            )
-            for key, data, attributes, published_at, deliveries in sorted(rows)
-        ]
+    async def exchange(
+        self,
+        ended: Sequence[Ended],
+        *,
+        topics: Mapping[str, int],
+        queues: Mapping[str, int],
+        now: float,
+        lease: float,
+    ) -> Leased:
+        """Records how deliveries have ended, and leases due rows until `now + lease`, all in one commit.
 
-    async def lease_tasks(self, queue: str, *, now: float, lease: float, limit: int) -> Sequence[Task]:
-        """Leases at most `limit` tasks of the queue until `now + lease` and returns them."""
-        rows = await self._database.write(
-            lambda connection: connection.execute(
-                "UPDATE tasks SET deliver_at = ?, deliveries = deliveries + 1 WHERE name IN"
-                " (SELECT name FROM tasks WHERE queue = ? AND deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
-                " RETURNING name, body, deliveries",
-                (now + lease, queue, now, limit),
-            ).fetchall()
-        )
-        return [Task(name=name, queue=queue, body=body, deliveries=deliveries) for name, body, deliveries in rows]
+        `topics` and `queues` are {name: how many rows of it to lease at most}. Messages come in order of publishing. A
+        task's name stays reserved until `delete_expired_names` deletes it.
+        """
 
-    async def next_due(self, topics: Collection[str], queues: Collection[str]) -> float | None:
-        """Returns when the next message of the topics or task of the queues is due; None when there is none."""
-        # One search of an index for each name: min() over `topic IN (…)` would read all rows.
-        searches = ["SELECT min(deliver_at) AS due FROM messages WHERE topic = ?"] * len(topics)
-        searches += ["SELECT min(deliver_at) AS due FROM tasks WHERE queue = ? AND deliver_at IS NOT NULL"] * len(
-            queues
-        )
-        if not searches:
-            return None
-        query = f"SELECT min(due) FROM ({' UNION ALL '.join(searches)})"
-        row = await self._database.read(lambda connection: connection.execute(query, [*topics, *queues]).fetchone())
-        due: float | None = row[0]
-        return due
+        def work(connection: sqlite3.Connection) -> Leased:
+            _record(connection, ended)
+            due = _next_due(connection, topics, queues)
+            messages = {
+                topic: _lease_messages(connection, topic, now, lease, limit)
+                for topic, limit in topics.items()
+                if limit > 0 and due.get(topic, math.inf) <= now
+            }
+            tasks = {
+                queue: _lease_tasks(connection, queue, now, lease, limit)
+                for queue, limit in queues.items()
+                if limit > 0 and due.get(queue, math.inf) <= now
+            }
+            if messages or tasks:
+                due = _next_due(connection, topics, queues)
+            return Leased(messages=messages, tasks=tasks, next_due=due)
 
-    async def acknowledge(self, delivered: Sequence[Message | Task]) -> None:
-        """Ends the delivery of these rows. A task's name stays reserved until `delete_expired_names` deletes it."""
-        messages = [(item.id,) for item in delivered if isinstance(item, Message)]
-        tasks = [(item.name,) for item in delivered if isinstance(item, Task)]
-
-        def remove(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM messages WHERE id = ?", messages)
-            connection.executemany("UPDATE tasks SET deliver_at = NULL WHERE name = ?", tasks)
-
-        await self._database.write(remove)
-
-    async def retry_message(self, message: Message, *, at: float) -> None:
-        """Makes the message due again at this time."""
-        await self._execute("UPDATE messages SET deliver_at = ? WHERE id = ?", at, message.id)
-
-    async def retry_task(self, task: Task, *, at: float) -> None:
-        """Makes the task due again at this time."""
-        await self._execute("UPDATE tasks SET deliver_at = ? WHERE name = ?", at, task.name)
+        return await self._database.write(work)
 
     async def move_to_dead_letters(self, message: Message, *, now: float, attributes: Mapping[str, str]) -> None:
         """Moves the message to the topic of dead letters, where it is due at once; adds `attributes` to its own."""
@@ -133,3 +123,50 @@ class SqliteDeliveries:
 
     async def _execute(self, statement: str, *values: Any) -> None:
         await self._database.write(lambda connection: connection.execute(statement, values))
+
+
+def _record(connection: sqlite3.Connection, ended: Sequence[Ended]) -> None:
+    """Acknowledges rows, or makes them due again. A task that was deleted meanwhile stays deleted."""
+    messages = [(each.again_at, each.row.id) for each in ended if isinstance(each.row, Message)]
+    tasks = [(each.again_at, each.row.name) for each in ended if isinstance(each.row, Task)]
+    again = [row for row in messages if row[0] is not None]
+    connection.executemany("UPDATE messages SET deliver_at = ? WHERE id = ?", again)
+    connection.executemany("DELETE FROM messages WHERE id = ?", [(key,) for at, key in messages if at is None])
+    connection.executemany("UPDATE tasks SET deliver_at = ? WHERE name = ? AND deliver_at IS NOT NULL", tasks)
+
+
+def _next_due(connection: sqlite3.Connection, topics: Iterable[str], queues: Iterable[str]) -> dict[str, float]:
+    """Returns when the next row of each topic and queue is due."""
+    # One search of an index for each name: min() over `topic IN (…)` would read all rows.
+    searches = ["SELECT ? AS name, min(deliver_at) AS due FROM messages WHERE topic = ?" for _ in topics]
+    searches += ["SELECT ?, min(deliver_at) FROM tasks WHERE queue = ? AND deliver_at IS NOT NULL" for _ in queues]
+    if not searches:
+        return {}
+    names = [name for name in (*topics, *queues) for _ in range(2)]
+    rows = connection.execute(" UNION ALL ".join(searches), names)
+    return {name: due for name, due in rows if due is not None}
+
+
+def _lease_messages(
+    connection: sqlite3.Connection, topic: str, now: float, lease: float, limit: int
+) -> Sequence[Message]:
+    rows = connection.execute(
+        "UPDATE messages SET deliver_at = ?, deliveries = deliveries + 1 WHERE id IN"
+        " (SELECT id FROM messages WHERE topic = ? AND deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
+        " RETURNING id, data, attributes, published_at, deliveries",
+        (now + lease, topic, now, limit),
+    ).fetchall()
+    return [
+        Message(id=key, data=data, attributes=json.loads(attributes), published_at=published_at, deliveries=deliveries)
+        for key, data, attributes, published_at, deliveries in sorted(rows)
+    ]
+
+
+def _lease_tasks(connection: sqlite3.Connection, queue: str, now: float, lease: float, limit: int) -> Sequence[Task]:
+    rows = connection.execute(
+        "UPDATE tasks SET deliver_at = ?, deliveries = deliveries + 1 WHERE name IN"
+        " (SELECT name FROM tasks WHERE queue = ? AND deliver_at <= ? ORDER BY deliver_at LIMIT ?)"
+        " RETURNING name, body, deliveries",
+        (now + lease, queue, now, limit),
+    ).fetchall()
+    return [Task(name=name, queue=queue, body=body, deliveries=deliveries) for name, body, deliveries in rows]

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from shared.domain.status import Status
-from shared.domain.submission import JOB_TYPES
+from shared.domain.status import JOB_TYPES, Status
 from shared.ports import RunFilter, RunPosition
 
 BY_KIND, BY_STATUS, BY_QUESTION = "runs_by_kind", "runs_by_status", "runs_by_question"

@@ -13,7 +13,9 @@ TOPICS = {Lane.SHORT: "llm-runs", Lane.LONG: "llm-runs-long"}
 
 
 class SqliteRunQueue:
-    def __init__(self, database: Database, clock: Clock, *, on_publish: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, on_publish: Callable[[float], None] = lambda due_at: None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._on_publish = on_publish
@@ -35,4 +37,4 @@ class SqliteRunQueue:
             )
         except StoreUnavailable as error:
             raise QueueUnavailable from error
-        self._on_publish()
+        self._on_publish(now)

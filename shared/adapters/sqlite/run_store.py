@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -13,6 +12,7 @@ from shared.adapters.sqlite.run_lists import count_query, page_query
 from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.json_text import from_text, to_text
+from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.parts import (
     INPUT,
     RESULT,
@@ -24,6 +24,7 @@ from shared.adapters.storage.parts import (
 from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
@@ -54,6 +55,7 @@ class SqliteRunStore:
         self._database = database
         self._on_change = on_change
         self._on_deliveries = on_deliveries
+        self._last_saved = LastSavedRuns()
 
     async def create(
         self, run: Run, *, idempotency: IdempotencyRecord | None = None, limits: Limits = NO_LIMITS
@@ -63,46 +65,47 @@ class SqliteRunStore:
         mutable, result_parts = _mutable_columns(stored)
         row = (run.id, *mutable, *_immutable_columns(stored))
 
-        def insert(connection: sqlite3.Connection) -> IdempotencyRecord | None:
+        def insert(connection: sqlite3.Connection) -> tuple[IdempotencyRecord | None, bool]:
+            """Returns (the record of the other run that has the key, whether the run is new)."""
             holder = _acquire_key(connection, idempotency, now=run.created_at) if idempotency else None
             if holder is not None and holder.run_id != run.id:
-                return holder
+                return holder, False
             _check_limits(connection, limits, run)
             placeholders = ", ".join("?" * (len(row) - 1))
             insertion = f"INSERT INTO runs VALUES (?, 1, {placeholders}) ON CONFLICT DO NOTHING"
-            if connection.execute(insertion, row).rowcount:
+            is_new = connection.execute(insertion, row).rowcount > 0
+            if is_new:
                 usage.reserve(connection, run, limits.budget)
                 put_deliveries(connection, deliveries)
             _put_parts(connection, run.id, INPUT, parts)
             _put_parts(connection, run.id, RESULT, result_parts)
-            return None
+            return None, is_new
 
-        holder = await self._database.write(insert)
+        holder, is_new = await self._database.write(insert)
+        if is_new:
+            self._last_saved.put(replace(stored, revision=1))
         self._on_change(run)
         if holder is None and deliveries:
             await self._on_deliveries(deliveries)
         return holder
 
-    async def get(self, run_id: str, *, with_result: bool = True) -> Run:
-        def read(connection: sqlite3.Connection) -> Run:
-            row = connection.execute("SELECT document, revision FROM runs WHERE id = ?", (run_id,)).fetchone()
-            if row is None:
-                raise RunNotFound
-            with must_be_readable():
-                return (_read_with_parts if with_result else _read_without_parts)(connection, row)
-
-        return await self._database.read(read)
+    async def get(self, run_id: str, *, with_result: bool = True, or_last_saved: bool = False) -> Run:
+        if or_last_saved and (known := self._last_saved.take(run_id)) is not None:
+            return known
+        row = await self._database.look_up("SELECT document, revision FROM runs WHERE id = ?", run_id)
+        if row is None:
+            raise RunNotFound
+        with must_be_readable():
+            document = from_text(row[0])
+            if with_result and document.get("result_parts"):
+                document["result"] = await self._read_parts(run_id, RESULT)
+            return from_document(document, revision=row[1])
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
             return run.input
-
-        def read(connection: sqlite3.Connection) -> Mapping[str, Any]:
-            with parts_required():
-                content: Mapping[str, Any] = _read_parts(connection, run.id, INPUT)
-                return content
-
-        return await self._database.read(read)
+        content: Mapping[str, Any] = await self._read_parts(run.id, INPUT)
+        return content
 
     async def save(self, run: Run) -> Run:
         return await self._save(run)
@@ -111,6 +114,7 @@ class SqliteRunStore:
         return await self._save(run, delete_parts=True)
 
     async def forget(self, run: Run) -> None:
+        self._last_saved.drop(run.id)
         await self._database.write(lambda connection: connection.execute("DELETE FROM runs WHERE id = ?", (run.id,)))
 
     async def forget_expired(self, now: datetime, *, limit: int) -> int:
@@ -145,12 +149,15 @@ class SqliteRunStore:
                 connection.execute("DELETE FROM run_parts WHERE run_id = ?", (run.id,))
             return updated
 
+        self._last_saved.drop(run.id)
         if await self._database.write(update) == 0:
             raise StaleRun
+        stored = replace(saved, revision=revision)
+        self._last_saved.put(stored)
         self._on_change(run)
         if deliveries:
             await self._on_deliveries(deliveries)
-        return replace(saved, revision=revision)
+        return stored
 
     async def list_runs(
         self, wanted: RunFilter, *, limit: int, offset: int = 0, after: RunPosition | None = None
@@ -192,6 +199,13 @@ class SqliteRunStore:
             f"{query} ({page}) AS page CROSS JOIN runs USING (id)", [channel.name, *behind, *tenant, limit]
         )
 
+    async def _read_parts(self, run_id: str, content: str) -> Any:
+        """Returns the JSON value of the parts. Raises StoreUnavailable when parts of it are missing."""
+        query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
+        rows = await self._database.read(lambda connection: connection.execute(query, (run_id, content)).fetchall())
+        with parts_required():
+            return join_parts([text for (text,) in rows])
+
     async def _page(self, query: str, values: list[Any], *, newest_first: bool = False) -> RunPage:
         """Returns the runs of the query's rows (document, revision, time of the position, id), without large results.
 
@@ -221,13 +235,6 @@ def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts:
     """`content` is INPUT or RESULT."""
     rows = [(run_id, content, number, part) for number, part in enumerate(parts)]
     connection.executemany("INSERT OR REPLACE INTO run_parts VALUES (?, ?, ?, ?)", rows)
-
-
-def _read_parts(connection: sqlite3.Connection, run_id: str, content: str) -> Any:
-    """Returns the JSON value of the parts. Raises PartsMissing."""
-    query = "SELECT text FROM run_parts WHERE run_id = ? AND content = ? ORDER BY number"
-    rows = connection.execute(query, (run_id, content)).fetchall()
-    return join_parts([text for (text,) in rows])
 
 
 def _acquire_key(
@@ -268,17 +275,3 @@ def _check_limits(connection: sqlite3.Connection, limits: Limits, run: Run) -> N
         query = f"SELECT count(*) FROM runs WHERE tenant_id = ? AND status IN {_OPEN} AND id != ?"
         if connection.execute(query, (run.tenant_id, run.id)).fetchone()[0] >= limits.open_runs:
             raise too_many_open_runs(limits.open_runs)
-
-
-def _read_without_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run without a result that is stored in parts."""
-    return from_document(from_text(row[0]), revision=row[1])
-
-
-def _read_with_parts(connection: sqlite3.Connection, row: tuple[str, int]) -> Run:
-    """Returns the run with its result. Raises StoreUnavailable when parts of it are missing."""
-    document = from_text(row[0])
-    if document.get("result_parts"):
-        with parts_required():
-            document["result"] = _read_parts(connection, document["id"], RESULT)
-    return from_document(document, revision=row[1])

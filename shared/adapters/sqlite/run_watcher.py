@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from math import inf
 
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.pending_changes import PendingChanges
@@ -23,6 +24,7 @@ class SqliteRunFeed:
         self._store = store
         self._run_id = run_id
         self._delivered_revision: int | None = None
+        self.caught_up_at = -inf
         self.changed = asyncio.Event()
         """The watcher sets it when the run may have changed. It is set at first, so that `next` returns the run."""
         self.changed.set()
@@ -35,6 +37,8 @@ class SqliteRunFeed:
 
     async def _next_change(self) -> Run:
         while True:
+            if not self.changed.is_set():
+                self.caught_up_at = asyncio.get_running_loop().time()
             await self.changed.wait()
             self.changed.clear()
             run = await self._read()
@@ -64,6 +68,7 @@ class SqliteChannelFeed:
         self._last_read: RunPosition | None = None
         """The last position of a full page; the next page starts after it. None when there are no more pages."""
         self._pending = PendingChanges()
+        self.caught_up_at = -inf
         self.changed = asyncio.Event()
         """The watcher sets it when a run may have changed. It is set at first, so that `next` reads earlier changes."""
         self.changed.set()
@@ -77,6 +82,8 @@ class SqliteChannelFeed:
     async def _next_change(self) -> Run:
         while (run := self._pending.pop()) is None:
             if self._last_read is None:
+                if not self.changed.is_set():
+                    self.caught_up_at = asyncio.get_running_loop().time()
                 await self.changed.wait()
                 self.changed.clear()
             await self._read_page()

@@ -16,7 +16,7 @@ WEBHOOKS_QUEUE = "webhooks"
 
 
 class SqliteWebhookScheduler:
-    def __init__(self, database: Database, *, on_schedule: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, database: Database, *, on_schedule: Callable[[float], None] = lambda due_at: None) -> None:
         self._database = database
         self._on_schedule = on_schedule
 
@@ -33,4 +33,4 @@ class SqliteWebhookScheduler:
             )
         except StoreUnavailable as error:
             raise SchedulerUnavailable from error
-        self._on_schedule()
+        self._on_schedule(at.timestamp())

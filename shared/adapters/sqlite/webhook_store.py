@@ -13,6 +13,7 @@ from shared.domain.webhook import OrganizationWebhooks
 from shared.domain.webhook_delivery import Delivery
 from shared.ports import DeliveryPosition
 
+_ORGANIZATION = "SELECT document FROM webhooks WHERE organization_id = ?"
 _BEFORE_ALL = ("9999", "")
 """Is greater than every (time, id) of a delivery."""
 
@@ -22,13 +23,15 @@ class SqliteWebhookStore:
         self._database = database
 
     async def organization(self, organization_id: str) -> OrganizationWebhooks:
-        return await self._database.read(lambda connection: _organization(connection, organization_id))
+        return _read_organization(organization_id, await self._database.look_up(_ORGANIZATION, organization_id))
 
     async def change(
         self, organization_id: str, change: Callable[[OrganizationWebhooks], OrganizationWebhooks]
     ) -> OrganizationWebhooks:
         def update(connection: sqlite3.Connection) -> OrganizationWebhooks:
-            current = _organization(connection, organization_id)
+            current = _read_organization(
+                organization_id, connection.execute(_ORGANIZATION, (organization_id,)).fetchone()
+            )
             changed = change(current)
             if changed != current:
                 row = (organization_id, _text(changed))
@@ -107,9 +110,7 @@ def forget_expired_deliveries(connection: sqlite3.Connection, now: datetime) -> 
     connection.execute("DELETE FROM webhook_deliveries WHERE expires_at <= ?", (now.isoformat(),))
 
 
-def _organization(connection: sqlite3.Connection, organization_id: str) -> OrganizationWebhooks:
-    query = "SELECT document FROM webhooks WHERE organization_id = ?"
-    row = connection.execute(query, (organization_id,)).fetchone()
+def _read_organization(organization_id: str, row: tuple[Any, ...] | None) -> OrganizationWebhooks:
     if row is None:
         return OrganizationWebhooks(organization_id=organization_id)
     return from_webhook_document(OrganizationWebhooks, json.loads(row[0]), revision=None)

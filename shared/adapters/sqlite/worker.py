@@ -5,11 +5,13 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.errors import ServiceError, StoreUnavailable
+
+MAX_PAUSE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -23,17 +25,30 @@ class _Operation:
     error: BaseException | None = None
 
 
+@dataclass(slots=True)
+class _Round:
+    """What one event loop has submitted and not handed over yet."""
+
+    operations: list[_Operation] = field(default_factory=list)
+    is_ending: bool = False
+    """Is the hand-over already under way?"""
+
+
 class Worker:
-    """Threads that take work from one queue, each with a connection of its own."""
+    """Threads that take work from one queue, each with a connection of its own.
+
+    What an event loop submits in one of its rounds is handed over together, and wakes a thread once.
+    """
 
     def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, threads: int, batch_size: int) -> None:
-        """`batch_size` is how many pieces of work a thread takes at once. Only one thread may run writes."""
+        """`batch_size` is about how many pieces of work a thread takes at once. Only one thread may run writes."""
         self._name = name
         self._connect = connect
         self._size = threads
         self._batch_size = batch_size
-        self._operations: SimpleQueue[_Operation | None] = SimpleQueue()
+        self._operations: SimpleQueue[list[_Operation] | None] = SimpleQueue()
         """None ends a thread."""
+        self._rounds: dict[asyncio.AbstractEventLoop, _Round] = {}
         self._threads: list[threading.Thread] = []
         self._closed = False
         self._lock = threading.Lock()
@@ -44,13 +59,31 @@ class Worker:
 
     def submit(self, work: Callable[[sqlite3.Connection], Any], *, is_write: bool) -> "asyncio.Future[Any]":
         """Like `run`, but returns the future of the result. Writes are committed in the order of their submission."""
-        self._start_threads()
-        operation = _Operation(work, is_write, asyncio.get_running_loop().create_future())
-        self._operations.put(operation)
+        loop = asyncio.get_running_loop()
+        operation = _Operation(work, is_write, loop.create_future())
+        ending = self._add(loop, operation)
+        if not ending.is_ending:
+            ending.is_ending = True
+            loop.call_soon(self._hand_over, loop)
         return operation.future
+
+    def submit_soon(self, work: Callable[[sqlite3.Connection], Any]) -> "asyncio.Future[Any]":
+        """Like `submit` for a write that nothing waits for: it may wait MAX_PAUSE_SECONDS for other work."""
+        loop = asyncio.get_running_loop()
+        operation = _Operation(work, True, loop.create_future())
+        if len(self._add(loop, operation).operations) == 1:
+            loop.call_later(MAX_PAUSE_SECONDS, self._hand_over, loop)
+        return operation.future
+
+    @property
+    def is_at_work(self) -> bool:
+        """Returns whether the threads have started and are not closed."""
+        return bool(self._threads) and not self._closed
 
     def close(self) -> None:
         """Completes the work that was submitted before, then ends the threads."""
+        for loop in list(self._rounds):
+            self._hand_over(loop)
         with self._lock:
             self._closed = True
         for _ in self._threads:
@@ -58,10 +91,11 @@ class Worker:
         for thread in self._threads:
             thread.join()
 
-    def _start_threads(self) -> None:
-        """Starts the threads on first use and not earlier, because threads do not survive the server's fork."""
-        if self._threads and not self._closed:
-            return
+    def _add(self, loop: asyncio.AbstractEventLoop, operation: _Operation) -> _Round:
+        """Returns the loop's round, with the operation. Raises StoreUnavailable when the database is closed.
+
+        Starts the threads on first use and not earlier, because threads do not survive the server's fork.
+        """
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("The database is closed.")
@@ -71,6 +105,19 @@ class Worker:
                 ]
                 for thread in self._threads:
                     thread.start()
+            if loop not in self._rounds:
+                self._rounds[loop] = _Round()
+            self._rounds[loop].operations.append(operation)
+            return self._rounds[loop]
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends the loop's round. Its work is cut into batches, so that several threads take some of it."""
+        with self._lock:
+            ended = self._rounds.pop(loop, None)
+            if ended is None:
+                return
+            for start in range(0, len(ended.operations), self._batch_size):
+                self._operations.put(ended.operations[start : start + self._batch_size])
 
     def _serve(self) -> None:
         connection: sqlite3.Connection | None = None
@@ -87,15 +134,15 @@ class Worker:
         if connection is not None:
             connection.close()
 
-    def _batch(self, first: _Operation) -> tuple[list[_Operation], bool]:
+    def _batch(self, first: list[_Operation]) -> tuple[list[_Operation], bool]:
         """Returns (`first` and the operations that wait, whether the database was closed after them)."""
-        batch = [first]
+        batch = first
         with suppress(Empty):
             while len(batch) < self._batch_size:
-                operation = self._operations.get_nowait()
-                if operation is None:
+                operations = self._operations.get_nowait()
+                if operations is None:
                     return batch, True
-                batch.append(operation)
+                batch = batch + operations
         return batch, False
 
 

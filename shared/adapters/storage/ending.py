@@ -1,7 +1,6 @@
 """Tells what the commit that ends a run does beside saving it: it counts the run and settles its reservation."""
 
-from dataclasses import replace
-
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.webhook_delivery import with_recorded
 

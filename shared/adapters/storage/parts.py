@@ -5,11 +5,11 @@ A part is a piece of JSON text. The concatenation of all parts, in order, is the
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from shared.adapters.storage.json_text import from_text, to_text
+from shared.domain.frozen import replace
 from shared.domain.run import INLINE_INPUT_BYTES, Run
 from shared.errors import ResultTooLarge, StoreUnavailable
 

@@ -110,6 +110,8 @@ def _wrong_words(text: str, source_tag: str | None, target_tag: str) -> str | No
     """Compares the frequent words of the target language with those of each other language that has a list."""
     words = words_of(text)
     frequent = Counter(word for word in words if word in ANY_STOP_WORD)
+    if frequent.total() < MIN_FREQUENT:
+        return None
     target, hits = primary(target_tag), {}
     own = STOP_WORDS.get(target)
     for language, listed_words in STOP_WORDS.items():

@@ -33,12 +33,20 @@ _EMAIL = re.compile(
     r"(?![A-Za-z0-9])"
 )
 _PROTECTED = re.compile("|".join(f"(?:{p.pattern})" for p in (_URL, _EMAIL)))
+_MARKS = {
+    _URL: ("://", "www."),
+    _EMAIL: ("@",),
+    _PROTECTED: ("://", "www.", "@"),
+    _TAG: ("<",),
+    _PLACEHOLDER: ("{", "%", "<"),
+}
+"""{pattern: what each of its matches contains}. Most texts have none of it, so that no search tries each place."""
 
 
 def without_markup(text: str) -> str:
     """Returns the text with blanks in place of URLs, addresses, tags and placeholders: what is translated."""
     for pattern in (_PROTECTED, _TAG, _PLACEHOLDER):
-        text = pattern.sub(" ", text)
+        text = _without(pattern, text)
     return text
 
 
@@ -62,13 +70,23 @@ def check_urls(source: str, target: str) -> Mapping[str, Any]:
     return finding(CheckName.URLS, problem, _kept(wanted, "address"))
 
 
+def _may_match(pattern: re.Pattern[str], text: str) -> bool:
+    return any(mark in text for mark in _MARKS[pattern])
+
+
+def _without(pattern: re.Pattern[str], text: str) -> str:
+    return pattern.sub(" ", text) if _may_match(pattern, text) else text
+
+
 def _kept(things: Counter[str], name: str) -> str:
     return f"All {things.total()} kept." if things else f"The text has no {name}."
 
 
 def _placeholders(text: str) -> Iterator[str]:
     """Yields each placeholder without the blanks in it."""
-    text = _PROTECTED.sub(" ", text)
+    if not _may_match(_PLACEHOLDER, text):
+        return
+    text = _without(_PROTECTED, text)
     messages = [f"{{{name},{kind}" for name, kind in _ICU.findall(text)]
     yield from messages
     for match in _PLACEHOLDER.finditer(text):
@@ -100,9 +118,10 @@ def _is_balanced(text: str) -> bool:
 
 def _addresses(text: str) -> Iterator[str]:
     """Yields each URL without the punctuation behind it, and each e-mail address."""
-    for match in _URL.finditer(text):
+    for match in _URL.finditer(text) if _may_match(_URL, text) else ():
         url = match[0].rstrip(".,;:!?'*")
         while url.endswith((")", "]")) and url.count(url[-1]) > url.count("(["[")]".index(url[-1])]):
             url = url[:-1].rstrip(".,;:!?'*")
         yield url
-    yield from _EMAIL.findall(_URL.sub(" ", text))
+    if _may_match(_EMAIL, text):
+        yield from _EMAIL.findall(_without(_URL, text))

@@ -17,6 +17,7 @@ MAX_NUMBERS = 300
 """Further numbers of a text are not compared, which bounds the time."""
 MAX_DIGITS = 40
 _SEPARATORS = ".,٫٬'’·\u00a0\u202f\u2009"
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(rf"\d+(?:[{_SEPARATORS}]\d+)*")
 _BLANK_GROUPS = re.compile(rf"(?<![\d{_SEPARATORS}])\d{{1,3}}(?: \d{{3}})+(?:[.,٫]\d+)?(?![\d{_SEPARATORS}]\d|\d)")
 _SCALE_WORDS = sorted(SCALES, key=len, reverse=True)
@@ -53,6 +54,8 @@ def check_numbers(source: str, target: str, *, source_lang: str, target_lang: st
 
 def _numbers(text: str, other: str) -> list[Number]:
     """Returns the first MAX_NUMBERS; groups of digits with blanks between them are one number if `other` has it."""
+    if not _DIGIT.search(text):
+        return []
     tokens: list[Number] = []
     joined = {match.start(): match for match in _BLANK_GROUPS.finditer(text)}
     others = {value for match in _NUMBER.finditer(other) for value in _values(match[0])} if joined else set()

@@ -417,6 +417,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     _mutant(
+        "stream that is behind drops older events",
+        "streams have no gap and no repeat",
+        (WATCH, "loop_time() - feed.caught_up_at > MAX_BEHIND_SECONDS", "False"),
+    ),
+    _mutant(
         "every update carries the run",
         "stream events do not repeat the whole run",
         (SSE, "        if is_whole:\n", "        if True:\n"),

@@ -1,0 +1,79 @@
+"""Holds what a process of one function loads: the modules of the others would delay its first answer."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.local.routing import FUNCTIONS
+
+ROOT = Path(__file__).parents[2]
+CLOUD = {
+    "PATH": "/usr/bin:/bin",
+    "BACKEND": "gcp",
+    "GOOGLE_CLOUD_PROJECT": "project",
+    "RECHECK_URL": "https://recheck.example.com",
+    "DELIVER_WEBHOOK_URL": "https://webhooks.example.com",
+    "INVOKER_SERVICE_ACCOUNT": "invoker@project.iam.gserviceaccount.com",
+    "LLM_DEPLOYMENTS": '{"default": "https://llm.example.com"}',
+}
+ASKS_FOR = {
+    "bury_run": ("invoker", "bury"),
+    "deliver_webhook": ("invoker", "deliver_webhook"),
+    "process_run": ("invoker", "advance"),
+    "read_runs": ("tokens", "directory", "read"),
+    "recheck_run": ("invoker", "advance"),
+    "submit_run": ("tokens", "directory", "submit"),
+    "sweep_runs": ("invoker", "sweep"),
+}
+"""{function: what it takes from Services until its first answer}"""
+OF_GOOGLE = {
+    "bury_run": {"google.cloud.firestore"},
+    "deliver_webhook": {"google.cloud.firestore", "google.cloud.tasks_v2"},
+    "process_run": {"google.cloud.firestore", "google.cloud.tasks_v2"},
+    "read_runs": {"google.cloud.firestore"},
+    "recheck_run": {"google.cloud.firestore", "google.cloud.tasks_v2"},
+    "submit_run": {"google.cloud.firestore", "google.pubsub_v1"},
+    "sweep_runs": {"google.cloud.firestore", "google.cloud.tasks_v2", "google.pubsub_v1"},
+}
+"""{function: the libraries of Google's services that it loads for that}"""
+
+
+def loaded_by(statement: str, settings: dict[str, str]) -> set[str]:
+    command = [sys.executable, "-c", f"{statement}\nimport sys; print(*sys.modules)"]
+    return set(subprocess.check_output(command, cwd=ROOT, text=True, env=settings).split())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_process_loads_its_function_and_connects_to_nothing(function: str) -> None:
+    loaded = loaded_by(f"import main, threading\nmain.{function}\nassert threading.active_count() == 1", CLOUD)
+    of_functions = {name for name in loaded if name.startswith("functions.")}
+    assert of_functions == {f"functions.{function}"}
+    heavy = {
+        "google.api_core",
+        "grpc",
+        "infra",
+        "jwt",
+        "langcodes",
+        "opentelemetry.sdk",
+        "redis",
+        "requests",
+        "sqlite3",
+    }
+    assert not {*heavy, "uvicorn", "shared.adapters.gcp", "shared.adapters.llm", "shared.adapters.sqlite"} & loaded
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_first_answer_loads_the_adapters_that_it_needs_only(function: str) -> None:
+    asked = "\n".join(f"services.{name}" for name in ASKS_FOR[function])
+    loaded = loaded_by(f"import main\nmain.{function}\nservices = main.wiring.services()\n{asked}", CLOUD)
+    every_service = set.union(*OF_GOOGLE.values())
+    assert loaded & every_service == OF_GOOGLE[function]
+    assert ("shared.adapters.llm" in loaded) == (function in ("process_run", "recheck_run"))
+    assert not {"shared.adapters.sqlite", "shared.adapters.cache.redis", "shared.adapters.identity.embedded"} & loaded
+
+
+def test_traces_that_are_not_exported_load_no_exporter() -> None:
+    loaded = loaded_by("from shared import wiring\nwiring.services().submit\nwiring.close()", {"PATH": "/usr/bin:/bin"})
+    assert "shared.usecases.submit" in loaded and "opentelemetry" not in loaded
