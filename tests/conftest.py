@@ -5,8 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared machine")
+from tests.examples import QUICK
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Chooses how many examples Hypothesis makes up, before the files with tests are imported."""
+    settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile("fast", settings.get_profile("shared machine"), max_examples=QUICK)
+    settings.load_profile("fast" if config.getoption("--fast") else "shared machine")
+
 
 SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT")
 VENDORS = (

@@ -32,12 +32,15 @@ a file of tests/architecture, which read the same sources.
 """
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SYSTEMS = "start whole systems"
+SIMULATION = "play whole systems under a virtual clock"
 EMULATORS = "need Google's emulators"
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="leave out tests of whole systems and of Google's emulators")
+    parser.addoption(
+        "--fast", action="store_true", help="leave out whole systems and Google's emulators, and try fewer examples"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -83,8 +86,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
-    if folder(item) == "e2e":
-        return SYSTEMS
+    if found := {"e2e": SYSTEMS, "simulation": SIMULATION}.get(folder(item)):
+        return found
     needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
     return EMULATORS if needs_emulators else None
 

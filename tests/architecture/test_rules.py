@@ -125,20 +125,28 @@ def allowed(room: str) -> tuple[str, ...]:
     return tuple(rooms[: rooms.index(room)]) if MAY_IMPORT[room] == (ALL_OF_THE_ABOVE,) else MAY_IMPORT[room]
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_a_file_imports_only_the_rooms_that_its_own_room_may_import(path: Path) -> None:
+def test_a_file_imports_only_the_rooms_that_its_own_room_may_import() -> None:
+    for path in PRODUCT:
+        check_rooms(path)
+
+
+def check_rooms(path: Path) -> None:
     here = relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     room = room_of(here)
     if room is None:
-        assert path.name == "__init__.py" and not list(imports(path))
+        assert path.name == "__init__.py" and not list(imports(path)), here
         return
     for name in imports(path):
         imported = room_of(name)
         assert imported is None or area_of(name) == area_of(here) or imported in allowed(room), f"{here} imports {name}"
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_a_package_of_others_is_imported_only_in_its_rooms(path: Path) -> None:
+def test_a_package_of_others_is_imported_only_in_its_rooms() -> None:
+    for path in PRODUCT:
+        check_packages(path)
+
+
+def check_packages(path: Path) -> None:
     here, names = relative(path).removesuffix(".py").replace("/", "."), list(imports(path))
     for packages, rooms in ONLY_IN.items():
         for name in names:
@@ -176,25 +184,28 @@ def test_the_domain_is_pure(path: Path) -> None:
     assert "now()" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_the_environment_is_read_in_settings_only(path: Path) -> None:
-    source = path.read_text()
-    assert relative(path) == "shared/settings.py" or not {"environ", "getenv"} & set(re.findall(r"\w+", source))
+def test_the_environment_is_read_in_settings_only() -> None:
+    readers = [path for path in PRODUCT if {"environ", "getenv"} & set(re.findall(r"\w+", path.read_text()))]
+    assert [relative(path) for path in readers] == ["shared/settings.py"]
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=relative)
-def test_files_and_functions_stay_small_and_files_say_why_they_exist(path: Path) -> None:
-    source = path.read_text()
+def test_files_and_functions_stay_small_and_files_say_why_they_exist() -> None:
+    for path in PRODUCT:
+        check_size(path)
+
+
+def check_size(path: Path) -> None:
+    source, here = path.read_text(), relative(path)
     module = nodes(path)[0]
     assert isinstance(module, ast.Module)
-    assert source.count("\n") <= MAX_FILE_LINES
-    assert path.name == "__init__.py" or ast.get_docstring(module), "a module says in one sentence why it exists"
+    assert source.count("\n") <= MAX_FILE_LINES, f"{here} is too long"
+    assert path.name == "__init__.py" or ast.get_docstring(module), f"{here} says in one sentence why it exists"
     for node in nodes(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0]
             docstring = (first.end_lineno or 0) - first.lineno + 1 if ast.get_docstring(node) else 0
             length = (node.end_lineno or 0) - node.lineno - docstring
-            assert length <= MAX_BODY_LINES, f"{node.name} has {length} lines"
+            assert length <= MAX_BODY_LINES, f"{here}: {node.name} has {length} lines"
 
 
 def test_every_exception_is_caught_in_the_wrappers_and_where_a_thread_hands_it_back_only() -> None:

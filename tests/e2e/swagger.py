@@ -30,8 +30,13 @@ async def read_operation(page: Page, operation: str) -> dict[str, Any]:
     """
     block = _block(page, operation)
     await _open(block)
-    seen: dict[str, Any] = await block.evaluate(READ)
+    seen = await _read(block)
     await _close(block)
+    return seen
+
+
+async def _read(block: Locator) -> dict[str, Any]:
+    seen: dict[str, Any] = await block.evaluate(READ)
     return seen
 
 
@@ -44,10 +49,11 @@ async def authorize(page: Page, token: str) -> None:
     await dialog.locator(".btn-done").first.click()
 
 
-async def execute(page: Page, operation: str, **fields: str) -> dict[str, str]:
-    """Returns the status and the body that the page shows."""
+async def execute(page: Page, operation: str, **fields: str) -> dict[str, Any]:
+    """Returns the status and the body that the page shows, and as `description` what read_operation returns."""
     block = _block(page, operation)
     await _open(block)
+    description = await _read(block)
     for name, value in fields.items():
         await block.locator(f'tr[data-param-name="{name}"] input').fill(value)
     await block.locator("button.execute").click()
@@ -57,7 +63,7 @@ async def execute(page: Page, operation: str, **fields: str) -> dict[str, str]:
         "status": await answer.locator(".response-col_status").inner_text(),
     }
     await _close(block)
-    return {name: text.strip() for name, text in shown.items()}
+    return {**{name: text.strip() for name, text in shown.items()}, "description": description}
 
 
 def _block(page: Page, operation: str) -> Locator:

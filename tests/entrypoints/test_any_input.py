@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import ADMIN, ADMIN_RUN, AS_JSON, JOB, JOBS, RUNS, TRAINER, submitted
+from tests.examples import examples
 
-ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(80), deadline=None)
 GOOD: dict[str, dict[str, Any]] = {
     ADMIN: {
         **ADMIN_RUN,

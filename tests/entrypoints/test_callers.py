@@ -18,6 +18,7 @@ from shared.web import csrf
 from tests.authority import GCLOUD, PROJECT, ROBOT, Authority, Reply, SigningKey, signing_key
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import UNKNOWN
+from tests.examples import examples
 
 JOBS = "/api/llm/jobs/"
 CANCEL = f"/api/llm/jobs/{UNKNOWN}/cancel/"
@@ -328,7 +329,7 @@ async def test_an_authorization_header_decides_alone(guarded: Functions, authori
         assert (await client.post(CANCEL, headers=good)).json()["code"] == "run_not_found"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(150), deadline=None)
 @given(
     token=st.none() | st.binary(max_size=200) | st.just("good"),
     cookie=st.none() | st.binary(max_size=200) | st.just("good"),

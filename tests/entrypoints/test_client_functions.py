@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared import wiring
 from shared.domain.result import Result, Usage
 from tests.entrypoints.conftest import Functions
+from tests.examples import examples
 
 ADMIN = "/llm_user_runs_admin"
 RUNS = "/llm_user_runs"
@@ -368,7 +369,7 @@ async def test_a_store_that_is_gone_is_503_with_retry_after(functions: Functions
     assert int(answer.headers["retry-after"]) >= 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None)
 @given(
     path=st.sampled_from([ADMIN, RUNS, JOBS, "/api/llm/trainer-analysis/"]),
     content=st.binary(max_size=200)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from infra.local.routing import function_for
 from tests.entrypoints.conftest import Functions
 from tests.entrypoints.test_client_functions import ADMIN_RUN, JOB, TRAINER, UNKNOWN
+from tests.examples import examples
 
 USER_RUN = {"input_text": "hello"}
 AS_GCLOUD = {"Content-Type": "application/json", "Accept": "*/*"}
@@ -242,7 +243,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(120), deadline=None)
 @given(name=st.sampled_from(["submit_run", "read_runs"]), body=st.dictionaries(NAMES | st.text(), VALUES, max_size=5))
 async def test_any_object_at_a_root_gets_an_answer_below_500(
     functions: Functions, name: str, body: dict[str, Any]

@@ -18,6 +18,7 @@ from shared.domain.status import Status
 from shared.errors import ChannelNotFound, InvalidRequest
 from shared.web.cursor import decode_channel_cursor, encode_channel_cursor
 from tests.contract.runs import NOW, a_run
+from tests.examples import examples
 from tests.unit.world import DEMO, OTHER, World
 
 DESK = Channel(name="desk", tenant_id="acme")
@@ -83,7 +84,7 @@ def heard(cursor: ChannelCursor, run: Run, opened_at: datetime) -> tuple[Channel
     return cursor, told
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(histories(), st.integers(0, 25), st.integers(0, 25))
 def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], cut: int, more_steps: int) -> None:
     cursor, told = ChannelCursor(watermark=NOW - OVERLAP), []
@@ -103,7 +104,7 @@ def test_a_stream_that_is_cut_anywhere_gives_each_event_once(steps: list[Step], 
     assert sorted(told) == sorted((run.id, event.sequence) for run, event in steps)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(histories(), st.lists(st.tuples(st.integers(0, 25), st.integers(0, 12)), max_size=6))
 def test_a_stream_that_is_cut_again_and_again_while_it_catches_up_gives_each_event_once(
     steps: list[Step], connections: list[tuple[int, int]]

@@ -12,6 +12,7 @@ from nbformat import v3, v4
 
 from shared.domain.notebook import render_notebook
 from shared.errors import InvalidRequest
+from tests.examples import examples
 
 PNG = b64encode(b"\x89PNG" + bytes(11_996)).decode()
 PYTHON = {
@@ -327,7 +328,7 @@ NOTEBOOKS = st.fixed_dictionaries(
 ) | st.dictionaries(st.text() | st.sampled_from(["cells", "nbformat", "worksheets"]), JSON)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(anything=NOTEBOOKS)
 def test_any_json_is_text_or_refused_in_one_sentence(anything: dict[str, Any]) -> None:
     try:
