@@ -204,6 +204,7 @@ while IFS='|' read -r function service account ingress cpu memory concurrency in
     fi
   done
   options=(--gen2 --region="$REGION" --runtime="$(rows runtime)" --source="$source" --entry-point="$function"
+    --set-build-env-vars="SOURCE_DATE_EPOCH=$(rows source_date_epoch)"  # see terraform/functions.tf
     --trigger-http --allow-unauthenticated --ingress-settings="$ingress" --service-account="$(email "$account")"
     --build-service-account="projects/$PROJECT/serviceAccounts/$(email "$(rows accounts.build)")"
     --cpu="$cpu" --memory="$memory" --concurrency="$concurrency" --max-instances="$instances" --timeout="${seconds}s"

@@ -61,6 +61,13 @@ resource "google_cloudfunctions2_function" "functions" {
     entry_point     = each.key
     service_account = google_service_account.build.id
 
+    # The build compiles the source, and then all files get the same time, so that Python would take the bytecode for
+    # outdated and compile anew at each cold start. With this variable the bytecode names a hash instead of a time.
+    # https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/functions_framework/lib/lib.go
+    # https://github.com/heroku/heroku-buildpack-python/pull/1322
+    # https://docs.python.org/3/library/py_compile.html#py_compile.PycInvalidationMode
+    environment_variables = { SOURCE_DATE_EPOCH = local.cloud.source_date_epoch }
+
     source {
       storage_source {
         bucket = google_storage_bucket.source.name

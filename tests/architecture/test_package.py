@@ -1,6 +1,8 @@
 """The deployed source: files of the last commit only, the same bytes each time, and no test or local tool."""
 
 import io
+import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -57,3 +59,16 @@ def test_the_image_is_made_of_the_same_files() -> None:
         for word in line.split()[1:-1]
     }
     assert copied == set(CONTENT)
+
+
+def test_the_bytecode_of_the_build_stays_valid_when_files_get_another_time(tmp_path: Path) -> None:
+    """Compiles as Google's buildpack does."""
+    source = tmp_path / "function.py"
+    source.write_text("print(__spec__.cached)")
+    epoch = json.loads((ROOT / "infra/cloud.json").read_text())["source_date_epoch"]
+    environment = {"SOURCE_DATE_EPOCH": epoch, "PATH": "/usr/bin:/bin"}
+    subprocess.run([sys.executable, "-m", "compileall", "-f", "-q", "."], cwd=tmp_path, env=environment, check=True)
+    os.utime(source, (int(epoch), int(epoch)))
+    command = [sys.executable, "-v", "-c", "import function"]
+    imported = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "function.cpython" in imported.stdout and "bytecode is stale" not in imported.stderr

@@ -202,6 +202,7 @@ def test_functions_have_their_account_their_size_and_the_secrets_that_they_read(
         secrets = [item["key"] for item in config.get("secretEnvironmentVariables", [])]
         assert secrets == (["OPENAI_API_KEY"] if wanted["calls_llm"] else [])
         assert made["buildConfig"]["runtime"] == CLOUD["runtime"]
+        assert made["buildConfig"]["environmentVariables"]["SOURCE_DATE_EPOCH"] == CLOUD["source_date_epoch"]
 
 
 def test_nobody_may_do_more_than_terraform_allows(walk: Walk) -> None:
