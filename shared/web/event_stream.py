@@ -19,18 +19,26 @@ MAX_PIECE_BYTES = 64 * 1024
 """A server buffers what it is given. Of a large event it gets a piece when the client has taken the one before."""
 
 
+class LastEvent(bytes):
+    """The event after which a stream ends: it is sent together with the end of the response, in one write."""
+
+
 class EventStream(StreamingResponse):
     """A response of server-sent events."""
 
     def __init__(
         self, events: AsyncIterator[bytes], *, headers: Mapping[str, str], streams: OpenStreams | None = None
     ) -> None:
-        """`events` yields whole events. `streams` is what ends this one, if not that of the running event loop."""
+        """`events` yields whole events, and nothing after a LastEvent.
+
+        `streams` is what ends this one, if not that of the running event loop.
+        """
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self.blocked_since: float | None = None
         """When the server began to take the piece that it has not taken yet, in the time of the event loop."""
         self._streams = streams
         self._ending: Ending | None = None
+        self._is_complete = False
         self._task: asyncio.Task[None] | None = None
 
     def end(self, why: Ending) -> None:
@@ -56,7 +64,7 @@ class EventStream(StreamingResponse):
             streams.remove(self)
         if self._ending is Ending.CLIENT_SLOW:
             log.warning("a stream was cut, because its client took nothing for too long")
-        elif self._ending is not Ending.CLIENT_GONE and self.blocked_since is None:
+        elif self._ending is not Ending.CLIENT_GONE and self.blocked_since is None and not self._is_complete:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_events(self, send: Send) -> None:
@@ -68,8 +76,12 @@ class EventStream(StreamingResponse):
                 for start in range(0, len(event), MAX_PIECE_BYTES):
                     self.blocked_since = clock()
                     piece = event[start : start + MAX_PIECE_BYTES]
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    is_end = isinstance(event, LastEvent) and start + MAX_PIECE_BYTES >= len(event)
+                    self._is_complete = is_end
+                    await send({"type": "http.response.body", "body": piece, "more_body": not is_end})
                     self.blocked_since = None
+                if self._is_complete:
+                    return
 
     async def _wait_for_client(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

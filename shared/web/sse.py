@@ -20,7 +20,7 @@ from shared.services import Services
 from shared.usecases.watch import public_events
 from shared.web.cursor import encode_channel_cursor
 from shared.web.errors import error_body
-from shared.web.event_stream import EventStream
+from shared.web.event_stream import EventStream, LastEvent
 
 HEADERS = {"X-Accel-Buffering": "no"}
 """Proxies such as nginx send each event at once instead of collecting them.
@@ -75,8 +75,10 @@ async def _events(services: Services, run: Run, after: int) -> AsyncIterator[byt
             yield HEARTBEAT
             continue
         event, current = update
-        is_whole = is_first or views.ends_run(event)
-        yield await _rendered(services, event, current, event_id=str(event.sequence), is_whole=is_whole)
+        is_last = views.ends_run(event)
+        is_whole = is_first or is_last
+        rendered = await _rendered(services, event, current, event_id=str(event.sequence), is_whole=is_whole)
+        yield LastEvent(rendered) if is_last else rendered
         is_first = False
 
 

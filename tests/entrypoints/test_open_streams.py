@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.errors import StoreUnavailable
-from shared.web.event_stream import MAX_PIECE_BYTES, EventStream
+from shared.web.event_stream import MAX_PIECE_BYTES, EventStream, LastEvent
 from shared.web.open_streams import OpenStreams
 
 LARGE = b"data: " + b"x" * 3 * MAX_PIECE_BYTES + b"\n\n"
@@ -73,6 +73,16 @@ async def test_a_large_event_is_handed_over_in_pieces() -> None:
     assert max(len(message.get("body", b"")) for message in client.sent) == MAX_PIECE_BYTES
     client.gone.set()
     await opened
+
+
+@pytest.mark.parametrize("last", [b"data: 2\n\n", LARGE])
+async def test_the_end_of_the_response_comes_with_its_last_event(last: bytes) -> None:
+    client = Client(b"data: 1\n\n", LastEvent(last))
+    async with asyncio.timeout(30):
+        await client.open(OpenStreams())
+    assert client.body == b"data: 1\n\n" + last and client.is_source_closed
+    ends = [not message.get("more_body") for message in client.sent[1:]]
+    assert ends == [False] * (len(ends) - 1) + [True] and client.sent[-1]["body"]
 
 
 async def test_a_client_that_takes_nothing_is_cut_amid_its_event_and_others_go_on() -> None:
