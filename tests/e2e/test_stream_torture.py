@@ -53,7 +53,7 @@ class Follower:
             assert b" 200 " in status, status
             self.connections += 1
             while not until(self.heard):
-                size = int(await reader.readline(), 16)
+                size = int(await reader.readuntil(b"\r\n"), 16)  # EOFError when the reader was killed
                 chunk = (await reader.readexactly(size + 2)).decode()
                 fields = dict(line.partition(": ")[::2] for line in chunk.strip().splitlines())
                 if size == 0 or fields.get("event") == "error":
