@@ -30,6 +30,10 @@ ACK_DEADLINE_SECONDS = 600.0
 MAX_CONCURRENT = 256
 """Deliveries at once, for each topic and for tasks."""
 MAX_STARTED_PER_ROUND = 16
+MAX_STARTED_WHEN_BUSY = 4
+"""Of each topic, while the event loop is busy: requests come first, then runs that have begun, then new runs."""
+BUSY_SECONDS = 0.005
+"""An event loop that wakes the broker so much later than it should is busy."""
 BACKLOG_PAUSE_SECONDS = 0.01
 ROUND_PAUSE_SECONDS = 0.025
 """The pause after a round that left no due rows: the rows of this time share a commit and wake each thread once."""
@@ -97,6 +101,7 @@ class Broker:
         """When the next row of each topic and queue is due, as of the last round."""
         self._has_backlog = False
         """Has the last round left rows that are due, because it started as many as it may?"""
+        self._is_loop_busy = False
         self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         """By topic and by queue."""
         self._paces: dict[str, Pace] = {topic: PushWindow(max_size=MAX_CONCURRENT) for topic in self._topics}
@@ -126,7 +131,7 @@ class Broker:
                     if self._now() >= forget_at:
                         await self._deliveries.delete_expired_names(now=self._now())
                         forget_at = self._now() + FORGET_EVERY_SECONDS
-                await asyncio.sleep(BACKLOG_PAUSE_SECONDS if self._has_backlog else ROUND_PAUSE_SECONDS)
+                await self._pause()
                 await self._wait_for_work()
 
     async def deliver_due(self) -> int:
@@ -146,7 +151,7 @@ class Broker:
             raise
         self._next_due = dict(leased.next_due)
         counts = {kind: len(rows) for kind, rows in (*leased.messages.items(), *leased.tasks.items())}
-        self._has_backlog = any(count >= MAX_STARTED_PER_ROUND for count in counts.values())
+        self._has_backlog = any(count >= self._most(kind) for kind, count in counts.items())
         for topic, messages in leased.messages.items():
             for message in messages:
                 self._start(topic, self._deliver_message(topic, message))
@@ -190,7 +195,18 @@ class Broker:
             self._without_room.add(kind)
         else:
             self._without_room.discard(kind)
-        return min(room, MAX_STARTED_PER_ROUND)
+        return min(room, self._most(kind))
+
+    def _most(self, kind: str) -> int:
+        """Returns how many deliveries one round may start."""
+        return MAX_STARTED_WHEN_BUSY if self._is_loop_busy and kind in self._topics else MAX_STARTED_PER_ROUND
+
+    async def _pause(self) -> None:
+        pause = BACKLOG_PAUSE_SECONDS if self._has_backlog else ROUND_PAUSE_SECONDS
+        clock = asyncio.get_running_loop().time
+        ends = clock() + pause
+        await asyncio.sleep(pause)
+        self._is_loop_busy = clock() - ends > BUSY_SECONDS
 
     async def _wait_for_work(self) -> None:
         """Waits until `wake` is called or a row is due, at most POLL_INTERVAL_SECONDS: other processes add rows too."""

@@ -2,15 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra.local.broker import ACK_DEADLINE_SECONDS, Broker
-from infra.local.pacing import MIN_PAUSE_SECONDS, DispatchRate
+from infra.local.broker import (
+    ACK_DEADLINE_SECONDS,
+    BUSY_SECONDS,
+    MAX_STARTED_PER_ROUND,
+    MAX_STARTED_WHEN_BUSY,
+    Broker,
+)
+from infra.local.pacing import FIRST_WINDOW, MIN_PAUSE_SECONDS, DispatchRate
 from shared.adapters.sqlite.backend import SqliteBackend
-from shared.adapters.sqlite.delivery import Message, Task
+from shared.adapters.sqlite.delivery import Leased, Message, Task
 from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import StoreUnavailable
@@ -191,3 +200,47 @@ async def test_a_paused_subscription_without_messages_is_not_due(platform: Platf
     await platform.deliver(status=500)
     await platform.sqlite.database.write(lambda connection: connection.execute("DELETE FROM messages"))
     assert await platform.broker.deliver_due() == 0 and platform.broker.next_due() is None
+
+
+class Rounds:
+    """Stands for the deliveries of an empty database; `asked` has how many messages and tasks each round may start."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    async def exchange(
+        self, ended: object, *, topics: Mapping[str, int], queues: Mapping[str, int], now: float, lease: float
+    ) -> Leased:
+        self.asked.append((max(topics.values()), max(queues.values())))
+        return Leased(messages={}, tasks={}, next_due=dict.fromkeys(topics, now))
+
+    async def release_leases(self, *, now: float) -> None:
+        """There are none."""
+
+    async def delete_expired_names(self, *, now: float) -> None:
+        """There are none."""
+
+
+async def test_while_the_event_loop_is_busy_few_new_runs_start_and_others_go_on(tmp_path: Path) -> None:
+    rounds: Any = Rounds()
+
+    async def answer(*_: object) -> int:
+        return 204
+
+    async def keep_busy() -> None:
+        while True:
+            time.sleep(4 * BUSY_SECONDS)
+            await asyncio.sleep(0)
+
+    broker = Broker(rounds, deliver_task=answer, deliver_message=answer)
+    async with asyncio.timeout(60):
+        working = [asyncio.create_task(broker.serve(tmp_path / "lock"))]
+        while not rounds.asked:
+            await asyncio.sleep(0)
+        assert rounds.asked[0] == (FIRST_WINDOW, MAX_STARTED_PER_ROUND)
+        working.append(asyncio.create_task(keep_busy()))
+        while rounds.asked[-1] != (MAX_STARTED_WHEN_BUSY, MAX_STARTED_PER_ROUND):
+            await asyncio.sleep(0)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
