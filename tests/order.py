@@ -31,8 +31,8 @@ Other tests that ask for a fixture of their module are a group too, so that one 
 a file of tests/architecture, which read the same sources.
 """
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
-SYSTEMS = "start whole systems"
-SIMULATION = "play whole systems under a virtual clock"
+SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
+"""What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
@@ -49,6 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "ends_group: ends the system that its group shares, so that it is the last of it"
     )
     config.stash[LEFT_OUT] = Counter()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    is_slow = collection_path.parent == Path(__file__).parent and collection_path.name in SLOW_FOLDERS
+    return True if is_slow and config.getoption("--fast") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -86,8 +91,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
-    if found := {"e2e": SYSTEMS, "simulation": SIMULATION}.get(folder(item)):
-        return found
     needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
     return EMULATORS if needs_emulators else None
 
@@ -140,5 +143,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name, what in SLOW_FOLDERS.items() if config.getoption("--fast") else ():
+        terminalreporter.write_line(f"left out: tests/{name}, whose tests {what}; `make test` without FAST runs them")
     for reason, count in config.stash[LEFT_OUT].items():
         terminalreporter.write_line(f"left out: {count} tests that {reason}; `make test` without FAST runs them")

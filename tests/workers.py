@@ -126,9 +126,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Tests of whole systems mostly wait: with a worker more than cores, no core is idle meanwhile."""
-    cores = os.cpu_count() or 1
-    return cores if config.getoption("--fast") else cores + 1
+    """Some tests mostly wait: with a worker more than cores, no core is idle meanwhile."""
+    return (os.cpu_count() or 1) + 1
 
 
 def is_worker(config: pytest.Config) -> bool:
