@@ -68,8 +68,7 @@ class GrpcProxy:
         def forward() -> Iterable[bytes]:
             call = self._channel.stream_stream(path, None, None)(iter(seen), metadata=metadata)
             context.add_callback(call.cancel)
-            answers: Iterable[bytes] = call
-            return answers
+            return self._committed(seen, call) if method == COMMIT else call
 
         try:
             for answer in self.hook(method, seen, forward) if self.hook else forward():
@@ -84,23 +83,29 @@ class GrpcProxy:
         for request in requests:
             with self._lock:
                 self.sent[method] += len(request)
-                self._count_documents(method, request)
+                if method == "BatchGetDocuments":
+                    names = list(BatchGetDocumentsRequest.deserialize(request).documents)
+                    self.reads.update(map(_path, names))
             yield request
 
-    def _count_documents(self, method: str, request: bytes) -> None:
+    def _committed(self, requests: Iterable[bytes], answers: Iterable[bytes]) -> Iterator[bytes]:
+        """Counts what a commit has written, once it is answered: a refused one writes nothing."""
+        for answer in answers:
+            with self._lock:
+                for request in requests:
+                    self._count_commit(request)
+            yield answer
+
+    def _count_commit(self, request: bytes) -> None:
         """Documents by their path below the database."""
-        if method == COMMIT:
-            writes = CommitRequest.deserialize(request).writes
-            self.writes.update(_path(write.update.name) for write in writes if write.update.name)
-            self.deletes.update(_path(write.delete) for write in writes if write.delete)
-            for write in writes:
-                if write.update_mask.field_paths:
-                    size = len(Document.serialize(write.update))
-                    save = Save(fields=frozenset(write.update_mask.field_paths), size=size)
-                    self.saves[_path(write.update.name)].append(save)
-        elif method == "BatchGetDocuments":
-            names = list(BatchGetDocumentsRequest.deserialize(request).documents)
-            self.reads.update(map(_path, names))
+        writes = CommitRequest.deserialize(request).writes
+        self.writes.update(_path(write.update.name) for write in writes if write.update.name)
+        self.deletes.update(_path(write.delete) for write in writes if write.delete)
+        for write in writes:
+            if write.update_mask.field_paths:
+                size = len(Document.serialize(write.update))
+                save = Save(fields=frozenset(write.update_mask.field_paths), size=size)
+                self.saves[_path(write.update.name)].append(save)
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no annotations
