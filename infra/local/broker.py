@@ -10,7 +10,7 @@ the lock when the process ends, however it ends. The next process then delivers 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from filelock import AsyncFileLock
 
 from infra.local.pacing import DispatchRate, Pace, PushWindow
 from shared import log
-from shared.adapters.sqlite.delivery import DEAD_LETTERS, Ended, Message, SqliteDeliveries, Task
+from shared.adapters.sqlite.delivery import DEAD_LETTERS, Ended, Leased, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
 from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
@@ -139,16 +139,8 @@ class Broker:
 
         One commit stores how earlier deliveries have ended, and leases the rows of all topics and queues.
         """
-        ended, self._ended = self._ended, []
         topics = {topic: self._room(topic) for topic in self._topics}
-        queues = {queue: self._room(queue) for queue in self._queues()}
-        try:
-            leased = await self._deliveries.exchange(
-                ended, topics=topics, queues=queues, now=self._now(), lease=ACK_DEADLINE_SECONDS
-            )
-        except StoreUnavailable:
-            self._ended[:0] = ended
-            raise
+        leased = await self._exchange(topics, {queue: self._room(queue) for queue in self._queues()})
         self._next_due = dict(leased.next_due)
         counts = {kind: len(rows) for kind, rows in (*leased.messages.items(), *leased.tasks.items())}
         self._has_backlog = any(count >= self._most(kind) for kind, count in counts.items())
@@ -179,8 +171,18 @@ class Broker:
         """Waits until no delivery is in flight, and stores the acknowledgements."""
         while in_flight := [task for tasks in self._in_flight.values() for task in tasks]:
             await asyncio.gather(*in_flight)
+        await self._exchange({}, {})
+
+    async def _exchange(self, topics: Mapping[str, int], queues: Mapping[str, int]) -> Leased:
+        """Keeps the ends of deliveries for the next time when the store does not take them."""
         ended, self._ended = self._ended, []
-        await self._deliveries.exchange(ended, topics={}, queues={}, now=self._now(), lease=ACK_DEADLINE_SECONDS)
+        try:
+            return await self._deliveries.exchange(
+                ended, topics=topics, queues=queues, now=self._now(), lease=ACK_DEADLINE_SECONDS
+            )
+        except StoreUnavailable:
+            self._ended[:0] = ended
+            raise
 
     def _pace(self, kind: str) -> Pace:
         if kind not in self._paces:

@@ -27,7 +27,7 @@ class _Operation:
 
 @dataclass(slots=True)
 class _Round:
-    """What one event loop has submitted and not handed over yet."""
+    """Holds what one event loop has submitted and has not handed over yet."""
 
     operations: list[_Operation] = field(default_factory=list)
     is_ending: bool = False
