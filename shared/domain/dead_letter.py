@@ -1,6 +1,5 @@
 """Defines a message that could not be handled, and reads which run it names."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from shared.domain.fields import read_uuid
+from shared.domain.json_text import from_text
 from shared.errors import InvalidRequest
 
 
@@ -34,7 +34,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 def named_run(data: str, attributes: Mapping[str, str]) -> Any:
     """Returns what should be the run's id: in data {"run_id": …}, the data itself, or the attribute run_id."""
     try:
-        body = json.loads(data)
+        body = from_text(data)
     except (ValueError, RecursionError):
         body = data.strip()
     named = body.get("run_id") if isinstance(body, dict) else body
