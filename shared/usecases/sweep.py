@@ -15,8 +15,10 @@ The runs of one page are repaired side by side. The sweeper never calls the LLM,
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from shared import log, tracing
 from shared.domain.progress import plan_of, recheck_of, until_next_check
@@ -41,8 +43,7 @@ Repair = Callable[[Run, datetime], Awaitable[bool]]
 """A function of (run, time of the pass) that returns whether there was something to repair."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Swept:
+class Swept(Struct, kw_only=True):
     """Counts the runs of one pass."""
 
     repaired: int = 0
@@ -56,8 +57,7 @@ class Swept:
     """Runs that earlier passes should have continued."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(Struct, frozen=True, kw_only=True):
     """One pass of the sweeper: when it began, and what it has done so far."""
 
     now: datetime
@@ -66,8 +66,7 @@ class Pass:
     """Errors that no code foresees; they are raised after the pass."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRuns:
+class SweepRuns(Struct, frozen=True, kw_only=True):
     store: RunStore
     queue: RunQueue
     scheduler: RecheckScheduler

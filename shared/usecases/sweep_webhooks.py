@@ -4,8 +4,9 @@ A delivery is overdue a while after its next try was due. It is scheduled first 
 backlog does not grow by its own repair: the pause is the time since its event, within MIN_PAUSE and MAX_PAUSE.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.run import SHARDS
@@ -19,8 +20,7 @@ MIN_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepWebhooks:
+class SweepWebhooks(Struct, frozen=True, kw_only=True):
     store: WebhookStore
     scheduler: WebhookScheduler
     clock: Clock

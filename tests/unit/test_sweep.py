@@ -1,10 +1,10 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from shared.domain.frozen import replace
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Lane, Status
