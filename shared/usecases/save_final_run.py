@@ -110,7 +110,7 @@ def _entry(run: Run) -> str | None:
     """Returns the text of the cache entry, None when the run is to have no entry."""
     if not run.is_terminal or run.deleted_at is not None:
         return None
-    content = views.status_text(run).encode(errors="replace")
+    content = views.status_content(run)
     if len(content) <= MAX_BYTES:
         return content.decode()
     log.warning("result too large for the cache", run_id=run.id)

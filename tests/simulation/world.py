@@ -283,7 +283,7 @@ class World:
         history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
         history.durations = dict(self.durations)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
-        history.expected_cache = {run.id: views.status_text(run) for run in ended}
+        history.expected_cache = {run.id: views.status_content(run).decode() for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}
         history.cache = {key: text for key, (_, text) in self.cache.items()}
         history.deliveries = self.webhooks.deliveries

@@ -30,7 +30,7 @@ async def cached(world: World, run: Run) -> Any:
 
 
 async def stored(world: World, run: Run) -> Any:
-    return json.loads(views.status_text(await world.get(run)))
+    return json.loads(views.status_content(await world.get(run)))
 
 
 async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweeper(world: World) -> None:
