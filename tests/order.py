@@ -9,6 +9,8 @@ worker writes down which test is of which group, and the scheduler of the proces
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"
+SHORT_FOLDERS = {"contract", "adapters", "entrypoints", "unit"}
+HANDFUL = 8
+"""How many short tests of a file a worker gets at once: each hand-over costs three processes some milliseconds."""
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
@@ -72,6 +77,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Writes the groups down before pytest-xdist tells the scheduler that this worker has collected its tests."""
     if is_worker(session.config):
         groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
+        groups |= handfuls(item for item in session.items if item.nodeid not in groups)
         (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
 
 
@@ -104,6 +110,16 @@ def group_name(item: pytest.Item) -> str | None:
     return next(iter(of_session), item.path.stem if is_of_file else None)
 
 
+def handfuls(items: Iterable[pytest.Item]) -> dict[str, str]:
+    """Returns {node id: a group of few tests} of those whose tests are short."""
+    groups, seen = {}, Counter[Path]()
+    for item in items:
+        if folder(item) in SHORT_FOLDERS:
+            groups[item.nodeid] = f"{folder(item)} {item.path.stem} {seen[item.path] // HANDFUL}"
+            seen[item.path] += 1
+    return groups
+
+
 def has_fixture_of_module(item: pytest.Item) -> bool:
     found = getattr(item, "_fixtureinfo", None)
     overridden = found.name2fixturedefs.values() if found else ()
@@ -127,7 +143,12 @@ def fixtures(item: pytest.Item) -> set[str]:
 
 
 def folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+    return folder_of(item.path)
+
+
+@cache
+def folder_of(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

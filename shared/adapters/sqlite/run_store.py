@@ -11,7 +11,6 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.run_lists import count_query, page_query
 from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
-from shared.adapters.storage.json_text import from_text, to_text
 from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.parts import (
     INPUT,
@@ -26,6 +25,7 @@ from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
 from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
+from shared.domain.json_text import from_text, to_text
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
