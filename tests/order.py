@@ -30,8 +30,10 @@ GROUPS = {
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it; and so are the tests of
-a file of tests/architecture, which read the same sources.
+a file of FOLDERS_OF_GROUPS.
 """
+FOLDERS_OF_GROUPS = {"architecture", "infra"}
+"""The tests of each of their files read the same sources, or the same large schema."""
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
@@ -104,7 +106,7 @@ def reason_to_leave_out(item: pytest.Item) -> str | None:
 def group_name(item: pytest.Item) -> str | None:
     asked_for = fixtures(item) if folder(item) == "e2e" else set()
     of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
-    is_of_file = has_fixture_of_module(item) or folder(item) == "architecture"
+    is_of_file = has_fixture_of_module(item) or folder(item) in FOLDERS_OF_GROUPS
     return next(iter(of_session), item.path.stem if is_of_file else None)
 
 
