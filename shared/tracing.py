@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import StrEnum
 from random import getrandbits
 from re import compile
 from typing import Protocol
+
+from msgspec import Struct
 
 from shared import log
 
@@ -34,8 +35,7 @@ class SpanKind(StrEnum):
     """Another program is called."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceContext:
+class TraceContext(Struct, frozen=True, kw_only=True):
     """One span of a trace: ids of 32 and 16 hexadecimal digits, and whether the trace is recorded."""
 
     trace_id: str
@@ -67,8 +67,7 @@ class Tracer(Protocol):
         """Exports what has ended, and waits until it is exported or a few seconds are over."""
 
 
-@dataclass(slots=True)
-class _UnexportedSpan:
+class _UnexportedSpan(Struct, frozen=True):
     context: TraceContext
 
     def rename(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Builds parts of requests as Google's services send them: bodies of Pub/Sub pushes and headers of Cloud Tasks."""
+"""Builds parts of requests of Google's services: bodies and attributes of Pub/Sub, and headers of Cloud Tasks."""
 
 from base64 import b64encode
 from datetime import UTC, datetime
@@ -27,6 +27,17 @@ def push_body(topic: str, message: Message) -> bytes:
     subscription = f"projects/local/subscriptions/{FUNCTION_OF[topic].replace('_', '-')}"
     body = {"message": pushed, "subscription": subscription, "deliveryAttempt": message.deliveries}
     return to_text(body).encode()
+
+
+def dead_letter_attributes(message: Message) -> dict[str, str]:
+    """Returns the attributes that Pub/Sub adds to a dead letter.
+
+    https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work
+    """
+    return {
+        "CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries),
+        "CloudPubSubDeadLetterSourceSubscription": "process-run",
+    }
 
 
 def task_headers(task: Task, *, queue: str) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """Defines a message that could not be handled, and reads which run it names."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.fields import read_uuid
 from shared.domain.json_text import from_text
 from shared.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True, kw_only=True):
     """A kept message. `source` is the subscription or function that it comes from; both name it together."""
 
     source: str

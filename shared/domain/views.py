@@ -1,9 +1,10 @@
 """Builds the JSON objects that clients see of a run: pure functions, for responses, streams and the result cache."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict
 
 from shared.domain.attempt import Attempt
 from shared.domain.directory import Model

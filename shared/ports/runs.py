@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from shared.domain.limits import NO_LIMITS, Limits
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from shared.domain.usage_sums import UsageKey, UsageSum
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
+class RunFilter(Struct, frozen=True, kw_only=True):
     """Selects runs of one user; a field that is None selects all values."""
 
     user_id: str
@@ -30,16 +30,14 @@ class RunFilter:
     question_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPosition:
+class RunPosition(Struct, frozen=True, kw_only=True):
     """A place in a list that is ordered by a time (created_at, due_at or updated_at) and the run's id."""
 
     at: datetime
     run_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPage:
+class RunPage(Struct, frozen=True, kw_only=True):
     """Holds what a store found. A document that cannot be read, as of a later release, has a position and no run."""
 
     runs: Sequence[Run]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from shared.domain.webhook import OrganizationWebhooks
     from shared.domain.webhook_delivery import Answer, Delivery, DeliveryTask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPosition:
+class DeliveryPosition(Struct, frozen=True, kw_only=True):
     """A place in a list that is ordered by a time (at or due_at) and the delivery's id."""
 
     at: datetime

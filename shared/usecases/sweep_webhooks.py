@@ -4,8 +4,12 @@ A delivery is overdue a while after its next try was due. It is scheduled first 
 backlog does not grow by its own repair: the pause is the time since its event, within MIN_PAUSE and MAX_PAUSE.
 """
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.run import SHARDS
@@ -19,8 +23,7 @@ MIN_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepWebhooks:
+class SweepWebhooks(Struct, frozen=True, kw_only=True):
     store: WebhookStore
     scheduler: WebhookScheduler
     clock: Clock
@@ -33,17 +36,28 @@ class SweepWebhooks:
         Raises StoreUnavailable and SchedulerUnavailable; the next pass then goes on.
         """
         now, scheduled = self.clock.now(), 0
-        for shard in range(SHARDS):
-            for _ in range(MAX_PAGES):
-                page = await self.store.due(shard, before=now - self.overdue_after, limit=PAGE)
-                for delivery in page:
-                    await self._repair(delivery, now)
-                scheduled += len(page)
-                if len(page) < PAGE:
-                    break
+        async for page in self._pages(before=now - self.overdue_after):
+            for delivery in page:
+                await self._repair(delivery, now)
+            scheduled += len(page)
         if scheduled:
             log.info("webhook deliveries scheduled again", count=scheduled)
         return scheduled
+
+    async def _pages(self, *, before: datetime) -> AsyncIterator[Sequence[Delivery]]:
+        """Yields pages of one shard after the other. The first ones, which are mostly empty, are read side by side."""
+        due = partial(self.store.due, before=before, limit=PAGE)
+        first_pages = await asyncio.gather(*(due(shard) for shard in range(SHARDS)), return_exceptions=True)
+        for shard, first in enumerate(first_pages):
+            if isinstance(first, BaseException):
+                raise first
+            page = first
+            yield page
+            for _ in range(MAX_PAGES - 1):
+                if len(page) < PAGE:
+                    break
+                page = await due(shard)
+                yield page
 
     async def recover(self) -> None:
         """Ends the leases of a worker that is known to have died, and schedules its deliveries at once."""

@@ -2,11 +2,11 @@
 
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import Struct, field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,8 +31,7 @@ EventHandler = Callable[[Request, Services], Awaitable[None]]
 """Handles one event; raises a ServiceError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class Push(Struct, frozen=True, kw_only=True):
     """A Pub/Sub message. `data` is decoded as UTF-8, with a replacement character for each unreadable byte.
 
     `source` is the name of the subscription. `attributes` is {name: value}.

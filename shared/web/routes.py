@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from random import getrandbits
 from re import compile
 from urllib.parse import quote, unquote
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -24,8 +24,7 @@ Endpoint = Callable[..., Awaitable[Response]]
 """Takes (request, services) and the path's values by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """`path` has no trailing slash. The endpoint gets each part in braces as an argument of that name."""
 
     method: str

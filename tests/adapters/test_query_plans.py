@@ -7,7 +7,6 @@ import ast
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import product
@@ -25,6 +24,7 @@ from shared.domain.channel import Channel
 from shared.domain.dead_letter import DeadLetter
 from shared.domain.durations import Durations
 from shared.domain.erasure import erased
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.recheck_plan import Recheck

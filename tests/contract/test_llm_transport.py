@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared.adapters.llm.request import prepare_request
-from shared.adapters.llm.transport import NotConnected, Transport
+from shared.adapters.llm.transport import NotConnected, Transport, host_line
 
 Answer = Callable[[socket.socket], bool]
 """Writes one response; returns whether the connection stays open."""
@@ -100,7 +101,7 @@ def test_a_connection_is_used_again_when_its_response_was_read(transport: Transp
 
 
 def test_a_connection_whose_response_was_not_read_is_closed(transport: Transport) -> None:
-    with serving(says(b"abcde"), says(b"fghij")) as server:
+    with serving(says(b"abcde", size=10), says(b"fghij")) as server:
         transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5)).close()
         assert fetch(transport, server.url) == (200, b"fghij")
         assert server.connections == 2
@@ -118,6 +119,147 @@ def test_a_server_that_wants_no_further_request_gets_none(transport: Transport) 
     with serving(says(b"one", "Connection: close"), says(b"two")) as server:
         assert [fetch(transport, server.url)[1] for _ in range(2)] == [b"one", b"two"]
         assert server.connections == 2
+
+
+def test_a_connection_on_which_more_came_than_the_answer_is_not_used_again(transport: Transport) -> None:
+    with serving(says(b"abcde", size=3), says(b"one" + b"HTTP/1.1 200 OK\r\n\r\n", size=3), says(b"two")) as server:
+        assert [fetch(transport, server.url)[1] for _ in range(3)] == [b"abc", b"one", b"two"]
+        assert server.connections == 3
+
+
+def test_an_answer_without_a_length_ends_with_its_connection(transport: Transport) -> None:
+    def answer(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nab")
+        connection.sendall(b"cde")
+        return False
+
+    with serving(answer, says(b"two")) as server:
+        assert [fetch(transport, server.url)[1] for _ in range(2)] == [b"abcde", b"two"]
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_what_a_server_says_before_its_answer_is_not_the_answer(transport: Transport, status: str) -> None:
+    def answer(connection: socket.socket) -> bool:
+        connection.sendall(f"HTTP/1.1 {status}\r\nRetry-After: 5\r\n\r\n".encode())
+        return says(b"abc", status=201)(connection)
+
+    with serving(answer, answer) as server:
+        with transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5)) as response:
+            assert response.status_code == 201 and dict(response.headers) == {"Content-Length": "3"}
+            assert response.raw.read1(10) == b"abc"
+        assert fetch(transport, server.url) == (201, b"abc")
+        assert server.connections == 1
+
+
+def test_an_answer_in_another_protocol_has_no_content(transport: Transport) -> None:
+    answer = says(b"", "Upgrade: websocket", "Connection: upgrade", status=101)
+    with serving(answer, answer) as server:
+        assert [fetch(transport, server.url) for _ in range(2)] == [(101, b""), (101, b"")]
+        assert server.connections == 2
+
+
+def test_an_answer_may_come_byte_by_byte(transport: Transport) -> None:
+    content = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nA: b\r\n\r\n"
+
+    def answer(connection: socket.socket) -> bool:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in content:
+            connection.sendall(bytes([byte]))
+        return True
+
+    with serving(answer, answer) as server:
+        assert [fetch(transport, server.url) for _ in range(2)] == [(200, b"abcde")] * 2
+        assert server.connections == 1
+
+
+def test_lines_may_end_as_those_of_careless_servers_do(transport: Transport) -> None:
+    def answer(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\nX-Folded: one\n two\nContent-Length: 3\n\nabc")
+        return True
+
+    with serving(answer) as server:
+        assert fetch(transport, server.url) == (200, b"abc")
+
+
+def test_parts_of_an_answer_are_read_one_by_one(transport: Transport) -> None:
+    with serving(CHUNKED) as server:
+        response = transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5))
+        with response:
+            assert [response.raw.read1(65536) for _ in range(3)] == [b"abc", b"de", b""]
+
+
+class RecordingServer(Server):
+    """Answers one request when it ends with `end`."""
+
+    def __init__(self, end: bytes) -> None:
+        super().__init__()
+        self.end = end
+        self.received = b""
+
+    def answer(self, connection: socket.socket) -> None:
+        while not self.received.endswith(self.end):
+            self.received += connection.recv(1_000_000)
+        says(b"thanks")(connection)
+
+
+def recorded(
+    transport: Transport, path: str, headers: dict[str, str], body: object, *, end: bytes
+) -> tuple[str, bytes]:
+    """Returns (the server's address, what it has got)."""
+    server = RecordingServer(end)
+    threading.Thread(target=server.serve, daemon=True).start()
+    with server.listener:
+        request = prepare_request("POST", server.url + path, headers, body)
+        with transport.send(request, timeout=(5, 5)) as response:
+            assert response.raw.read1(10) == b"thanks"
+    return server.url.removeprefix("http://"), server.received
+
+
+def test_a_request_is_sent_as_it_was_prepared(transport: Transport) -> None:
+    address, received = recorded(transport, "/a%20b?c=d", {"X-Name": "J\u00fcrgen"}, {"text": "\u00fc"}, end=b"}")
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.decode("latin-1").split("\r\n") == [
+        "POST /a%20b?c=d HTTP/1.1",
+        f"Host: {address}",
+        "Accept-Encoding: identity",
+        "Accept: application/json",
+        "Content-Type: application/json",
+        "User-Agent: llm-runs",
+        "X-Name: J\u00fcrgen",
+        "Content-Length: 18",
+    ]
+    assert body == b'{"text": "\\u00fc"}'
+
+
+def test_a_large_request_arrives_whole(transport: Transport) -> None:
+    _, received = recorded(transport, "/", {}, "x" * 1_000_000, end=b'x"')
+    assert received.partition(b"\r\n\r\n")[2] == b'"' + b"x" * 1_000_000 + b'"'
+
+
+def test_a_header_with_a_line_break_is_not_sent(transport: Transport) -> None:
+    with serving() as server:
+        request = prepare_request("GET", server.url, {}, None)
+        request.headers["X-Key"] = "a\r\nX-Other: b"
+        with pytest.raises(requests.exceptions.InvalidHeader):
+            transport.send(request, timeout=(5, 5))
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://llm.example/a", "Host: llm.example"),
+        ("http://llm.example:80/a", "Host: llm.example"),
+        ("https://llm.example:443/a", "Host: llm.example"),
+        ("https://llm.example:80/a", "Host: llm.example:80"),
+        ("http://[::1]:8080/a", "Host: [::1]:8080"),
+        ("http://name:word@llm.example/a", "Host: llm.example"),
+    ],
+)
+def test_a_request_names_its_host_without_a_port_that_goes_without_saying(url: str, line: str) -> None:
+    address = urlsplit(url)
+    assert host_line((address.scheme, address.hostname or "", address.port)) == line
 
 
 def test_a_redirect_is_an_answer_and_not_followed(transport: Transport) -> None:
@@ -138,6 +280,10 @@ def test_an_answer_may_be_compressed_although_nobody_asked_for_it(transport: Tra
         says(b"3\r\nabc\r\n", "Transfer-Encoding: chunked", stays=False),
         says(b"3\r\nabc\r\nrubbish", "Transfer-Encoding: chunked", stays=False),
         says(b"", *["X-Many: headers"] * 200),
+        says(b"", "Content-Length: many"),
+        says(b"", f"X-Long: {'x' * 200_000}"),
+        says(b"3;" + b"x" * 200_000 + b"\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked"),
+        says(b"3\r\nabc\r\n0\r\n", "Transfer-Encoding: chunked", stays=False),
         says(b"", status=0),
         lambda connection: bool(connection.sendall(b"rubbish\r\n\r\n")),
         lambda connection: False,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from shared.domain.channel import Channel
 from shared.domain.directory import ModelRef
 from shared.domain.erasure import erased as without_content
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage

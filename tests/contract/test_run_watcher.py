@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -23,6 +22,7 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
 from shared.adapters.storage.pending_changes import MAX_PENDING, PendingChanges
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable

@@ -1,12 +1,12 @@
 """Tests the WebhookStore port, and what RunStore stores of a run's deliveries."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.domain.event import Event
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.webhook import (

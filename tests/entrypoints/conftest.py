@@ -4,7 +4,7 @@ import io
 import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 from infra.local.fixtures import put_fixtures
 from shared import log, wiring
 from shared.adapters.sqlite.database import connect
+from shared.domain.frozen import replace
 from tests.authority import AUDIENCE, PROJECT, ROBOT, Authority
 
 MAIN = str(Path(__file__).parents[2] / "main.py")

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +9,7 @@ from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.readable import must_be_readable
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run

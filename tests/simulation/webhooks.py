@@ -1,11 +1,14 @@
 """Webhooks in the simulation: their store, their tasks, and receivers that may refuse, hang or be gone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import asdict
+
 from shared.adapters.storage.webhook_documents import announce, delivery_task_name
+from shared.domain.frozen import replace
 from shared.domain.webhook import Endpoint, OrganizationWebhooks, SigningSecret
 from shared.domain.webhook_delivery import Answer, Delivery, DeliveryError, DeliveryTask
 from shared.errors import SchedulerUnavailable, StoreUnavailable

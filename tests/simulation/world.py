@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain import views
 from shared.domain.directory import LlmApi
 from shared.domain.durations import Durations
+from shared.domain.frozen import replace
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services

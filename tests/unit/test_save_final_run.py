@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from shared import log
 from shared.domain import views
 from shared.domain.directory import ModelRef
+from shared.domain.frozen import replace
 from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run

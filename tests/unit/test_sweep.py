@@ -1,15 +1,19 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-from dataclasses import replace
+import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
+from shared.domain.frozen import replace
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Lane, Status
-from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
-from tests.unit.world import DEMO, FOREVER, World
+from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound, StoreUnavailable
+from shared.ports import RunPage
+from shared.usecases.sweep import PAGE
+from tests.unit.world import DEMO, FOREVER, CountingStore, World
 
 
 async def test_a_run_whose_message_was_lost_is_published_again(world: World) -> None:
@@ -132,6 +136,66 @@ async def test_a_pass_that_has_no_time_left_leaves_the_rest_to_the_next_one(worl
     assert 0 < (await world.services.sweep()).repaired < len(runs)
     await world.services.sweep()
     assert {(await world.get(run)).waiting_for for run in runs} == {"worker"}
+
+
+class Shards(CountingStore):
+    """Answers about due runs when a round has asked for all shards, and fails for one of them."""
+
+    broken: int | None = None
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store)
+        self.asked, self._all_asked = [0], asyncio.Event()
+
+    async def due_runs(self, shard: int, **more: Any) -> RunPage:
+        if more["before"] is not None and more.get("after") is None:
+            self.asked[-1] += 1
+            if self.asked[-1] < SHARDS:
+                await asyncio.wait_for(self._all_asked.wait(), timeout=5)
+            else:
+                self.asked.append(0)
+                self._all_asked.set()
+                self._all_asked = asyncio.Event()
+        if shard == self.broken:
+            raise StoreUnavailable
+        return await super().due_runs(shard, **more)
+
+
+async def test_a_round_asks_for_its_shards_side_by_side(world: World) -> None:
+    run = await world.submit()
+    await world.lose_everything_under_way()
+    world.clock.forward(120)
+    store = Shards(world.store)
+    assert (await replace(world.services.sweep, store=store)()).repaired == 1
+    assert store.asked == [SHARDS, SHARDS, 0] and (await world.get(run)).waiting_for == "worker"
+
+
+async def test_a_shard_that_cannot_be_read_ends_the_pass_when_its_turn_comes(world: World) -> None:
+    runs = [await world.submit() for _ in range(40)]
+    await world.lose_everything_under_way()
+    world.clock.forward(120)
+    interval = world.services.sweep.interval.total_seconds()
+    first = int(world.clock.now().timestamp() / interval) % SHARDS
+    store = Shards(world.store)
+    store.broken = (first + 4) % SHARDS
+    with pytest.raises(StoreUnavailable):
+        await replace(world.services.sweep, store=store)()
+    repaired = {run.shard for run in runs if (await world.get(run)).waiting_for == "worker"}
+    assert repaired == {run.shard for run in runs if (run.shard - first) % SHARDS < 4} != set()
+
+
+async def test_a_backlog_of_many_pages_is_repaired_in_one_pass_and_each_run_once(world: World) -> None:
+    runs = [await world.submit() for _ in range(PAGE + 60)]
+    await world.lose_everything_under_way()
+    world.clock.forward(120)
+    published: list[str] = []
+
+    async def publish(run_id: str, *, lane: Lane) -> None:
+        published.append(run_id)
+
+    world.sqlite.queue.publish = publish  # type: ignore[method-assign]
+    assert (await world.services.sweep()).repaired == len(runs)
+    assert sorted(published) == sorted(run.id for run in runs)
 
 
 async def test_an_error_that_no_code_foresees_stops_the_repair_of_no_other_run(world: World) -> None:

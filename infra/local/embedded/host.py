@@ -15,7 +15,6 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from infra.local.routing import FUNCTIONS, PAGES, function_for
 from infra.local.simulator import Simulator
 from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
+from shared.domain.frozen import replace
 from shared.domain.json_text import from_text
 from shared.errors import ConfigurationError, ServiceError
 from shared.settings import REGIONS, Settings

@@ -7,7 +7,6 @@ writes an id of its own, `save_id`, since two workers may save the same content 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -32,6 +31,7 @@ from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_requi
 from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.domain.budget import reservation
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run

@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import requests
+from msgspec import Struct
 
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
@@ -13,8 +13,7 @@ from shared.errors import LlmRefused
 HEADERS = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "llm-runs"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(Struct, frozen=True, kw_only=True):
     """A body that is sent as a form (multipart/form-data) with one file instead of JSON."""
 
     fields: Mapping[str, str]

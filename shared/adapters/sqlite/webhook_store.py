@@ -3,12 +3,12 @@
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.webhook_documents import from_webhook_document, to_webhook_document
+from shared.domain.frozen import replace
 from shared.domain.webhook import OrganizationWebhooks
 from shared.domain.webhook_delivery import Delivery
 from shared.ports import DeliveryPosition
