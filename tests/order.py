@@ -30,12 +30,15 @@ GROUPS = {
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it; and so are the tests of
-a file of tests/architecture, which read the same sources.
+a file of FOLDERS_OF_GROUPS.
 """
+FOLDERS_OF_GROUPS = {"architecture", "infra"}
+"""The tests of each of their files read the same sources, or the same large schema."""
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"
+SLOW = "take more than a second each, for they wait, start processes or play many cases"
 SHORT_FOLDERS = {"contract", "adapters", "entrypoints", "unit"}
 HANDFUL = 8
 """How many short tests of a file a worker gets at once: each hand-over costs three processes some milliseconds."""
@@ -50,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.addinivalue_line("markers", "slow: takes more than a second: a quick answer leaves it out")
     config.addinivalue_line(
         "markers", "ends_group: ends the system that its group shares, so that it is the last of it"
     )
@@ -98,13 +102,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
     needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
-    return EMULATORS if needs_emulators else None
+    return EMULATORS if needs_emulators else SLOW if item.get_closest_marker("slow") else None
 
 
 def group_name(item: pytest.Item) -> str | None:
     asked_for = fixtures(item) if folder(item) == "e2e" else set()
     of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
-    is_of_file = has_fixture_of_module(item) or folder(item) == "architecture"
+    is_of_file = has_fixture_of_module(item) or folder(item) in FOLDERS_OF_GROUPS
     return next(iter(of_session), item.path.stem if is_of_file else None)
 
 
