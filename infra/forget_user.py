@@ -12,10 +12,11 @@ import argparse
 import asyncio
 import json
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+
+from msgspec.structs import asdict
 
 from shared import wiring
 from shared.domain import views

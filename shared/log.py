@@ -6,39 +6,44 @@ standard library's `logging`, become lines of the same shape.
 
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import FrameType, MappingProxyType
 from typing import Any, TextIO
 
-from pythonjsonlogger.json import JsonEncoder, JsonFormatter
+from pythonjsonlogger.json import JsonEncoder
 
 MAX_FRAMES = 8
 TEXT_WITHHELD = "(text withheld)"
-TRACE_FIELDS = ("trace", "spanId", "trace_sampled")
 SERVER_LOGGERS = ("gunicorn.error", "uvicorn.error")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default=MappingProxyType({}))
 _project: dict[str, str | None] = {"id": None}
+_RENAMED = {name: f"logging.googleapis.com/{name}" for name in ("trace", "spanId", "trace_sampled")}
 _encode = JsonEncoder().encode
 
 
-class _LineFormatter(JsonFormatter):
-    """Formats one line from a record whose `msg` maps field names to values; leaves out fields that are None."""
+class _OwnRecord(logging.LogRecord):
+    """Has only the attributes that a line shows; to find out the others takes longer than to write the line."""
 
-    def __init__(self) -> None:
-        renamed = {"levelname": "severity", **{name: f"logging.googleapis.com/{name}" for name in TRACE_FIELDS}}
-        super().__init__(["levelname"], rename_fields=renamed, timestamp="time")
+    def __init__(self, level: int, fields: Mapping[str, Any]) -> None:
+        self.name = _logger.name
+        self.levelname = logging.getLevelName(level)
+        self.created = time.time()
+        self.fields = fields
+
+
+class _LineFormatter(logging.Formatter):
+    """Formats one line from a record of our own or of a library; leaves out fields that are None."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record if record.name == _logger.name else _redacted(record))
-
-    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in log_data.items() if value is not None}
-
-    def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
-        return _encode(log_data)
+        fields = record.fields if isinstance(record, _OwnRecord) else _redacted(record)
+        shown = {_RENAMED.get(name, name): value for name, value in fields.items() if value is not None}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        return _encode({"severity": record.levelname, **shown, "time": at})
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
@@ -96,14 +101,19 @@ def _write_here(record: logging.LogRecord) -> bool:
     return False
 
 
-@contextmanager
-def bound(**fields: Any) -> Iterator[None]:
+class bound:
     """Puts these fields on every line that is written inside."""
-    token = _context.set({**_context.get(), **fields})
-    try:
-        yield
-    finally:
-        _context.reset(token)
+
+    __slots__ = ("_fields", "_token")
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _context.set({**_context.get(), **self._fields})
+
+    def __exit__(self, *exception: object) -> None:
+        _context.reset(self._token)
 
 
 def current(name: str) -> Any:
@@ -129,7 +139,8 @@ def failure(message: str, error: BaseException) -> None:
 
 
 def _write(level: int, message: str, fields: Mapping[str, Any]) -> None:
-    _logger.log(level, {"message": message, **_context.get(), **fields})
+    if _logger.isEnabledFor(level):
+        _handler.handle(_OwnRecord(level, {"message": message, **_context.get(), **fields}))
 
 
 def _exception_fields(error: BaseException) -> dict[str, Any]:
@@ -139,21 +150,20 @@ def _exception_fields(error: BaseException) -> dict[str, Any]:
     return {"exception": type(error).__name__, "stack": stack}
 
 
-def _redacted(record: logging.LogRecord) -> logging.LogRecord:
-    """Returns a library's record without run-time values: arguments, extra fields and exception texts.
+def _redacted(record: logging.LogRecord) -> dict[str, Any]:
+    """Returns the fields of a library's record without run-time values: arguments, extra fields, exception texts.
 
     These may quote a user's text, a token or a URL with a password.
     """
     location = {"file": record.pathname, "line": str(record.lineno), "function": record.funcName}
     error = record.exc_info[1] if record.exc_info else None
-    fields = {
+    return {
         "message": _literal_text(record) or TEXT_WITHHELD,
         **_context.get(),
         "logger": record.name,
         "logging.googleapis.com/sourceLocation": location,
         **(_exception_fields(error) if error else {}),
     }
-    return logging.makeLogRecord({"levelname": record.levelname, "created": record.created, "msg": fields})
 
 
 def _literal_text(record: logging.LogRecord) -> str | None:

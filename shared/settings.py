@@ -4,11 +4,13 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct, field
+
+from shared.domain.frozen import repr_without
 from shared.domain.limits import Limits
 from shared.domain.status import LlmApi
 from shared.settings_reader import SettingsReader
@@ -21,8 +23,7 @@ VENDORS = ("openai", "anthropic", "gemini")
 OPENAI_APIS = (LlmApi.OPENAI_RESPONSES, LlmApi.OPENAI_CHAT)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """The settings of one process. infra/README.md describes them under the names of the environment variables."""
 
     backend: str = "embedded"
@@ -81,10 +82,13 @@ class Settings:
     limits: Limits = Limits()
     retention: timedelta = timedelta(days=30)
     max_input_bytes: int = 1024 * 1024
-    redis_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = None
     """May contain a password, so that `repr` must not show it."""
     pending_grace: timedelta = timedelta(seconds=15)
     sweep_interval: timedelta = timedelta(seconds=5)
+
+    def __repr__(self) -> str:
+        return repr_without(self, "redis_url")
 
     @property
     def on_emulators(self) -> bool:

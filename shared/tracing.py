@@ -6,14 +6,15 @@ here whether or not they are exported; `use` names the tracer that exports them.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from enum import StrEnum
 from random import getrandbits
 from re import compile
 from typing import Protocol
+
+from msgspec import Struct
 
 from shared import log
 
@@ -34,8 +35,7 @@ class SpanKind(StrEnum):
     """Another program is called."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceContext:
+class TraceContext(Struct, frozen=True, kw_only=True):
     """One span of a trace: ids of 32 and 16 hexadecimal digits, and whether the trace is recorded."""
 
     trace_id: str
@@ -67,8 +67,7 @@ class Tracer(Protocol):
         """Exports what has ended, and waits until it is exported or a few seconds are over."""
 
 
-@dataclass(slots=True)
-class _UnexportedSpan:
+class _UnexportedSpan(Struct, frozen=True):
     context: TraceContext
 
     def rename(self, name: str) -> None:
@@ -115,36 +114,37 @@ async def flush() -> None:
         await asyncio.to_thread(tracer.flush)
 
 
-@contextmanager
-def span(name: str, kind: SpanKind, *, parent: TraceContext | None = None) -> Iterator[None]:
+class span:
     """Runs the block in a new span below `parent`, or else below the span around it.
 
     Log lines that are written inside carry its ids.
     """
-    around = _span.get()
-    started = _tracer["current"].start(name, kind, parent or (around.context if around else None))
-    token = _span.set(started)
-    failure: BaseException | None = None
-    try:
-        with log.bound(**_log_fields(started.context)):
-            yield
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        _span.reset(token)
-        started.end(failure)
+
+    __slots__ = ("_kind", "_name", "_on_lines", "_parent", "_started", "_token")
+
+    def __init__(self, name: str, kind: SpanKind, *, parent: TraceContext | None = None) -> None:
+        self._name, self._kind, self._parent = name, kind, parent
+
+    def __enter__(self) -> None:
+        around = _span.get()
+        parent = self._parent or (around.context if around else None)
+        self._started = _tracer["current"].start(self._name, self._kind, parent)
+        self._token = _span.set(self._started)
+        self._on_lines = log.bound(**_log_fields(self._started.context))
+        self._on_lines.__enter__()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._on_lines.__exit__()
+        _span.reset(self._token)
+        self._started.end(error)
 
 
-@contextmanager
-def continued(traceparent: str | None, name: str) -> Iterator[None]:
+def continued(traceparent: str | None, name: str) -> AbstractContextManager[None]:
     """Runs the block in the trace of that header: in the span around it if that has this trace, else in a new span."""
     parent, around = parse(traceparent), _span.get()
     if parent is None or (around is not None and around.context.trace_id == parent.trace_id):
-        yield
-        return
-    with span(name, SpanKind.CONSUMER, parent=parent):
-        yield
+        return nullcontext()
+    return span(name, SpanKind.CONSUMER, parent=parent)
 
 
 def rename(name: str) -> None:

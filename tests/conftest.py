@@ -3,17 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-from tests.examples import QUICK
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Chooses how many examples Hypothesis makes up, before the files with tests are imported."""
-    settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.register_profile("fast", settings.get_profile("shared machine"), max_examples=QUICK)
-    settings.load_profile("fast" if config.getoption("--fast") else "shared machine")
-
 
 SETTINGS = ("BACKEND", "PORT", "DATA_DIR", "LLM_DEPLOYMENTS", "LLM_SIM_SECONDS", "LLM_SIM_PORT")
 VENDORS = (
@@ -48,12 +37,4 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = [
-    "tests.workers",
-    "tests.order",
-    "tests.authority",
-    "tests.google",
-    "tests.redis_server",
-    "tests.sqlite",
-    "tests.coverage_summary",
-]
+pytest_plugins = ["tests.workers", "tests.collection", "tests.order", "tests.coverage_summary"]

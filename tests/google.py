@@ -2,24 +2,24 @@
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec import Struct
 
 from infra.local.emulators.google import missing_software, start_firestore, start_pubsub
 from infra.local.emulators.ports import reserved_port
 from infra.local.emulators.processes import wait_until_listening
 from shared.adapters.gcp.clients import ClientsByLoop, GoogleEndpoints
 from shared.adapters.gcp.run_store import FirestoreRunStore
+from shared.domain.frozen import replace
 from tests.grpc_proxy import GrpcProxy
 from tests.needs import need
 from tests.workers import SharedFolder, SharedServers
 
 
-@dataclass(frozen=True, kw_only=True)
-class GoogleEmulators:
+class GoogleEmulators(Struct, frozen=True, kw_only=True):
     """Each as host:port."""
 
     firestore: str

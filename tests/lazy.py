@@ -1,16 +1,25 @@
 """Loads packages that take seconds to import only in the worker whose tests use them: each worker imports all files."""
 
-import sys
-from importlib.util import LazyLoader, find_spec, module_from_spec
-from types import ModuleType
+from importlib import import_module
+from typing import Any
 
 
-def lazily_loaded(name: str) -> ModuleType:
-    """Returns the module of this name, which is executed when somebody first reads one of its attributes."""
-    spec = find_spec(name)
-    assert spec is not None and spec.loader is not None, f"{name} is missing"
-    spec.loader = LazyLoader(spec.loader)
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+class LazyModule:
+    """A module that is imported when a test first reads one of its attributes.
+
+    pytest asks every global name of a test file for its class and for some private attributes, which makes the modules
+    of importlib's LazyLoader load.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        return getattr(import_module(self._name), attribute)
+
+
+def lazily_loaded(name: str) -> Any:
+    """Returns what stands for the module of this name; type checkers are to see the module itself."""
+    return LazyModule(name)

@@ -9,6 +9,8 @@ worker writes down which test is of which group, and the scheduler of the proces
 
 import json
 from collections import Counter
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,18 @@ GROUPS = {
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
 
 Other tests that ask for a fixture of their module are a group too, so that one worker makes it; and so are the tests of
-a file of tests/architecture, which read the same sources.
+a file of FOLDERS_OF_GROUPS.
 """
+FOLDERS_OF_GROUPS = {"architecture", "infra"}
+"""The tests of each of their files read the same sources, or the same large schema."""
 FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"
+SLOW = "take more than a second each, for they wait, start processes or play many cases"
+SHORT_FOLDERS = {"contract", "adapters", "entrypoints", "unit"}
+HANDFUL = 8
+"""How many short tests of a file a worker gets at once: each hand-over costs three processes some milliseconds."""
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 
 
@@ -45,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.addinivalue_line("markers", "slow: takes more than a second: a quick answer leaves it out")
     config.addinivalue_line(
         "markers", "ends_group: ends the system that its group shares, so that it is the last of it"
     )
@@ -70,6 +79,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Writes the groups down before pytest-xdist tells the scheduler that this worker has collected its tests."""
     if is_worker(session.config):
         groups = {item.nodeid: group for item in session.items if (group := group_name(item))}
+        groups |= handfuls(item for item in session.items if item.nodeid not in groups)
         (session.config.stash[FOLDER] / session.config.workerinput["workerid"]).write_text(json.dumps(groups))  # type: ignore[attr-defined]
 
 
@@ -92,14 +102,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
     needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
-    return EMULATORS if needs_emulators else None
+    return EMULATORS if needs_emulators else SLOW if item.get_closest_marker("slow") else None
 
 
 def group_name(item: pytest.Item) -> str | None:
     asked_for = fixtures(item) if folder(item) == "e2e" else set()
     of_session = [group for fixture, group in GROUPS.items() if fixture in asked_for]
-    is_of_file = has_fixture_of_module(item) or folder(item) == "architecture"
+    is_of_file = has_fixture_of_module(item) or folder(item) in FOLDERS_OF_GROUPS
     return next(iter(of_session), item.path.stem if is_of_file else None)
+
+
+def handfuls(items: Iterable[pytest.Item]) -> dict[str, str]:
+    """Returns {node id: a group of few tests} of those whose tests are short."""
+    groups, seen = {}, Counter[Path]()
+    for item in items:
+        if folder(item) in SHORT_FOLDERS:
+            groups[item.nodeid] = f"{folder(item)} {item.path.stem} {seen[item.path] // HANDFUL}"
+            seen[item.path] += 1
+    return groups
 
 
 def has_fixture_of_module(item: pytest.Item) -> bool:
@@ -125,7 +145,12 @@ def fixtures(item: pytest.Item) -> set[str]:
 
 
 def folder(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+    return folder_of(item.path)
+
+
+@cache
+def folder_of(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).parts[0]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from filelock import AsyncFileLock
 
-from infra.local.pacing import DispatchRate, Pace, PushWindow
+from infra.local.pacing import DispatchRate, Pace, PushWindow, backoff
+from infra.local.requests_of_google import dead_letter_attributes
 from shared import log
 from shared.adapters.sqlite.delivery import DEAD_LETTERS, Ended, Leased, Message, SqliteDeliveries, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
@@ -34,6 +35,9 @@ MAX_STARTED_WHEN_BUSY = 4
 """Of each topic, while the event loop is busy: requests come first, then runs that have begun, then new runs."""
 BUSY_SECONDS = 0.005
 """An event loop that wakes the broker so much later than it should is busy."""
+MAX_STARTED_WHEN_LATE = 1
+"""Of each topic, while re-checks are late: a run that has begun ends in time before a new one begins."""
+LATE_SECONDS = 0.005
 BACKLOG_PAUSE_SECONDS = 0.01
 ROUND_PAUSE_SECONDS = 0.025
 """The pause after a round that left no due rows: the rows of this time share a commit and wake each thread once."""
@@ -41,7 +45,6 @@ MAX_DELIVERIES = 20
 """After this many failed deliveries a message becomes a dead letter."""
 MAX_TASK_DELIVERIES = 100
 """After this many failed deliveries a task is dropped."""
-MAX_BACKOFF_SECONDS = 30.0
 POLL_INTERVAL_SECONDS = 0.2
 FORGET_EVERY_SECONDS = 5.0
 """How often names that are no longer reserved are deleted."""
@@ -102,6 +105,8 @@ class Broker:
         self._has_backlog = False
         """Has the last round left rows that are due, because it started as many as it may?"""
         self._is_loop_busy = False
+        self._is_late = False
+        """Has a re-check waited longer than LATE_SECONDS at the start of this round?"""
         self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         """By topic and by queue."""
         self._paces: dict[str, Pace] = {topic: PushWindow(max_size=MAX_CONCURRENT) for topic in self._topics}
@@ -139,6 +144,7 @@ class Broker:
 
         One commit stores how earlier deliveries have ended, and leases the rows of all topics and queues.
         """
+        self._is_late = self._has_late_recheck()
         topics = {topic: self._room(topic) for topic in self._topics}
         leased = await self._exchange(topics, {queue: self._room(queue) for queue in self._queues()})
         self._next_due = dict(leased.next_due)
@@ -199,9 +205,18 @@ class Broker:
             self._without_room.discard(kind)
         return min(room, self._most(kind))
 
+    def _has_late_recheck(self) -> bool:
+        """Returns whether a re-check is late that may start now; one that its queue holds back is not waited for."""
+        latest = self._now() - LATE_SECONDS
+        return any(self._next_due.get(queue, latest) < latest and self._room(queue) > 0 for queue in QUEUES.values())
+
     def _most(self, kind: str) -> int:
         """Returns how many deliveries one round may start."""
-        return MAX_STARTED_WHEN_BUSY if self._is_loop_busy and kind in self._topics else MAX_STARTED_PER_ROUND
+        if kind not in self._topics:
+            return MAX_STARTED_PER_ROUND
+        if self._is_late:
+            return MAX_STARTED_WHEN_LATE
+        return MAX_STARTED_WHEN_BUSY if self._is_loop_busy else MAX_STARTED_PER_ROUND
 
     async def _pause(self) -> None:
         pause = BACKLOG_PAUSE_SECONDS if self._has_backlog else ROUND_PAUSE_SECONDS
@@ -239,7 +254,7 @@ class Broker:
             self._ended.append(Ended(row=message))
         elif topic != DEAD_LETTERS and message.deliveries >= MAX_DELIVERIES:
             log.warning("message given up", message_id=message.id)
-            attributes = _dead_letter_attributes(message)
+            attributes = dead_letter_attributes(message)
             await self._deliveries.move_to_dead_letters(message, now=self._now(), attributes=attributes)
             self.wake()
         else:
@@ -271,22 +286,6 @@ class Broker:
             self._paces[kind] = pace.after_failure(status, started_at=started_at, now=self._now())
 
 
-def backoff(deliveries: int) -> float:
-    """Returns the seconds to wait after this many deliveries: 1, 2, 4, … at most MAX_BACKOFF_SECONDS."""
-    return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)
-
-
 def _is_multiple(count: int, factor: int) -> bool:
     """Returns False for a factor of 0."""
     return factor > 0 and count % factor == 0
-
-
-def _dead_letter_attributes(message: Message) -> dict[str, str]:
-    """Returns the attributes that Pub/Sub adds to a dead letter.
-
-    https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work
-    """
-    return {
-        "CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries),
-        "CloudPubSubDeadLetterSourceSubscription": "process-run",
-    }

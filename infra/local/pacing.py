@@ -15,6 +15,7 @@ MIN_WINDOW = 1.0
 MIN_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 60.0
 
+MAX_BACKOFF_SECONDS = 30.0
 MIN_RATE = 0.2
 """Dispatches per second of a queue whose target refuses everything."""
 OVERLOADED_FACTOR = 0.5
@@ -128,3 +129,8 @@ class DispatchRate:
     def _allowed(self, now: float) -> float:
         passed = max(now - self.counted_at, 0)
         return min(self.saved + passed * self._present_rate, self.max_burst)
+
+
+def backoff(deliveries: int) -> float:
+    """Returns the seconds to wait after this many deliveries: 1, 2, 4, … at most MAX_BACKOFF_SECONDS."""
+    return min(2.0 ** (deliveries - 1), MAX_BACKOFF_SECONDS)

@@ -1,6 +1,5 @@
-"""Builds parts of requests as Google's services send them: bodies of Pub/Sub pushes and headers of Cloud Tasks."""
+"""Builds parts of requests of Google's services: bodies and attributes of Pub/Sub, and headers of Cloud Tasks."""
 
-import json
 from base64 import b64encode
 from datetime import UTC, datetime
 
@@ -8,6 +7,7 @@ from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.adapters.sqlite.run_queue import TOPICS
 from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
+from shared.domain.json_text import to_text
 
 FUNCTION_OF = {**dict.fromkeys(TOPICS.values(), "process_run"), DEAD_LETTERS: "bury_run"}
 """{topic: the function that its push subscription calls}"""
@@ -25,7 +25,19 @@ def push_body(topic: str, message: Message) -> bytes:
         "publishTime": publish_time,
     }
     subscription = f"projects/local/subscriptions/{FUNCTION_OF[topic].replace('_', '-')}"
-    return json.dumps({"message": pushed, "subscription": subscription, "deliveryAttempt": message.deliveries}).encode()
+    body = {"message": pushed, "subscription": subscription, "deliveryAttempt": message.deliveries}
+    return to_text(body).encode()
+
+
+def dead_letter_attributes(message: Message) -> dict[str, str]:
+    """Returns the attributes that Pub/Sub adds to a dead letter.
+
+    https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work
+    """
+    return {
+        "CloudPubSubDeadLetterSourceDeliveryCount": str(message.deliveries),
+        "CloudPubSubDeadLetterSourceSubscription": "process-run",
+    }
 
 
 def task_headers(task: Task, *, queue: str) -> dict[str, str]:

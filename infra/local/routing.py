@@ -25,7 +25,7 @@ def function_for(path: str, *, method: str = "POST") -> str:
     plain = path.rstrip("/") or "/"
     if plain == "/" and method in ("GET", "HEAD"):
         return PAGES
-    return PREFIXES[max((prefix for prefix in PREFIXES if _fits(prefix, plain)), key=len)]
+    return PREFIXES.get(plain) or PREFIXES[max((prefix for prefix in PREFIXES if _fits(prefix, plain)), key=len)]
 
 
 def _fits(prefix: str, path: str) -> bool:

@@ -1,11 +1,13 @@
 """Records each attempt to have the LLM do a run: when, how it ended, and whether it may have cost money."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
+from shared.domain.frozen import replace
 from shared.error_codes import ErrorCode
 
 MAX_KEPT_ATTEMPTS = 20
@@ -61,8 +63,7 @@ def outcome_of(code: str) -> Outcome:
     return _OUTCOME_OF.get(code, Outcome.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(Struct, frozen=True, kw_only=True):
     """`outcome` is an Outcome, and None while the attempt is under way. `number` counts from 1 within its run.
 
     `may_be_billed` is True from the start, since a lost worker cannot tell what its call has cost; an answer that

@@ -6,8 +6,9 @@ dynamic program over a grid of offsets: a check at an offset costs its price if 
 lag of the jobs that have ended since the check before it.
 """
 
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 from shared.domain.durations import EDGES, Durations
 from shared.domain.recheck_plan import MAX_GAP_SECONDS
@@ -32,8 +33,7 @@ UNPLANNED_CHECKS = 20
 """How many checks a job that outlasts the plan is expected to take."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
+class Grid(Struct, frozen=True, kw_only=True):
     """Possible offsets, with prefix sums of the probability of an end and of its mean time."""
 
     offsets: list[int]

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.attempt import Attempt
+from shared.domain.frozen import are_equal_besides, replace
 from shared.domain.money import TokenCounts, cost_nano, to_nano, to_usd
 from shared.domain.result import Usage
 
@@ -15,16 +17,18 @@ FRAMING_TOKENS = 200
 """Tokens that the message format and short instructions add to an input."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(Struct, frozen=True, kw_only=True):
     """Holds what is known of a run's cost beside its attempts."""
 
     estimate_usd: float | None = None
     """The most that one attempt is expected to cost; None when the run has no prices."""
     reserved_usd: float | None = None
     """What the tenant's budget holds for the open run; None without a budget and after the run's end."""
-    is_counted: bool = field(default=False, compare=False)
+    is_counted: bool = False
     """Owned by the store: whether the sums of usage have the run."""
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal_besides(self, other, is_counted=False)
 
 
 NO_BILL = Bill()

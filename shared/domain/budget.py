@@ -5,9 +5,10 @@ commit that ends it replaces the reservation by its cost. So the runs of a perio
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from shared.domain.money import to_nano
 from shared.errors import BudgetExhausted, ConfigurationError
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
 DAY, MONTH = "day", "month"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     """Limits what the runs of one tenant cost in a day and in a month, in nano-USD; None means no limit."""
 
     day: int | None = None
     month: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
+class Balance(Struct, frozen=True, kw_only=True):
     """Counts what a day or a month has reserved for open runs, and what its ended runs have cost, in nano-USD."""
 
     reserved: int = 0

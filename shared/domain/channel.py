@@ -1,8 +1,9 @@
 """Channels: named streams of updates, who may read them, and the cursor from which a stream of one resumes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from shared.domain.directory import Profile
 from shared.domain.event import Event
@@ -16,8 +17,7 @@ MAX_TRACKED_RUNS = 1000
 """A cursor forgets the runs beyond this number. Their latest events may then be delivered twice, but never lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
+class Channel(Struct, frozen=True, kw_only=True):
     """A named stream of updates. `tenant_id` is None for names that are unique by themselves (`user:…`, `org:…`);
     any other name is unique within its tenant.
     """
@@ -42,8 +42,7 @@ def channel_for(caller: Profile, name: str) -> Channel:
     return Channel(name=name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastDelivered:
+class LastDelivered(Struct, frozen=True, kw_only=True):
     """Holds what a stream has delivered of a run: the `sequence` of its last event, and when the run changed last.
 
     The latest event in the order of sequences may have an earlier time, since workers' clocks differ.
@@ -55,8 +54,7 @@ class LastDelivered:
     """The run has ended, and its last event is delivered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelCursor:
+class ChannelCursor(Struct, frozen=True, kw_only=True):
     """The position in a channel up to which a stream has delivered its events.
 
     All events up to the time `watermark` are delivered. Of events after it, those up to `last_delivered` of their run

@@ -4,10 +4,10 @@ Importing the checks compiles their patterns and tables of words, so it waits un
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from shared.domain.directory import Organization
+from shared.domain.frozen import replace
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.domain.status import Kind

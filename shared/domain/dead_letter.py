@@ -1,17 +1,17 @@
 """Defines a message that could not be handled, and reads which run it names."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.fields import read_uuid
+from shared.domain.json_text import from_text
 from shared.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True, kw_only=True):
     """A kept message. `source` is the subscription or function that it comes from; both name it together."""
 
     source: str
@@ -34,7 +34,7 @@ class DeadLetter:
 def named_run(data: str, attributes: Mapping[str, str]) -> Any:
     """Returns what should be the run's id: in data {"run_id": …}, the data itself, or the attribute run_id."""
     try:
-        body = json.loads(data)
+        body = from_text(data)
     except (ValueError, RecursionError):
         body = data.strip()
     named = body.get("run_id") if isinstance(body, dict) else body

@@ -4,10 +4,10 @@ The deltas of an attempt follow one another without a gap, so a client that join
 dropped when the run has a result, which holds the text.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.event import DELTA, Event, EventType, with_event, without_deltas
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 
 OFFSET = "offset"

@@ -1,17 +1,19 @@
 """The records of the directory: profiles of users, organizations and models. Only operators change them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 from shared.domain.status import LlmApi as LlmApi
 from shared.errors import ConfigurationError
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRef:
+class ModelRef(Struct, frozen=True, kw_only=True):
     """The model of a run as it was when the run was submitted."""
 
     id: str
@@ -19,8 +21,7 @@ class ModelRef:
     provider: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """A user, as the document `users/{user_id}` has it; also the caller of a request."""
 
     user_id: str
@@ -28,8 +29,7 @@ class Profile:
     groups: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Organization:
+class Organization(Struct, frozen=True, kw_only=True):
     """A customer, or, with a `parent_id`, the end client of a customer.
 
     `deployment` is the name of a regional LLM endpoint. Runs take the style guide, phrase client and languages from
@@ -63,8 +63,7 @@ class Organization:
     """{day_usd?, month_usd?}: what the runs that its users submit may cost in a UTC day and month."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StyleGuide:
+class StyleGuide(Struct, frozen=True, kw_only=True):
     """Holds the text of a style guide that a run names, as the document `style_guides/{id}` has it."""
 
     id: str
@@ -72,8 +71,7 @@ class StyleGuide:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceFile:
+class ReferenceFile(Struct, frozen=True, kw_only=True):
     """Holds the text of a reference file that a run names, as the document `reference_files/{id}` has it."""
 
     id: str
@@ -82,8 +80,7 @@ class ReferenceFile:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(Struct, frozen=True, kw_only=True):
     """An LLM that jobs may name.
 
     `api` is an LlmApi; documents of later releases may hold others. The LLM is called at `base_url`, or else at the
@@ -135,8 +132,14 @@ def read_record(kind: type[Record], record_id: str, document: Mapping[str, Any])
 
     Raises ConfigurationError when the document lacks a field that has no default.
     """
-    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    required = {item.name for item in fields(kind) if item.default is MISSING} - {"id"}  # type: ignore[arg-type]
-    if missing := sorted(required - set(document)):
+    names, required = _field_names(kind)
+    if missing := sorted(required - {"id", *document}):
         raise ConfigurationError(f"The {kind.__name__.lower()} {record_id} lacks {', '.join(missing)}.")
     return kind(**{**{name: value for name, value in document.items() if name in names}, "id": record_id})
+
+
+@cache
+def _field_names(kind: type[Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """Returns the names of all fields, and of those without a default."""
+    known = fields(kind)
+    return frozenset(item.name for item in known), frozenset(item.name for item in known if item.required)

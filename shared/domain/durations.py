@@ -8,10 +8,11 @@ a duration is spread over the buckets in between.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate, zip_longest
 from math import exp, log
+
+from msgspec import Struct
 
 UNIT = 1000
 """The weight of one job."""
@@ -34,8 +35,7 @@ SMOOTHED_JOBS, MAX_PASSES = 30, 16
 """The fewer jobs are known, the more the histogram is smoothed: SMOOTHED_JOBS / jobs passes, at least one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(Struct, frozen=True):
     """A sketch of durations; it is empty when nothing is known."""
 
     weights: tuple[int, ...] = ()

@@ -1,9 +1,9 @@
 """Removes the content of a run."""
 
-from dataclasses import replace
 from datetime import datetime
 
 from shared.domain.event import without_deltas
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 
 

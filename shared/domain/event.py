@@ -1,10 +1,11 @@
 """Defines the lines of a run's history, which is audit trail, stream and resume log at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 MAX_EVENTS = 100
 
@@ -35,8 +36,7 @@ DELTA = "delta"
 _DROPPABLE = frozenset({EventType.PROGRESS, EventType.RETRYING, EventType.LATE_RESULT})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """One line of a run's history. `sequence` counts from 1 within its run.
 
     `type` is an EventType; it stays a str so that documents of later releases can be read.

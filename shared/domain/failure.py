@@ -1,10 +1,9 @@
 """Defines what a failed run tells: an error code and a sentence."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """Tells why a run failed: an ErrorCode and one sentence that a front end may show."""
 
     code: str

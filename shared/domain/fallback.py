@@ -8,11 +8,11 @@ A run that has left the target that the client asked for, and could have been an
 its last target. So no fallback that is wrongly set up, or takes less than the model that was asked for, fails a run.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from shared.domain.attempt import outcome_of, with_last_ended
 from shared.domain.event import EventType, with_event
+from shared.domain.frozen import replace
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.domain.target import Target

@@ -1,11 +1,11 @@
 """Defines what is stored of a client's idempotency key."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyRecord:
+
+class IdempotencyRecord(Struct, frozen=True, kw_only=True):
     """Tells which run a client's idempotency key belongs to. It has hashes only; the key itself is not stored."""
 
     key_hash: str

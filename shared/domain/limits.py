@@ -1,7 +1,8 @@
 """Limits on the submits of a user and on the open runs of an organization, and the errors that report them."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain.budget import Budget
 from shared.error_codes import ErrorCode
@@ -12,8 +13,7 @@ OPEN_RUNS_RETRY_AFTER = timedelta(seconds=5)
 """A guess: the end of any open run frees a place, and nobody knows when that is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """`submits_a_minute` limits the submits of one user in each minute of the clock; `open_runs` limits the runs of
     one tenant that are open at the same time; `budget` limits what the runs of one tenant cost. None means no limit.
     """

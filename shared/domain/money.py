@@ -5,11 +5,12 @@ number with at most nine decimals, which stands for exactly one number of nano-U
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Decimal
 from math import isfinite
 from typing import Any
+
+from msgspec import Struct
 
 from shared.errors import ConfigurationError
 
@@ -23,8 +24,7 @@ PRICE_NAMES = ("input", "output", "cached_input", "cache_write", "job", "charact
 WRONG_PRICES = "The prices of this model or organization are wrong; ask your administrator."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenCounts:
+class TokenCounts(Struct, frozen=True, kw_only=True):
     """The tokens of one answer by price. No token is counted twice."""
 
     input: int = 0

@@ -5,8 +5,9 @@ Whatever else it has, and whatever its model cannot take, is refused by name at 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.directory import LlmApi, Model
 from shared.domain.fields import Fields
@@ -21,8 +22,7 @@ MAX_TEMPERATURE_OF: Mapping[str, float] = {LlmApi.ANTHROPIC_MESSAGES: 1.0}
 """https://platform.claude.com/docs/en/api/messages/create"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(Struct, frozen=True, kw_only=True):
     """Holds the parameters that are sent to the model; None leaves the choice to the vendor."""
 
     temperature: float | None = None

@@ -5,13 +5,15 @@ observed of the LLM. Each is called at one place in usecases/advance.py.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared.domain import fallback
 from shared.domain.attempt import Attempt, Outcome, with_last
 from shared.domain.checked_translation import with_checks
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.recheck_plan import CLOCK_SKEW, Recheck, RecheckPlan, recheck_time
 from shared.domain.repair import (
     better_answer,
@@ -48,24 +50,21 @@ BROKEN = Failure(code=ErrorCode.INTERNAL, message="The run could not be processe
 # --- what is observed of the LLM; an LlmUnavailable or LlmRefused is an observation too ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobCreated:
+class JobCreated(Struct, frozen=True, kw_only=True):
     """The LLM created a provider job. `plan` is when to ask for it, as a run keeps it."""
 
     provider_job_id: str
     plan: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Struct, frozen=True, kw_only=True):
     """The provider job is queued or at work; `progress` is from 0 to 1."""
 
     progress: float | None = None
     eta: timedelta | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Struct, frozen=True, kw_only=True):
     """The LLM delivered."""
 
     result: Result
@@ -80,31 +79,26 @@ Observation = JobCreated | Running | Finished | LlmUnavailable | LlmRefused
 # --- what to do ---
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Struct, frozen=True):
     """The run has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """Claim the run and send it to the LLM."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """Ask the LLM about the provider job."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckLater:
+class CheckLater(Struct, frozen=True, kw_only=True):
     """Look again after `delay`. `changed` is the run to save first, None when there is nothing new to save."""
 
     delay: timedelta
     changed: Run | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complete:
+class Complete(Struct, frozen=True, kw_only=True):
     """Save the result. `attempts` replaces the run's attempts; None for the end of the last one with this usage."""
 
     result: Result
@@ -114,16 +108,14 @@ class Complete:
     """Whether a provider job may still be at work, whose result nobody awaits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retry:
+class Retry(Struct, frozen=True, kw_only=True):
     """Start again after `delay`. `changed` is the run to save first."""
 
     delay: timedelta
     changed: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fail:
+class Fail(Struct, frozen=True, kw_only=True):
     """Save the error. `may_be_billed` tells of the attempt under way; None keeps what is recorded of it."""
 
     error: Failure

@@ -6,10 +6,11 @@ the scheduler creates it once, whatever each of them knows of durations.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, pairwise, takewhile
 from math import ceil
+
+from msgspec import Struct
 
 from shared.domain.status import Service
 
@@ -19,8 +20,7 @@ CLOCK_SKEW = timedelta(seconds=0.5)
 the task that has just arrived is taken, so scheduling the same offset again would have no effect."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recheck:
+class Recheck(Struct, frozen=True, kw_only=True):
     """The content of a re-check task: ids and counts, nothing that a user wrote."""
 
     run_id: str
@@ -31,8 +31,7 @@ class Recheck:
     """How often the LLM was asked about this attempt so far."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecheckPlan:
+class RecheckPlan(Struct, frozen=True, kw_only=True):
     """The chosen offsets of a run, and how the row goes on behind them."""
 
     chosen: tuple[int, ...] = ()

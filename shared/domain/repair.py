@@ -4,12 +4,12 @@ The first answer is saved before the repair begins, as `result` of a run that is
 end of the run but a cancel is a completion, with the better one of the two answers.
 """
 
-from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended
 from shared.domain.checks.finding import failed_checks
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed
@@ -72,7 +72,7 @@ def ended_repair(run: Run, now: datetime, observed: Any = None) -> tuple[Attempt
 
 def total_usage(first: Usage, second: Usage) -> Usage:
     """Returns the sums of both calls; durations are those of the first one."""
-    return Usage(**{item.name: _total(item.name, first, second) for item in fields(Usage)})
+    return Usage(**{name: _total(name, first, second) for name in Usage.__struct_fields__})
 
 
 def _total(name: str, first: Usage, second: Usage) -> Any:

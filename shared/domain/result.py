@@ -1,8 +1,9 @@
 """Reads the output of an LLM: known shapes become a Result, unknown ones stay raw, and none fails a finished run."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from shared.domain.money import TokenCounts, cost_nano, has_token_prices, to_usd
 
@@ -17,8 +18,7 @@ MAX_TOKENS = 2**53 - 1
 """The largest whole number that every JSON reader keeps exactly (RFC 8259 section 6)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Token counts as the LLM reported them; a count that is None was not reported.
 
     OpenAI counts cached tokens as part of `input_tokens`, Anthropic counts cached and cache-written tokens beside them.
@@ -39,8 +39,7 @@ class Usage:
     """The time from the call to the first text of the answer; None when the LLM did not stream it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """The answer of an LLM.
 
     `memory_flags` is [{segment, match: number or None, used: bool}], from a translation memory. `term_pairs` is

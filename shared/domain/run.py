@@ -1,16 +1,17 @@
 """Defines a run, which is one piece of LLM work, and the only ways in which it may change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.attempt import Attempt, Outcome, outcome_of, with_last, with_last_ended, with_new
 from shared.domain.bill import NO_BILL, Bill, charged
 from shared.domain.directory import ModelRef
 from shared.domain.event import Event, EventType, with_event, without_deltas
 from shared.domain.failure import Failure
-from shared.domain.frozen import replace
+from shared.domain.frozen import are_equal_besides, replace
 from shared.domain.result import Result, Usage
 from shared.domain.status import IDEMPOTENT_APIS, SYNCHRONOUS_APIS, TERMINAL, Kind, Lane, Service, Status, Wait
 from shared.domain.target import Target
@@ -21,8 +22,7 @@ INLINE_INPUT_BYTES = 16 * 1024
 SHARDS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """One piece of LLM work. All times are aware UTC.
 
     `due_at` is when the sweeper looks at the run if nothing else happens. An open run always has one; a terminal run
@@ -100,7 +100,7 @@ class Run:
     """How often the LLM was asked about the provider job, counted when the run ends."""
     result: Result | None = None
     """Of an open run: the first answer, while a second one that repairs it is awaited."""
-    result_parts: int = field(default=0, compare=False)
+    result_parts: int = 0
     """Owned by the store: the number of parts in which a large result is kept; `result` may then be left out."""
     usage: Usage = Usage()
     bill: Bill = NO_BILL
@@ -112,10 +112,13 @@ class Run:
     """The W3C trace context of the request that submitted the run; all later steps belong to its trace."""
     permit: int | None = None
     """Owned by the store: the number of the permit that the open run holds among those of its tenant."""
-    revision: Any = field(default=None, compare=False)
+    revision: Any = None
     """Owned by the store: the stored version that this was read from; opaque."""
-    clock_offset: timedelta = field(default=timedelta(0), compare=False)
+    clock_offset: timedelta = timedelta(0)
     """Owned by the store: how far its clock was ahead of the worker's when this was read; it is not stored."""
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal_besides(self, other, result_parts=0, revision=None, clock_offset=timedelta(0))
 
     @property
     def is_terminal(self) -> bool:

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zlib import crc32
+
+from msgspec import Struct
 
 from shared.domain.checked_translation import required_terms
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization, Profile
@@ -26,8 +27,7 @@ MAX_REFERENCE_FILES = 20
 MAX_DEADLINE_SECONDS = 24 * 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(Struct, frozen=True, kw_only=True):
     """A valid request for a run. A field that is None gets its value from the prior run or from the organization."""
 
     kind: Kind
@@ -51,8 +51,7 @@ class Submission:
     """The time from acceptance until the unfinished run fails; None takes that of RunPolicy."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPolicy:
+class RunPolicy(Struct, frozen=True, kw_only=True):
     """The operator's time limits for every run."""
 
     deadlines: Mapping[str, timedelta]

@@ -5,9 +5,10 @@ be added in any order, and a store adds to them without reading them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from math import ceil, log10
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from shared.domain.budget import cost
 from shared.domain.run import Run
@@ -22,8 +23,7 @@ LAST_BUCKET = 60
 """It begins at 80,000 seconds, which is about 22 hours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
+class Tally(Struct, frozen=True, kw_only=True):
     """`cost` is in nano-USD; `failures` is {error code: runs}; `seconds` is {bucket: completed runs}.
 
     A completed run lasts from its acceptance to its end, as its user sees it.

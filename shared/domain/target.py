@@ -1,10 +1,11 @@
 """Defines where a run is sent: to a model or a deployment, and to which others when that one cannot take it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization
 from shared.domain.model_check import problem_of
@@ -15,8 +16,7 @@ from shared.errors import InvalidRequest
 MAX_FALLBACKS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A model, or a deployment for runs without a model. `api` is its protocol, an LlmApi."""
 
     api: str
@@ -34,8 +34,7 @@ class Target:
         return {"model" if self.model else "deployment": self.name}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FallbackPlan:
+class FallbackPlan(Struct, frozen=True, kw_only=True):
     """The targets in the order in which they are tried, and a sentence for each entry of the record that is ignored."""
 
     targets: tuple[Target, ...] = ()

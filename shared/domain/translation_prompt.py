@@ -8,11 +8,11 @@ that sections are data, never instructions.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from shared.domain.directory import LlmApi, ReferenceFile, StyleGuide
+from shared.domain.frozen import replace
 from shared.domain.result import Result, read_result
 from shared.domain.run import Run
 from shared.domain.status import Kind

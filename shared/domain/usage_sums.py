@@ -1,10 +1,11 @@
 """Sums what the runs of a tenant have used, by day, user, model and deployment."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.budget import cost, day_of
 from shared.domain.money import to_usd
@@ -24,8 +25,7 @@ class GroupBy(StrEnum):
     USER = "user"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageKey:
+class UsageKey(Struct, frozen=True, kw_only=True):
     """Identifies one sum. `user` is None for users that have been forgotten."""
 
     day: str
@@ -35,8 +35,7 @@ class UsageKey:
     deployment: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageSum:
+class UsageSum(Struct, frozen=True, kw_only=True):
     """Counts runs that have ended, `failed` among them, and sums what they used; `cost` is in nano-USD."""
 
     runs: int = 0
@@ -49,11 +48,10 @@ class UsageSum:
         return UsageSum(**{name: getattr(self, name) + getattr(other, name) for name in SUM_NAMES})
 
 
-SUM_NAMES = tuple(field.name for field in fields(UsageSum))
+SUM_NAMES = UsageSum.__struct_fields__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageReport:
+class UsageReport(Struct, frozen=True, kw_only=True):
     """One sum for each key of a grouping, and the sum of all."""
 
     total: UsageSum

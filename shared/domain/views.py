@@ -1,15 +1,16 @@
 """Builds the JSON objects that clients see of a run: pure functions, for responses, streams and the result cache."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import asdict
 
 from shared.domain.attempt import Attempt
 from shared.domain.directory import Model
 from shared.domain.event import DELTA, Event, EventType
 from shared.domain.failure import Failure
+from shared.domain.json_text import to_bytes
 from shared.domain.money import price_list_at
 from shared.domain.progress import until_next_check
 from shared.domain.run import Run
@@ -116,9 +117,9 @@ def job_result_object(run: Run) -> dict[str, Any]:
     return {"success": True, **answer, **_model_used(run), "question_id": run.question_id}
 
 
-def status_text(run: Run) -> str:
-    """Returns the answer to a status request as JSON text, as the result cache keeps it."""
-    return json.dumps({"success": True, **job_object(run)}, ensure_ascii=False, separators=(",", ":"))
+def status_content(run: Run) -> bytes:
+    """Returns the answer to a status request as JSON, as the result cache keeps it."""
+    return to_bytes({"success": True, **job_object(run)})
 
 
 def ends_run(event: Event) -> bool:

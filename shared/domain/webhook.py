@@ -1,12 +1,14 @@
 """Defines who is told of a run's events: the endpoints of organizations, their secrets, and the targets of one run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.event import EventType
+from shared.domain.frozen import are_equal_besides, replace, repr_without
 from shared.errors import InvalidRequest, WebhookNotFound
 
 SUBMIT = "submit"
@@ -33,8 +35,7 @@ class DisabledReason(StrEnum):
     """An administrator disabled it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookTarget:
+class WebhookTarget(Struct, frozen=True, kw_only=True):
     """Names a receiver of one run's events, as it was when the run was submitted."""
 
     endpoint_id: str
@@ -47,16 +48,17 @@ class WebhookTarget:
     """Owned by the store: the sequence of the latest event for which a delivery was recorded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningSecret:
+class SigningSecret(Struct, frozen=True, kw_only=True):
     """A key of Standard Webhooks; it signs until `until`, or for good."""
 
-    key: str = field(repr=False)
+    key: str
     until: datetime | None = None
 
+    def __repr__(self) -> str:
+        return repr_without(self, "key")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+
+class Endpoint(Struct, frozen=True, kw_only=True):
     """A URL of an organization that gets the events of its runs. Its `url` and `events` never change."""
 
     id: str
@@ -92,16 +94,18 @@ class Endpoint:
         return self.disabled(now, DisabledReason.FAILING) if now - self.failing_since >= DISABLED_AFTER else self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrganizationWebhooks:
+class OrganizationWebhooks(Struct, frozen=True, kw_only=True):
     """All endpoints of one organization, and the secrets that sign the webhooks of its submits."""
 
     organization_id: str
     endpoints: tuple[Endpoint, ...] = ()
     secrets: tuple[SigningSecret, ...] = ()
     """Of SUBMIT; the newest first."""
-    revision: Any = field(default=None, compare=False)
+    revision: Any = None
     """Owned by the store: the stored version that this was read from; opaque."""
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal_besides(self, other, revision=None)
 
     def find(self, endpoint_id: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.id == endpoint_id), None)

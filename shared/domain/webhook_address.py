@@ -6,9 +6,10 @@ usual form: resolvers disagree about the others. The rule for such hosts is http
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from shared.errors import InvalidRequest
 
@@ -23,8 +24,7 @@ _TRANSLATED = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 """NAT64 (RFC 6052, RFC 8215): the last four bytes are an IPv4 address, which a gateway reaches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookAddress:
+class WebhookAddress(Struct, frozen=True, kw_only=True):
     """The parts of a webhook's URL. `target` is the path with its query."""
 
     host: str

@@ -5,12 +5,14 @@ from the run at each try, so that the content of an erased run leaves the servic
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.event import DELTA, Event
+from shared.domain.frozen import are_equal_besides, replace
 from shared.domain.run import Run
 from shared.domain.webhook import WebhookTarget
 
@@ -62,8 +64,7 @@ class DeliveryError(StrEnum):
     """The run has expired or was deleted with its user."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """Holds what came of one try: all that is kept of it. `code` is the HTTP status; without an answer it is None."""
 
     code: int | None
@@ -72,8 +73,7 @@ class Answer:
     """None when the endpoint has answered with 2xx."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """One event for one endpoint. All times are aware UTC."""
 
     id: str
@@ -103,8 +103,11 @@ class Delivery:
     """A DeliveryError."""
     last_try_at: datetime | None = None
     last_seconds: float | None = None
-    revision: Any = field(default=None, compare=False)
+    revision: Any = None
     """Owned by the store: the stored version that this was read from; opaque."""
+
+    def __eq__(self, other: object) -> bool:
+        return are_equal_besides(self, other, revision=None)
 
     @property
     def chain(self) -> str:
@@ -154,8 +157,7 @@ class Delivery:
         return replace(self, due_at=due_at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryTask:
+class DeliveryTask(Struct, frozen=True, kw_only=True):
     """The content of a task of deliver_webhook: ids and counts, nothing that a user wrote."""
 
     delivery_id: str

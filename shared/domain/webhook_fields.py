@@ -1,8 +1,9 @@
 """Reads the fields of webhooks in requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.fields import Fields
 from shared.domain.webhook import ENDING_EVENTS, SUBMIT, WEBHOOK_EVENTS, WebhookTarget
@@ -10,8 +11,7 @@ from shared.domain.webhook_address import MAX_URL_LENGTH
 from shared.errors import InvalidRequest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEndpoint:
+class NewEndpoint(Struct, frozen=True, kw_only=True):
     """Holds what a request for a new endpoint says; its URL is not checked yet (see read_address)."""
 
     url: str

@@ -1,12 +1,12 @@
 """Defines how tokens and session cookies are verified."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+
+class Identity(Struct, frozen=True, kw_only=True):
     """The user that a token proves, and until when."""
 
     user_id: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from shared.domain.budget import Balance
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from shared.ports.runs import RunPage, RunPosition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(Struct, frozen=True, kw_only=True):
     """Selects runs by the time of their acceptance, from `since` until before `until`, of one user or one tenant."""
 
     since: datetime
@@ -36,8 +36,7 @@ class RunReports(Protocol):
         """Returns (that UTC day's balance, its month's) of the tenant's budget; runs without a price are in neither."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerState:
+class BreakerState(Struct, frozen=True, kw_only=True):
     """Tells whether calls to a server are held back by this process."""
 
     failures: int = 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from shared.domain.limits import NO_LIMITS, Limits
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from shared.domain.usage_sums import UsageKey, UsageSum
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
+class RunFilter(Struct, frozen=True, kw_only=True):
     """Selects runs of one user; a field that is None selects all values."""
 
     user_id: str
@@ -30,16 +30,14 @@ class RunFilter:
     question_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPosition:
+class RunPosition(Struct, frozen=True, kw_only=True):
     """A place in a list that is ordered by a time (created_at, due_at or updated_at) and the run's id."""
 
     at: datetime
     run_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPage:
+class RunPage(Struct, frozen=True, kw_only=True):
     """Holds what a store found. A document that cannot be read, as of a later release, has a position and no run."""
 
     runs: Sequence[Run]
@@ -73,8 +71,8 @@ class RunStore(Protocol):
         """Returns the run. Its input is empty when it is stored in parts (see load_input).
 
         With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). With
-        `or_last_saved`, a store may once return the run as this process has last saved it: when another process has
-        saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
+        `or_last_saved`, a store may a few times return the run as this process has last saved or read it: when another
+        process has saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
@@ -112,14 +110,14 @@ class RunStore(Protocol):
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
         after: RunPosition | None = None,
         limit: int,
     ) -> RunPage:
-        """Returns open runs of one shard, ordered by (due_at, id), from behind the position `after` on.
+        """Returns open runs of these shards, ordered by (due_at, id), from behind the position `after` on.
 
         With `before`, only runs that are due by then. With `terminal` True, runs that have ended and that the result
         cache does not show yet. Results that are stored in parts are left out; saving such a run keeps them.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from shared.domain.webhook import OrganizationWebhooks
     from shared.domain.webhook_delivery import Answer, Delivery, DeliveryTask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPosition:
+class DeliveryPosition(Struct, frozen=True, kw_only=True):
     """A place in a list that is ordered by a time (at or due_at) and the delivery's id."""
 
     at: datetime
@@ -50,8 +50,8 @@ class WebhookStore(Protocol):
     async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
         """Returns all deliveries of the same run to the same endpoint, in the order of their events."""
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
-        """Returns pending deliveries of one shard that are due by then, the longest due first."""
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
+        """Returns pending deliveries of these shards that are due by then, the longest due first."""
 
     async def page(
         self, organization_id: str, endpoint_id: str, *, limit: int, after: DeliveryPosition | None = None

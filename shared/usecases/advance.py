@@ -1,13 +1,15 @@
 """Moves a run one step on. process_run and recheck_run both call this use case."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+
+from msgspec import Struct
 
 from shared import log, tracing
 from shared.domain import fallback
 from shared.domain.claim import has_saved, is_same_claim
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.progress import (
     BROKEN,
     DEADLINE_EXCEEDED,
@@ -48,8 +50,7 @@ MAX_SAVE_PAUSE = timedelta(seconds=5)
 WORKER_ERROR_PAUSE = timedelta(seconds=30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdvanceRun:
+class AdvanceRun(Struct, frozen=True, kw_only=True):
     store: RunStore
     provider: LlmProvider
     scheduler: RecheckScheduler

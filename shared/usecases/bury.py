@@ -5,15 +5,15 @@ delivery. The run goes on by the sweeper and its re-checks, and ends by its own 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared import log
 from shared.error_codes import ErrorCode
 from shared.ports import DeadLetters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuryMessage:
+class BuryMessage(Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
 
     async def __call__(

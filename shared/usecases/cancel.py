@@ -1,6 +1,6 @@
 """Cancels a run: first in the store, where it counts, then at the LLM."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shared import log
 from shared.domain.directory import Profile
@@ -12,8 +12,7 @@ from shared.usecases.read import ReadRuns
 from shared.usecases.save_final_run import SaveFinalRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelRun:
+class CancelRun(Struct, frozen=True, kw_only=True):
     reader: ReadRuns
     provider: LlmProvider
     save_final: SaveFinalRun

@@ -1,6 +1,6 @@
 """Deletes what a run holds of its user. Its id, times, status and metrics stay."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shared import log
 from shared.domain.directory import Profile
@@ -13,8 +13,7 @@ from shared.usecases.read import ReadRuns
 from shared.usecases.save_final_run import SaveFinalRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteRun:
+class DeleteRun(Struct, frozen=True, kw_only=True):
     reader: ReadRuns
     save_final: SaveFinalRun
     clock: Clock

@@ -1,7 +1,8 @@
 """Sends one delivery of a webhook, records what came of it, and plans what follows."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.run import Run
@@ -21,16 +22,14 @@ from shared.errors import RunNotFound, SchedulerUnavailable
 from shared.ports import Clock, RunStore, WebhookScheduler, WebhookSender, WebhookSigner, WebhookStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receiver:
+class Receiver(Struct, frozen=True, kw_only=True):
     """Holds where a delivery goes, and the keys that sign it."""
 
     url: str
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverWebhook:
+class DeliverWebhook(Struct, frozen=True, kw_only=True):
     webhooks: WebhookStore
     runs: RunStore
     sender: WebhookSender

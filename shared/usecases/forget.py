@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.directory import Profile
@@ -29,8 +30,7 @@ from shared.usecases.save_final_run import cache_key
 PAGE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forgotten:
+class Forgotten(Struct, frozen=True, kw_only=True):
     """Counts a user's runs by status, and names the documents that this release cannot read, which stay."""
 
     runs: Mapping[str, int]
@@ -39,8 +39,7 @@ class Forgotten:
     profile: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetUser:
+class ForgetUser(Struct, frozen=True, kw_only=True):
     store: RunStore
     directory: Directory
     users: UserRecords

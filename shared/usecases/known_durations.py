@@ -6,9 +6,10 @@ FLUSH_PAUSE. What an instance has gathered when it ends is lost.
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zlib import crc32
+
+from msgspec import Struct, field
 
 from shared import log
 from shared.domain.best_plan import best_plan
@@ -31,8 +32,7 @@ JOB_ENDS = frozenset({ErrorCode.LLM_JOB_FAILED, ErrorCode.LLM_FAILED, ErrorCode.
 """Errors of a check by which the provider job has ended; a job may fail sooner than it would succeed."""
 
 
-@dataclass(slots=True)
-class Sketch:
+class Sketch(Struct):
     """Holds what this instance knows of the jobs of one deployment or model."""
 
     read_at: datetime
@@ -44,8 +44,7 @@ class Sketch:
     """The plan that follows from `known`; None when it is to be computed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownDurations:
+class KnownDurations(Struct, frozen=True, kw_only=True):
     store: DurationStore
     clock: Clock
     _sketches: dict[str, Sketch] = field(default_factory=dict)

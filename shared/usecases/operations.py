@@ -7,8 +7,9 @@ run cannot be read belongs to nobody here, and only its number is shown.
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from shared.domain.budget import Balance, Budget, read_budget
 from shared.domain.dead_letter import DeadLetter
@@ -37,14 +38,12 @@ MAX_SUBMITS_READ = 500
 MAX_USERS = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnLetter:
+class OwnLetter(Struct, frozen=True, kw_only=True):
     letter: DeadLetter
     run: Run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptLetters:
+class KeptLetters(Struct, frozen=True, kw_only=True):
     own: Sequence[OwnLetter]
     """Those of the caller's organization."""
     unreadable: int
@@ -53,15 +52,13 @@ class KeptLetters:
     """False when there are more than MAX_LETTERS letters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedBreaker:
+class NamedBreaker(Struct, frozen=True, kw_only=True):
     deployment: str | None
     model: str | None
     state: BreakerState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitsInUse:
+class LimitsInUse(Struct, frozen=True, kw_only=True):
     limits: Limits
     open_runs: int
     submits: Sequence[tuple[str, int]]
@@ -73,8 +70,7 @@ class LimitsInUse:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOperations:
+class ReadOperations(Struct, frozen=True, kw_only=True):
     store: RunStore
     reports: RunReports
     dead_letters: DeadLetters

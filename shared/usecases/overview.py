@@ -1,9 +1,10 @@
 """Shows users how their runs, and administrators how those of their organization went: over time and by group."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from shared.domain.directory import Profile
 from shared.domain.run import Run
@@ -38,15 +39,13 @@ class Span(StrEnum):
 _DAYS = {Span.WEEK: 7, Span.MONTH: 30}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Struct, frozen=True, kw_only=True):
     since: datetime
     until: datetime
     tally: Tally
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Struct, frozen=True, kw_only=True):
     """Counts runs that have ended, by the time of their acceptance. The name None stands for runs without one."""
 
     points: Sequence[Point]
@@ -60,8 +59,7 @@ class Overview:
         return total(point.tally for point in self.points)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Search:
+class Search(Struct, frozen=True, kw_only=True):
     """Selects runs; a field that is None selects all values."""
 
     scope: Scope
@@ -80,15 +78,13 @@ class Search:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     runs: Sequence[Run]
     next_cursor: RunPosition | None
     """From where the search goes on; None when it is at its end. A page may have no run and a cursor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOverview:
+class ReadOverview(Struct, frozen=True, kw_only=True):
     reports: RunReports
     usage: UsageSums
     clock: Clock

@@ -1,10 +1,11 @@
 """Reads runs for their owner. For any other user they do not exist."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.directory import Profile
 from shared.domain.run import SHARDS, Run
@@ -19,8 +20,7 @@ MAX_COUNTED = 10_000
 """A list counts no further, so that its time and its price do not grow with the number of runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(Struct, frozen=True, kw_only=True):
     runs: Sequence[Run]
     total: int
     total_is_at_least: bool
@@ -29,16 +29,14 @@ class Page:
     """The start of the next page; None on the last page."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overdue:
+class Overdue(Struct, frozen=True, kw_only=True):
     runs: Sequence[Run]
     """Open runs first, then the longest overdue first."""
     unreadable: Sequence[str]
     """The ids of overdue documents that this release cannot read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadRuns:
+class ReadRuns(Struct, frozen=True, kw_only=True):
     store: RunStore
     clock: Clock
 
@@ -99,7 +97,7 @@ class ReadRuns:
         found: list[Run] = []
         unreadable: list[str] = []
         for shard, terminal in product(range(SHARDS), (False, True)):
-            page = await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
+            page = await self.store.due_runs([shard], terminal=terminal, before=before, limit=MAX_OVERDUE)
             found += [run for run in page.runs if tenant_id in (None, run.tenant_id)]
             unreadable += page.unreadable
         runs = sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))

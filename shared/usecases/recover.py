@@ -1,6 +1,6 @@
 """Ends the leases of a worker that is known to have died. Elsewhere leases end by time."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shared import log
 from shared.domain.run import SHARDS, Run
@@ -12,8 +12,7 @@ from shared.usecases.sweep_webhooks import SweepWebhooks
 PAGE = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoverRuns:
+class RecoverRuns(Struct, frozen=True, kw_only=True):
     store: RunStore
     queue: RunQueue
     webhooks: SweepWebhooks
@@ -26,12 +25,11 @@ class RecoverRuns:
         """
         released = 0
         await self.webhooks.recover()
-        for shard in range(SHARDS):
-            last: RunPosition | None = None
-            while (page := await self.store.due_runs(shard, after=last, limit=PAGE)).positions:
-                last = page.positions[-1]
-                for run in page.runs:
-                    released += await self._release(run)
+        last: RunPosition | None = None
+        while (page := await self.store.due_runs(range(SHARDS), after=last, limit=PAGE)).positions:
+            last = page.positions[-1]
+            for run in page.runs:
+                released += await self._release(run)
         return released
 
     async def _release(self, run: Run) -> bool:

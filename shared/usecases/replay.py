@@ -1,8 +1,9 @@
 """Sends the runs of dead letters to a worker again, for operators who have mended what broke the deliveries."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from shared.domain.dead_letter import DeadLetter
 from shared.errors import RunNotFound
@@ -20,8 +21,7 @@ class Replay(StrEnum):
     UNNAMED = "the message names no run: it stays"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayDeadLetters:
+class ReplayDeadLetters(Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     store: RunStore
     queue: RunQueue

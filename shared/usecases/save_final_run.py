@@ -6,8 +6,9 @@ between leaves nothing missing. Afterwards the entry is compared with the store,
 whose save the store took stays in the cache.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain import views
@@ -27,8 +28,7 @@ def cache_key(run_id: str) -> str:
     return f"llm_job:{run_id}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SaveFinalRun:
+class SaveFinalRun(Struct, frozen=True, kw_only=True):
     store: RunStore
     cache: ResultCache
     clock: Clock
@@ -110,7 +110,7 @@ def _entry(run: Run) -> str | None:
     """Returns the text of the cache entry, None when the run is to have no entry."""
     if not run.is_terminal or run.deleted_at is not None:
         return None
-    content = views.status_text(run).encode(errors="replace")
+    content = views.status_content(run)
     if len(content) <= MAX_BYTES:
         return content.decode()
     log.warning("result too large for the cache", run_id=run.id)

@@ -7,7 +7,6 @@ that the run was cancelled or has another claim; then the call is stopped, so th
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -56,15 +55,15 @@ def _error_of(saving: "asyncio.Future[None]") -> BaseException | None:
     return None if saving.cancelled() else saving.exception()
 
 
-@dataclass(slots=True)
 class AnswerText:
     """The text that has come so far, and the run as this writer last saved it."""
 
-    run: Run
-    store: RunStore = field(kw_only=True)
-    clock: Clock = field(kw_only=True)
-    _text: str = field(default="", init=False)
-    _arrived: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    def __init__(self, run: Run, *, store: RunStore, clock: Clock) -> None:
+        self.run = run
+        self.store = store
+        self.clock = clock
+        self._text = ""
+        self._arrived = asyncio.Event()
 
     def add(self, text: str) -> None:
         if len(self._text) < MAX_TEXT_BYTES:

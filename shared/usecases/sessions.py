@@ -1,8 +1,9 @@
 """Manages browser sessions: a recent sign-in is exchanged for a cookie that is valid until it expires or is ended."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
+
+from msgspec import Struct
 
 from shared.error_codes import ErrorCode
 from shared.errors import Unauthenticated
@@ -14,8 +15,7 @@ FORGET_AFTER = timedelta(minutes=1)
 """The record of an ended session outlives the cookie by this time, because clocks differ."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     cookie: str
     expires_at: datetime
 

@@ -1,8 +1,9 @@
 """Accepts a run: checks it against the directory, records it in one commit, then publishes it to the queue."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from shared import log, tracing
 from shared.domain.budget import Budget, read_budget
@@ -32,16 +33,14 @@ from shared.usecases.webhook_targets import WebhookTargets
 IDEMPOTENCY_LIFETIME = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyKey:
+class IdempotencyKey(Struct, frozen=True, kw_only=True):
     """Holds hashes of a client's key (with user and route) and of the body that came with it."""
 
     key_hash: str
     body_hash: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmitRun:
+class SubmitRun(Struct, frozen=True, kw_only=True):
     store: RunStore
     queue: RunQueue
     directory: Directory

@@ -10,13 +10,17 @@ A pass has four rounds:
    fails again.
 4. Deliveries of webhooks that are overdue are scheduled again (see sweep_webhooks.py).
 
-The runs of one page are repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
+A round reads all shards with one query, and each for itself only when there is more than a page. The runs of one page
+are repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from shared import log, tracing
 from shared.domain.progress import plan_of, recheck_of, until_next_check
@@ -24,7 +28,7 @@ from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status, Wait
 from shared.errors import CacheUnavailable, QueueUnavailable, SchedulerUnavailable, ServiceError, StaleRun
-from shared.ports import Clock, RecheckScheduler, RunPosition, RunQueue, RunStore
+from shared.ports import Clock, RecheckScheduler, RunQueue, RunStore
 from shared.usecases.read import OVERDUE_AFTER
 from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sweep_webhooks import SweepWebhooks
@@ -41,8 +45,7 @@ Repair = Callable[[Run, datetime], Awaitable[bool]]
 """A function of (run, time of the pass) that returns whether there was something to repair."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Swept:
+class Swept(Struct, kw_only=True):
     """Counts the runs of one pass."""
 
     repaired: int = 0
@@ -56,8 +59,7 @@ class Swept:
     """Runs that earlier passes should have continued."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(Struct, frozen=True, kw_only=True):
     """One pass of the sweeper: when it began, and what it has done so far."""
 
     now: datetime
@@ -66,8 +68,7 @@ class Pass:
     """Errors that no code foresees; they are raised after the pass."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRuns:
+class SweepRuns(Struct, frozen=True, kw_only=True):
     store: RunStore
     queue: RunQueue
     scheduler: RecheckScheduler
@@ -109,14 +110,13 @@ class SweepRuns:
     ) -> None:
         """Repairs the due runs page by page until the time of the round is over."""
         give_up_at = self.clock.now() + self.interval
-        for shard in shards:
-            async for page in self._pages(shard, before=before):
-                if before is not None:
-                    this.swept.overdue += sum(_is_overdue(run, before) for run in page)
-                await self._repair_page(this, page, counter=counter, repair=repair)
-                if self.clock.now() > give_up_at:
-                    log.warning("sweep stopped early: too many runs", shard=shard)
-                    return
+        async for page in self._pages(shards, before=before):
+            if before is not None:
+                this.swept.overdue += sum(_is_overdue(run, before) for run in page)
+            await self._repair_page(this, page, counter=counter, repair=repair)
+            if self.clock.now() > give_up_at:
+                log.warning("sweep stopped early: too many runs")
+                return
 
     async def _repair_page(self, this: Pass, page: Sequence[Run], *, counter: str, repair: Repair) -> None:
         """Repairs the runs side by side. An unexpected error stops no other repair; the pass raises it at its end."""
@@ -131,13 +131,12 @@ class SweepRuns:
     async def _refresh_cache(self, this: Pass, shards: Sequence[int]) -> None:
         """Writes one run after the other, so that a cache that is down costs one try."""
         give_up_at, remaining = self.clock.now() + self.interval / 2, self.max_cached
-        for shard in shards:
-            async for page in self._pages(shard, before=this.now, terminal=True):
-                for run in page:
-                    error = await self._count(self._write_cache(run), this.swept, "cached")
-                    remaining -= 1
-                    if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
-                        return
+        async for page in self._pages(shards, before=this.now, terminal=True):
+            for run in page:
+                error = await self._count(self._write_cache(run), this.swept, "cached")
+                remaining -= 1
+                if isinstance(error, CacheUnavailable) or remaining == 0 or self.clock.now() > give_up_at:
+                    return
 
     async def _sweep_webhooks(self, this: Pass) -> None:
         """Lets a failure end only this round; the next pass repeats it."""
@@ -148,15 +147,21 @@ class SweepRuns:
             log.warning("webhooks not swept", code=error.code)
 
     async def _pages(
-        self, shard: int, *, before: datetime | None, terminal: bool = False
+        self, shards: Sequence[int], *, before: datetime | None, terminal: bool = False
     ) -> AsyncIterator[Sequence[Run]]:
-        last: RunPosition | None = None
-        while True:
-            page = await self.store.due_runs(shard, terminal=terminal, before=before, after=last, limit=PAGE)
+        """Yields the due runs of one shard after the other, page by page; one query is enough when a page has all."""
+        due = partial(self.store.due_runs, terminal=terminal, before=before, limit=PAGE)
+        page = await due(shards)
+        if len(page.positions) < PAGE:
+            for shard in shards:
+                yield [run for run in page.runs if run.shard == shard]
+            return
+        for shard in shards:
+            page = await due([shard])
             yield page.runs
-            if len(page.positions) < PAGE:
-                return
-            last = page.positions[-1]
+            while len(page.positions) == PAGE:
+                page = await due([shard], after=page.positions[-1])
+                yield page.runs
 
     async def _count(self, repair: Awaitable[bool], swept: Swept, counter: str) -> ServiceError | None:
         """Awaits one run's repair and counts it. Returns the error of a failed repair; a later pass repeats it."""

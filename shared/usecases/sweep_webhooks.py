@@ -4,8 +4,11 @@ A delivery is overdue a while after its next try was due. It is scheduled first 
 backlog does not grow by its own repair: the pause is the time since its event, within MIN_PAUSE and MAX_PAUSE.
 """
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.run import SHARDS
@@ -19,8 +22,7 @@ MIN_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(minutes=10)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepWebhooks:
+class SweepWebhooks(Struct, frozen=True, kw_only=True):
     store: WebhookStore
     scheduler: WebhookScheduler
     clock: Clock
@@ -33,23 +35,33 @@ class SweepWebhooks:
         Raises StoreUnavailable and SchedulerUnavailable; the next pass then goes on.
         """
         now, scheduled = self.clock.now(), 0
-        for shard in range(SHARDS):
-            for _ in range(MAX_PAGES):
-                page = await self.store.due(shard, before=now - self.overdue_after, limit=PAGE)
-                for delivery in page:
-                    await self._repair(delivery, now)
-                scheduled += len(page)
-                if len(page) < PAGE:
-                    break
+        async for page in self._pages(before=now - self.overdue_after):
+            for delivery in page:
+                await self._repair(delivery, now)
+            scheduled += len(page)
         if scheduled:
             log.info("webhook deliveries scheduled again", count=scheduled)
         return scheduled
+
+    async def _pages(self, *, before: datetime) -> AsyncIterator[Sequence[Delivery]]:
+        """Yields the overdue deliveries: all at once when a page takes them, else each shard's, page by page."""
+        due = partial(self.store.due, before=before, limit=PAGE)
+        page = await due(range(SHARDS))
+        if len(page) < PAGE:
+            yield page
+            return
+        for shard in range(SHARDS):
+            for _ in range(MAX_PAGES):
+                page = await due([shard])
+                yield page
+                if len(page) < PAGE:
+                    break
 
     async def recover(self) -> None:
         """Ends the leases of a worker that is known to have died, and schedules its deliveries at once."""
         now = self.clock.now()
         for shard in range(SHARDS):
-            for delivery in await self.store.due(shard, before=now + LEASE, limit=PAGE):
+            for delivery in await self.store.due([shard], before=now + LEASE, limit=PAGE):
                 if delivery.is_claimed:
                     await self._repair(delivery, now)
 

@@ -1,13 +1,13 @@
 """Divides the time of one delivery between the call to the LLM and the saving of its answer."""
 
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from shared.domain.status import Lane
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimeBudgets:
+class TimeBudgets(Struct, frozen=True, kw_only=True):
     """Divides the time of one delivery. A call to the LLM always ends before its lease does."""
 
     short_call: timedelta

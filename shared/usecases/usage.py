@@ -1,7 +1,8 @@
 """Reports to an organization's administrators what its runs have used and cost."""
 
-from dataclasses import dataclass
 from datetime import date, timedelta
+
+from msgspec import Struct
 
 from shared.domain.directory import Profile
 from shared.domain.usage_sums import GroupBy, UsageReport, report
@@ -10,8 +11,7 @@ from shared.ports import Clock, UsageSums
 DEFAULT_DAYS = 30
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageQuery:
+class UsageQuery(Struct, frozen=True, kw_only=True):
     """The UTC days from `first` to `last`; None is the last DEFAULT_DAYS days up to `last`, and today."""
 
     first: date | None = None
@@ -19,8 +19,7 @@ class UsageQuery:
     group_by: GroupBy = GroupBy.DAY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadUsage:
+class ReadUsage(Struct, frozen=True, kw_only=True):
     usage: UsageSums
     clock: Clock
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor
 from shared.domain.event import Event, EventType
@@ -19,8 +20,7 @@ INTERNAL_EVENT = EventType.LATE_RESULT
 """Stands in the history, and is not sent to clients."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchRun:
+class WatchRun(Struct, frozen=True, kw_only=True):
     watcher: RunWatcher
 
     async def __call__(self, run_id: str, *, after: int = 0) -> AsyncIterator[tuple[Event, Run] | None]:
@@ -53,8 +53,7 @@ class WatchRun:
         return run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WatchChannel:
+class WatchChannel(Struct, frozen=True, kw_only=True):
     watcher: RunWatcher
     clock: Clock
     retention: timedelta

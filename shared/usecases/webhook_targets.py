@@ -1,6 +1,6 @@
 """Decides who is told of the events of a new run."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from shared.domain.webhook import WebhookTarget
 from shared.domain.webhook_address import read_address
@@ -8,8 +8,7 @@ from shared.errors import InvalidRequest
 from shared.ports import WebhookStore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookTargets:
+class WebhookTargets(Struct, frozen=True, kw_only=True):
     store: WebhookStore
     allowed_hosts: frozenset[str]
     """"host:port" of receivers that may be private, on one machine only."""

@@ -1,11 +1,13 @@
 """Lets administrators set up the webhooks of their organization, and see and repeat their deliveries."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from zlib import crc32
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.directory import Profile
+from shared.domain.frozen import replace
 from shared.domain.run import SHARDS
 from shared.domain.webhook import (
     SUBMIT,
@@ -24,15 +26,13 @@ from shared.ports import Clock, DeliveryPosition, WebhookScheduler, WebhookStore
 MAX_REDELIVERY_UPDATES = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryPage:
+class DeliveryPage(Struct, frozen=True, kw_only=True):
     deliveries: Sequence[Delivery]
     next_cursor: DeliveryPosition | None
     """The start of the next page; None on the last page."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Webhooks:
+class Webhooks(Struct, frozen=True, kw_only=True):
     """Each method raises WebhookNotFound for what the caller's organization does not have."""
 
     store: WebhookStore

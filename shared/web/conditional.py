@@ -4,7 +4,9 @@ from hashlib import sha256
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
+
+from shared.web.json_response import JsonResponse
 
 
 def unless_known(request: Request, response: Response) -> Response:
@@ -12,7 +14,7 @@ def unless_known(request: Request, response: Response) -> Response:
 
     Returns a response unchanged unless it is the JSON body of a successful GET or HEAD request.
     """
-    if request.method not in ("GET", "HEAD") or not isinstance(response, JSONResponse):
+    if request.method not in ("GET", "HEAD") or not isinstance(response, JsonResponse):
         return response
     if response.status_code != HTTPStatus.OK:
         return response

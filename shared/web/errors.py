@@ -4,11 +4,12 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared import errors, log
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, ServiceError
+from shared.web.json_response import JsonResponse
 
 RETRY_AFTER_SECONDS = 2
 """The Retry-After header of 409 and 503."""
@@ -103,7 +104,7 @@ def error_response(error: ServiceError) -> Response:
         headers.update(_limit_headers(error))
     if isinstance(error, errors.BudgetExhausted):
         headers["Retry-After"] = str(max(ceil(error.retry_after.total_seconds()), 1))
-    return JSONResponse(error_body(error), status_code=status, headers=headers)
+    return JsonResponse(error_body(error), status_code=status, headers=headers)
 
 
 def _limit_headers(error: errors.TooManyRuns) -> dict[str, str]:

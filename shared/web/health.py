@@ -3,9 +3,10 @@
 from http import HTTPStatus
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.services import Services
+from shared.web.json_response import JsonResponse
 
 PATHS = ("/health", "/healthz")
 """/healthz works on one machine only: Cloud Run reserves paths that end in z.
@@ -21,6 +22,6 @@ def is_check(request: Request) -> bool:
 
 async def answer(request: Request, services: Services | None = None) -> Response:
     """Answers 200. `services` is unused; the routes pass it to every endpoint."""
-    return JSONResponse(
+    return JsonResponse(
         {"success": True, "status": "ok"}, status_code=HTTPStatus.OK, headers={"Cache-Control": "private, no-store"}
     )

@@ -1,8 +1,9 @@
 """Reads which runs a list shows, from the query of a URL or from the JSON body of a call at the function's root."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.domain.directory import Profile
 from shared.domain.fields import Fields
@@ -20,8 +21,7 @@ PAGE_FIELDS = ("status", *NUMBERS, "cursor")
 JOB_FIELDS = ("job_type", "question_id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListQuery:
+class ListQuery(Struct, frozen=True, kw_only=True):
     """One page of a list: at most `limit` runs, after the first `offset` runs or after the cursor `after`."""
 
     wanted: RunFilter

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.domain import views
 from shared.domain.budget import Balance, renewal_of_day, renewal_of_month
@@ -15,6 +15,7 @@ from shared.services import Services
 from shared.usecases.operations import LimitsInUse, NamedBreaker, OwnLetter
 from shared.usecases.replay import Replay
 from shared.web import auth, parse
+from shared.web.json_response import JsonResponse
 
 ADMINS = "admins"
 MAX_BODY_BYTES = 16 * 1024
@@ -25,7 +26,7 @@ async def list_overdue(request: Request, services: Services) -> Response:
     caller = await auth.caller(request, services, group=ADMINS)
     overdue = await services.read.overdue(caller.organization_id)
     runs = [views.overdue_object(run) for run in overdue.runs]
-    return JSONResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
+    return JsonResponse({"success": True, "runs": runs, "unreadable": list(overdue.unreadable)})
 
 
 async def list_dead_letters(request: Request, services: Services) -> Response:
@@ -34,7 +35,7 @@ async def list_dead_letters(request: Request, services: Services) -> Response:
     kept = await services.operations.letters(caller)
     letters = [_letter(own) for own in kept.own]
     counts = {"unreadable": kept.unreadable, "is_whole": kept.is_whole}
-    return JSONResponse({"success": True, "dead_letters": letters, **counts})
+    return JsonResponse({"success": True, "dead_letters": letters, **counts})
 
 
 async def replay_dead_letter(request: Request, services: Services) -> Response:
@@ -44,20 +45,20 @@ async def replay_dead_letter(request: Request, services: Services) -> Response:
     source, message_id = fields.text("source", max_length=255), fields.text("message_id", max_length=255)
     fields.reject_unknown_fields()
     done = await services.operations.replay(caller, source=source, message_id=message_id)
-    return JSONResponse({"success": True, "outcome": "sent" if done is Replay.SEND else "ended"})
+    return JsonResponse({"success": True, "outcome": "sent" if done is Replay.SEND else "ended"})
 
 
 async def list_breakers(request: Request, services: Services) -> Response:
     """Answers with the circuit breakers of the process that serves this request."""
     caller = await auth.caller(request, services, group=ADMINS)
     breakers = await services.operations.breaker_states(caller)
-    return JSONResponse({"success": True, "breakers": [_breaker(one) for one in breakers]})
+    return JsonResponse({"success": True, "breakers": [_breaker(one) for one in breakers]})
 
 
 async def get_limits(request: Request, services: Services) -> Response:
     """Answers with the limits and the budget of the organization, and how full they are."""
     caller = await auth.caller(request, services, group=ADMINS)
-    return JSONResponse({"success": True, **_limits(await services.operations.limits_in_use(caller))})
+    return JsonResponse({"success": True, **_limits(await services.operations.limits_in_use(caller))})
 
 
 def _letter(own: OwnLetter) -> dict[str, Any]:

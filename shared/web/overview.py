@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.domain import views
 from shared.domain.directory import Profile
@@ -19,6 +19,7 @@ from shared.services import Services
 from shared.usecases.overview import Overview, Scope, Search, Span
 from shared.web import auth
 from shared.web.cursor import EARLIEST, LATEST, decode_position, encode_position
+from shared.web.json_response import JsonResponse
 from shared.web.list_query import DEFAULT_LIMIT, MAX_LIMIT, number_of
 
 ADMINS = "admins"
@@ -32,7 +33,7 @@ async def get_overview(request: Request, services: Services) -> Response:
     fields = _fields(request.query_params)
     scope, span = _scope(fields, caller), Span(fields.optional_choice("span", tuple(Span)) or Span.DAY)
     shown = _overview(await services.overview(caller, scope, span))
-    return JSONResponse({"success": True, "scope": scope, "span": span, **shown})
+    return JsonResponse({"success": True, "scope": scope, "span": span, **shown})
 
 
 async def list_runs_of_overview(request: Request, services: Services) -> Response:
@@ -45,7 +46,7 @@ async def list_runs_of_overview(request: Request, services: Services) -> Respons
     found = await services.overview.runs(caller, wanted, after=decode_position(cursor) if cursor else None, limit=limit)
     runs = [_run(run, caller) for run in found.runs]
     next_cursor = encode_position(found.next_cursor) if found.next_cursor else None
-    return JSONResponse({"success": True, "runs": runs, "next_cursor": next_cursor})
+    return JsonResponse({"success": True, "runs": runs, "next_cursor": next_cursor})
 
 
 def _fields(parameters: Mapping[str, str]) -> Fields:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from math import isfinite
@@ -212,6 +213,12 @@ def wants_stream(request: Request, *, by_default: bool) -> bool:
     """
     if "respond-async" in request.headers.get("prefer", "").lower():
         return False
-    accept = parse_accept_header(request.headers.get("accept"), MIMEAccept)
-    as_json, as_stream = accept.quality("application/json"), accept.quality("text/event-stream")
+    as_json, as_stream = _qualities(request.headers.get("accept"))
     return (by_default and wait(request) is None) if as_json == as_stream else as_stream > as_json
+
+
+@lru_cache(maxsize=64)
+def _qualities(accept: str | None) -> tuple[float, float]:
+    """Returns how much an Accept header wants (JSON, an event stream). Clients send the same few headers."""
+    wanted = parse_accept_header(accept, MIMEAccept)
+    return wanted.quality("application/json"), wanted.quality("text/event-stream")

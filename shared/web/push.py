@@ -2,17 +2,18 @@
 
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import Struct, field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared import log, tracing
 from shared.domain.dead_letter import named_run
 from shared.domain.fields import read_uuid
+from shared.domain.json_text import from_text
 from shared.domain.recheck_plan import Recheck
 from shared.error_codes import ErrorCode
 from shared.errors import CallerError, MalformedMessage, PermanentError, ServiceError
@@ -21,6 +22,7 @@ from shared.tracing import SpanKind, TraceContext
 from shared.web import health
 from shared.web.auth import bearer_token
 from shared.web.errors import error_response
+from shared.web.json_response import JsonResponse
 
 MAX_BODY_BYTES = 1024 * 1024
 """A dead letter keeps this much of its body."""
@@ -29,8 +31,7 @@ EventHandler = Callable[[Request, Services], Awaitable[None]]
 """Handles one event; raises a ServiceError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
+class Push(Struct, frozen=True, kw_only=True):
     """A Pub/Sub message. `data` is decoded as UTF-8, with a replacement character for each unreadable byte.
 
     `source` is the name of the subscription. `attributes` is {name: value}.
@@ -165,7 +166,7 @@ def _failure(code: str) -> Response:
 
     https://cloud.google.com/tasks/docs/creating-http-target-tasks#handler
     """
-    return JSONResponse({"success": False, "code": code}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
+    return JsonResponse({"success": False, "code": code}, status_code=HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 async def _refuse_other_callers(request: Request, services: Services) -> Response | None:
@@ -207,9 +208,9 @@ def _attributes(message: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """Returns the JSON object of the body, which the request parses once. Raises MalformedMessage."""
+    """Returns the JSON object of the body. Raises MalformedMessage."""
     try:
-        body = await request.json()
+        body = from_text(await request.body())
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.domain import views
 from shared.domain.directory import Model
@@ -14,6 +14,7 @@ from shared.domain.status import Kind
 from shared.domain.usage_sums import UsageReport, report_object
 from shared.usecases.read import Page
 from shared.web.cursor import encode_list_cursor
+from shared.web.json_response import JsonResponse
 from shared.web.list_query import ListQuery
 
 SUBMITTED = "Job submitted successfully. Use job_id to poll for results."
@@ -33,7 +34,7 @@ def submitted(
     else:
         body.update(run_uuid=run.id, created_at=views.timestamp(run.created_at))
     urls = views.urls(run, streams_url=streams_url)
-    return JSONResponse({**body, "urls": urls}, headers={"Location": urls["self"], **headers})
+    return JsonResponse({**body, "urls": urls}, headers={"Location": urls["self"], **headers})
 
 
 def content_location(run: Run) -> dict[str, str]:
@@ -43,12 +44,12 @@ def content_location(run: Run) -> dict[str, str]:
 
 def one(run: Run, shown: Mapping[str, Any], *, headers: Mapping[str, str] = NO_HEADERS, **more: Any) -> Response:
     """Answers with one run, as the JSON object `shown` and the fields `more`; Retry-After tells when to poll again."""
-    return JSONResponse({"success": True, **shown, **more}, headers={**_retry_headers(run), **headers})
+    return JsonResponse({"success": True, **shown, **more}, headers={**_retry_headers(run), **headers})
 
 
 def job_result(run: Run) -> Response:
     """Answers with the result of a completed run."""
-    return JSONResponse(views.job_result_object(run))
+    return JsonResponse(views.job_result_object(run))
 
 
 def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Response:
@@ -56,17 +57,17 @@ def page(page: Page, query: ListQuery, **shown: list[dict[str, Any]]) -> Respons
     next_cursor = encode_list_cursor(page.next_cursor, query.wanted) if page.next_cursor else None
     totals = {"total": page.total, "total_is_at_least": page.total_is_at_least}
     place = {"limit": query.limit, "offset": query.offset, "next_cursor": next_cursor}
-    return JSONResponse({"success": True, **shown, **totals, **place})
+    return JsonResponse({"success": True, **shown, **totals, **place})
 
 
 def model_list(models: Sequence[Model]) -> Response:
     now, by_id = datetime.now(UTC), {model.id: model for model in models}
-    return JSONResponse({"success": True, "models": [views.model_object(model, by_id, now) for model in models]})
+    return JsonResponse({"success": True, "models": [views.model_object(model, by_id, now) for model in models]})
 
 
 def usage(report: UsageReport) -> Response:
     """Answers with a report of what an organization's runs have used."""
-    return JSONResponse({"success": True, **report_object(report)})
+    return JsonResponse({"success": True, **report_object(report)})
 
 
 def replay_headers(replayed: bool) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Reads a call at the root of read_runs. gcloud can post there only, so the body replaces the path and the query."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
 
 from shared.domain.fields import Fields
 from shared.errors import InvalidRequest
@@ -28,8 +29,7 @@ class Target(StrEnum):
 KINDS = (Target.JOBS, Target.USER_RUNS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RootQuery:
+class RootQuery(Struct, frozen=True, kw_only=True):
     """`run_id` is set when the target is one run, `filters` ({field: JSON value}) when it is a list."""
 
     target: Target

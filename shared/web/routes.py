@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from re import fullmatch
+from random import getrandbits
+from re import compile
 from urllib.parse import quote, unquote
-from uuid import uuid4
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -18,12 +18,13 @@ from shared.web import cors, health
 from shared.web.conditional import unless_known
 from shared.web.errors import MethodNotAllowed, NoSuchRoute, error_response
 
+_LOGGABLE = compile(r"[\w.:-]{1,128}")
+
 Endpoint = Callable[..., Awaitable[Response]]
 """Takes (request, services) and the path's values by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """`path` has no trailing slash. The endpoint gets each part in braces as an argument of that name."""
 
     method: str
@@ -40,6 +41,7 @@ class Routes:
     def __init__(self, *routes: Route) -> None:
         self.routes = (*routes, *(Route("GET", path, health.answer) for path in health.PATHS))
         self._by_parts = [(route, route.path.split("/")) for route in self.routes]
+        self._by_path = {(route.method, route.path): route for route in self.routes if "{" not in route.path}
 
     async def answer(self, request: Request, services: Callable[[], Services]) -> Response:
         """Answers a request. Calls `services` itself, so that wrong settings are answered with an error body too."""
@@ -82,8 +84,10 @@ class Routes:
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """A path without placeholders stands before those with. Raises NoSuchRoute or MethodNotAllowed."""
-        parts = [unquote(part) for part in path.rstrip("/").split("/")]
-        wanted = "GET" if method == "HEAD" else method
+        path, wanted = path.rstrip("/"), "GET" if method == "HEAD" else method
+        if (own := self._by_path.get((wanted, path))) is not None:
+            return own, {}
+        parts = [unquote(part) for part in path.split("/")]
         found = [(route, values) for route, pattern in self._by_parts if (values := _match(pattern, parts)) is not None]
         has_own_path = any(not values for _, values in found)
         found = [(route, values) for route, values in found if not (has_own_path and values)]
@@ -124,4 +128,4 @@ def _path(request: Request) -> str:
 
 def _request_id(header: str | None) -> str:
     """Returns the X-Request-Id of the client, or a new id when the header is missing or is not fit for a log line."""
-    return header if header and fullmatch(r"[\w.:-]{1,128}", header) else uuid4().hex
+    return header if header and _LOGGABLE.fullmatch(header) else f"{getrandbits(128):032x}"

@@ -1,7 +1,7 @@
 """Serves the routes of browser sessions: exchange an ID token for a cookie, get the CSRF token, end the session."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared import log
 from shared.domain import views
@@ -12,6 +12,7 @@ from shared.usecases.sessions import SESSION_LIFETIME
 from shared.web import auth, csrf, parse
 from shared.web.auth import COOKIE, bearer_token, session_cookie
 from shared.web.errors import error_response
+from shared.web.json_response import JsonResponse
 
 MAX_BODY_BYTES = 16 * 1024
 
@@ -23,7 +24,7 @@ async def start(request: Request, services: Services) -> Response:
     """
     token = bearer_token(request) if "authorization" in request.headers else await _token_in_body(request)
     session = await services.sessions.start(token)
-    response = JSONResponse({"success": True, "expires_at": views.timestamp(session.expires_at)})
+    response = JsonResponse({"success": True, "expires_at": views.timestamp(session.expires_at)})
     _set_cookie(request, response, session.cookie, seconds=int(SESSION_LIFETIME.total_seconds()))
     return response
 
@@ -37,7 +38,7 @@ async def end(request: Request, services: Services) -> Response:
         await services.sessions.end(cookie)
     except Unauthenticated as error:
         return _no_session(request, error)
-    response = JSONResponse({"success": True})
+    response = JsonResponse({"success": True})
     _set_cookie(request, response, "", seconds=0)
     return response
 
@@ -49,14 +50,14 @@ async def csrf_token(request: Request, services: Services) -> Response:
         await services.sessions.verify(cookie)
     except Unauthenticated as error:
         return _no_session(request, error)
-    return JSONResponse({"success": True, "csrf_token": csrf.token_of(cookie)})
+    return JsonResponse({"success": True, "csrf_token": csrf.token_of(cookie)})
 
 
 async def profile(request: Request, services: Services) -> Response:
     """Answers with who the caller is: the organization and the groups of their profile."""
     caller = await auth.caller(request, services)
     shown = {"organization_id": caller.organization_id, "groups": sorted(caller.groups)}
-    return JSONResponse({"success": True, "user_id": caller.user_id, **shown})
+    return JsonResponse({"success": True, "user_id": caller.user_id, **shown})
 
 
 async def _token_in_body(request: Request) -> str:

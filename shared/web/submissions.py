@@ -1,10 +1,10 @@
 """Defines the form of each kind of submission: how its body is parsed, and which group may submit it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from msgspec import Struct
 from starlette.responses import Response
 
 from shared import log
@@ -16,8 +16,7 @@ from shared.services import Services
 from shared.web import render
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(Struct, frozen=True, kw_only=True):
     """`parse` takes (body, maximum bytes of input) and returns a valid submission.
 
     It raises InvalidRequest or InputTooLarge. `group` names the group whose members may submit; None lets every caller

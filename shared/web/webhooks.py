@@ -3,7 +3,7 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from shared.domain.directory import Profile
 from shared.domain.webhook_fields import new_endpoint
@@ -12,6 +12,7 @@ from shared.ports import DeliveryPosition
 from shared.services import Services
 from shared.web import auth, list_query, parse
 from shared.web.cursor import decode_delivery_cursor, encode_delivery_cursor
+from shared.web.json_response import JsonResponse
 from shared.web.routes import Route
 
 
@@ -106,7 +107,7 @@ async def _admin(request: Request, services: Services) -> Profile:
 
 
 def _answer(**body: Any) -> Response:
-    return JSONResponse({"success": True, **body})
+    return JsonResponse({"success": True, **body})
 
 
 def _next(position: DeliveryPosition | None, webhook_id: str) -> str | None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from shared.ports import Clock, EndedSessions, SessionIssuer, TokenVerifier
 from shared.settings import Settings
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 THREADS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoints:
+class Endpoints(Struct, frozen=True, kw_only=True):
     """URLs of public keys and user accounts: Google's, unless a test serves others."""
 
     firebase_keys: str = "https://www.googleapis.com/service_accounts/v1/jwk/securetoken@system.gserviceaccount.com"
@@ -31,8 +31,7 @@ class Endpoints:
     accounts: str = "https://identitytoolkit.googleapis.com/v1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedIssuers:
+class TrustedIssuers(Struct, frozen=True, kw_only=True):
     """The issuers whose tokens are accepted. An issuer whose field is None or empty is not trusted."""
 
     embedded_key_folder: Path | None = None

@@ -13,8 +13,10 @@ import pytest
 from infra.local.broker import (
     ACK_DEADLINE_SECONDS,
     BUSY_SECONDS,
+    LATE_SECONDS,
     MAX_STARTED_PER_ROUND,
     MAX_STARTED_WHEN_BUSY,
+    MAX_STARTED_WHEN_LATE,
     Broker,
 )
 from infra.local.pacing import FIRST_WINDOW, MIN_PAUSE_SECONDS, DispatchRate
@@ -24,6 +26,8 @@ from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import StoreUnavailable
 from tests.unit.world import TestClock
+
+NOW = 1_800_000_000.0
 
 
 class Platform:
@@ -207,12 +211,13 @@ class Rounds:
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
+        self.next_due: dict[str, float] = {}
 
     async def exchange(
         self, ended: object, *, topics: Mapping[str, int], queues: Mapping[str, int], now: float, lease: float
     ) -> Leased:
         self.asked.append((max(topics.values()), max(queues.values())))
-        return Leased(messages={}, tasks={}, next_due=dict.fromkeys(topics, now))
+        return Leased(messages={}, tasks={}, next_due=dict.fromkeys(topics, now) | self.next_due)
 
     async def release_leases(self, *, now: float) -> None:
         """There are none."""
@@ -244,3 +249,34 @@ async def test_while_the_event_loop_is_busy_few_new_runs_start_and_others_go_on(
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("queue", "late_by", "most"),
+    [("rechecks", 1, MAX_STARTED_WHEN_LATE), ("rechecks", -1, FIRST_WINDOW), ("webhooks", 1, FIRST_WINDOW)],
+)
+async def test_while_rechecks_are_late_hardly_any_new_run_starts(queue: str, late_by: float, most: int) -> None:
+    rounds: Any = Rounds()
+    rounds.next_due = {queue: NOW - LATE_SECONDS - late_by}
+
+    async def answer(*_: object) -> int:
+        return 204
+
+    broker = Broker(rounds, deliver_task=answer, deliver_message=answer, now=lambda: NOW)
+    await broker.deliver_due()
+    await broker.deliver_due()
+    assert rounds.asked == [(FIRST_WINDOW, MAX_STARTED_PER_ROUND), (most, MAX_STARTED_PER_ROUND)]
+
+
+async def test_a_late_recheck_that_its_queue_holds_back_delays_no_new_run() -> None:
+    rounds: Any = Rounds()
+    rounds.next_due = {"rechecks": NOW - 60}
+
+    async def answer(*_: object) -> int:
+        return 204
+
+    stopped = DispatchRate(max_rate=1, max_burst=1, max_in_flight=0)
+    broker = Broker(rounds, deliver_task=answer, deliver_message=answer, rate_of=lambda queue: stopped, now=lambda: NOW)
+    await broker.deliver_due()
+    await broker.deliver_due()
+    assert rounds.asked[1] == (FIRST_WINDOW, 0)

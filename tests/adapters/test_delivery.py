@@ -32,7 +32,7 @@ async def test_a_leased_message_is_due_again_only_after_its_lease(sqlite: Any) -
     await sqlite.queue.publish("r", lane=Lane.SHORT)
     now = float(int(time.time()) + 1)  # a time of a task has microseconds
     [message] = (await exchange(sqlite, at=now)).messages[TOPIC]
-    assert message.data == '{"run_id": "r"}' and message.deliveries == 1
+    assert message.data == '{"run_id":"r"}' and message.deliveries == 1
     assert (await exchange(sqlite, at=now + 9)).messages == {}
     [again] = (await exchange(sqlite, at=now + 10)).messages[TOPIC]
     assert again.id == message.id and again.deliveries == 2

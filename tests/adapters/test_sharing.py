@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
 
@@ -12,6 +11,7 @@ import pytest
 from shared.adapters.sharing.feeds import SharedChannelFeed
 from shared.adapters.sharing.watcher import SharedRunWatcher
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
 from shared.ports import RunPage, RunPosition

@@ -73,7 +73,7 @@ ONLY_IN = {
     ("dotenv", "filelock", "swagger_ui_bundle", "uvicorn", "uvloop", "yaml"): ("../infra/",),
 }
 """{packages: the only rooms that may import them}, as in the second table of shared/README.md."""
-PURE_LIBRARIES = {"langcodes"}
+PURE_LIBRARIES = {"langcodes", "msgspec"}
 """Packages besides the standard library that the domain may import: they use no clock and no I/O."""
 
 

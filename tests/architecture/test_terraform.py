@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from functions import read_runs, submit_run
-from infra.local import broker
+from infra.local import broker, pacing
 from infra.local.routing import FUNCTIONS, ROUTES, function_for
 from shared.settings import Settings
 from shared.wiring.assembly import SAVING
@@ -113,7 +113,7 @@ def test_every_queue_has_both_limits_of_retries_and_keeps_tasks_as_long_as_a_run
 def test_one_machine_delivers_as_the_cloud_does() -> None:
     delivery = CLOUD["delivery"]
     assert delivery["max_deliveries"] == broker.MAX_DELIVERIES
-    assert delivery["max_backoff_seconds"] == broker.MAX_BACKOFF_SECONDS
+    assert delivery["max_backoff_seconds"] == pacing.MAX_BACKOFF_SECONDS
     assert delivery["ack_deadline_seconds"] == broker.ACK_DEADLINE_SECONDS
 
 

@@ -4,10 +4,10 @@ import asyncio
 import os
 import tempfile
 import time
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from shared.domain.frozen import replace
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Status
 from tests.contract.runs import a_run

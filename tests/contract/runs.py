@@ -1,12 +1,12 @@
 """Makes runs for tests, and reads what SQLite keeps of them."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.event import Event
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
 

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,10 +10,12 @@ from uuid import uuid4
 import grpc
 import pytest
 from google.cloud.firestore_v1.types import CommitRequest
+from msgspec.structs import asdict
 
 from shared.adapters.gcp.run_creation import MAX_CREATE_TRIES
 from shared.adapters.sqlite.backend import SqliteBackend
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from shared.adapters.llm.http import LlmHttpPools
 from shared.adapters.llm.openai_batch import OpenAiBatchProtocol
 from shared.adapters.llm.protocol import LlmCall
 from shared.domain.directory import LlmApi, Model
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished, JobCreated, Running
 from shared.domain.run import Run
 from shared.errors import LlmRefused, LlmUnavailable

@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from shared.adapters.llm.protocol import LlmCall
 from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.adapters.llm.responses import ResponsesProtocol
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization
+from shared.domain.frozen import replace
 from shared.domain.progress import Running
 from shared.domain.run import Run
 from shared.errors import IdentityUnavailable, LlmRefused, LlmUnavailable

@@ -6,7 +6,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain import fallback
 from shared.domain.directory import ModelRef
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.target import Target

@@ -1,12 +1,12 @@
 """Tests the RunReports port, and the tallies of the UsageSums port."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from shared.domain.bill import Bill
 from shared.domain.budget import Balance, Budget
 from shared.domain.directory import ModelRef
+from shared.domain.frozen import replace
 from shared.domain.limits import Limits
 from shared.domain.money import to_nano
 from shared.domain.result import Result

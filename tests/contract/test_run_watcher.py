@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -23,6 +22,7 @@ from shared.adapters.sqlite.backend import SqliteBackend
 from shared.adapters.sqlite.run_watcher import SqliteRunFeed
 from shared.adapters.storage.pending_changes import MAX_PENDING, PendingChanges
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.errors import RunNotFound, StoreUnavailable
@@ -271,7 +271,7 @@ async def test_an_unreadable_document_does_not_affect_other_watchers(google_emul
             assert await feed.next(timeout=60) == good
             cancelled = await store.save((await store.get(good.id)).cancelled(NOW))
             assert await feed.next(timeout=60) == cancelled
-        page = await store.due_runs(0, limit=10)
+        page = await store.due_runs([0], limit=10)
         assert page.runs == []
 
 

@@ -1,12 +1,12 @@
 """A save on Firestore sends the fields that have changed, and no others."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.adapters.gcp.revision import Revision
+from shared.domain.frozen import replace
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from tests.contract.runs import NOW, a_run

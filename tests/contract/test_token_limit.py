@@ -1,7 +1,6 @@
 """An answer that the model's token limit has ended says so, and half of a JSON object is no success."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from shared.adapters.llm.chat import ChatProtocol
 from shared.adapters.llm.http import LlmHttpPools
 from shared.adapters.llm.protocol import LlmCall
 from shared.domain.directory import Model
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished
 from shared.domain.result import Result
 from shared.errors import LlmRefused

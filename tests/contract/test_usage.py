@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from shared.domain.budget import Budget
 from shared.domain.directory import ModelRef
 from shared.domain.erasure import erased as without_content
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.money import to_nano

@@ -106,7 +106,7 @@ def test_errors_of_a_chat_are_those_of_openais_client(
 ) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         message = {"role": "user", "content": f"{text} {stream}"}
-        chatgpt.chat.completions.create(model="m", messages=[message], stream=stream)  # type: ignore[list-item]
+        chatgpt.chat.completions.create(model="m", messages=[message], stream=stream)
     assert type(caught.value).__name__ == error and caught.value.message and caught.value.request_id
     assert caught.value.code or text == "[[fail]]"
 
@@ -190,7 +190,7 @@ def test_openais_client_streams_a_response_in_the_background(chatgpt: openai.Ope
 def test_openais_client_goes_on_with_the_stream_of_a_response(chatgpt: openai.OpenAI) -> None:
     with chatgpt.responses.stream(model="m", input="hello again", background=True) as stream:
         first = [next(iter(stream)) for _ in range(3)]
-    response_id = first[0].response.id  # type: ignore[union-attr]
+    response_id = first[0].response.id
     rest = list(chatgpt.responses.retrieve(response_id, stream=True, starting_after=first[-1].sequence_number))
     assert rest[0].sequence_number == first[-1].sequence_number + 1 and rest[-1].type == "response.completed"
 
@@ -207,6 +207,7 @@ def test_an_unknown_response_is_openais_not_found(chatgpt: openai.OpenAI) -> Non
         chatgpt.responses.retrieve("resp_0")
 
 
+@pytest.mark.slow
 def test_openais_client_waits_as_long_as_the_rate_limit_says(chatgpt: openai.OpenAI) -> None:
     patient = chatgpt.with_options(max_retries=2)
     answer = patient.chat.completions.create(model="m", messages=[{"role": "user", "content": "again [[rate-limit]]"}])
@@ -262,7 +263,7 @@ def test_errors_of_a_message_are_those_of_anthropics_client(
 ) -> None:
     with pytest.raises(anthropic.APIStatusError) as caught:
         message = {"role": "user", "content": f"{text} {stream}"}
-        claude.messages.create(model="m", max_tokens=9, messages=[message], stream=stream)  # type: ignore[list-item]
+        claude.messages.create(model="m", max_tokens=9, messages=[message], stream=stream)
     assert type(caught.value).__name__ == error and caught.value.request_id
 
 

@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from infra.local.emulators.google import start_pubsub
 from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
 from infra.local.routing import FUNCTIONS
 from shared.adapters.identity.embedded import EmbeddedTokens
+from shared.domain.frozen import replace
 from shared.domain.limits import Limits
 from shared.settings import Settings
 from tests.e2e.system import ROOT, until

@@ -50,7 +50,7 @@ async def authorize(page: Page, token: str) -> None:
 
 
 async def execute(page: Page, operation: str, **fields: str) -> dict[str, Any]:
-    """Returns the status and the body that the page shows, and as `description` what read_operation returns."""
+    """Returns the operation, the status and the body that the page shows, and what read_operation returns."""
     block = _block(page, operation)
     await _open(block)
     description = await _read(block)
@@ -63,7 +63,8 @@ async def execute(page: Page, operation: str, **fields: str) -> dict[str, Any]:
         "status": await answer.locator(".response-col_status").inner_text(),
     }
     await _close(block)
-    return {**{name: text.strip() for name, text in shown.items()}, "description": description}
+    answered = {name: text.strip() for name, text in shown.items()}
+    return {"operation": operation, "description": description, **answered}
 
 
 def _block(page: Page, operation: str) -> Locator:

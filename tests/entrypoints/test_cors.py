@@ -1,12 +1,11 @@
 """What pages of other origins may do: all that is said on the list, to those that are on it."""
 
-from dataclasses import replace
-
 import httpx
 import pytest
 from starlette.middleware.cors import SAFELISTED_HEADERS
 
 from shared import wiring
+from shared.domain.frozen import replace
 from tests.entrypoints.conftest import Functions
 
 LISTED = "https://app.example.com"

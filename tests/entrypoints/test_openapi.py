@@ -1,15 +1,16 @@
 """Every operation answers as infra/openapi.yaml says, in each of the ways that a request can bring about."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
 import pytest
+from msgspec import Struct, field
 
 from infra.local.routing import function_for
 from shared import wiring
 from shared.domain.directory import Profile
+from shared.domain.frozen import replace
 from shared.domain.progress import BROKEN
 from shared.domain.webhook_fields import NewEndpoint
 from shared.web import csrf
@@ -37,8 +38,7 @@ BODIES: dict[str, Any] = {
 WRONG_QUERY = {"limit": "0", "starting_after": "x", "group_by": "colour", "span": "year"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """A request of one operation."""
 
     operation: Operation

@@ -133,21 +133,21 @@ def provider(schema: ProviderSchema) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def terraform(provider: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Terraform]:
-    def initialised() -> Terraform:
-        folder = tmp_path_factory.mktemp("infra")
-        shutil.copytree(
-            ROOT / "infra/terraform",
-            folder / "terraform",
-            ignore=shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars"),
-        )
-        for path in [*(ROOT / "infra").glob("*.json"), ROOT / "infra/firestore.rules"]:
-            shutil.copy(path, folder)
-        made = Terraform(folder, provider)
-        done = made.run("init")
-        assert done.returncode == 0, done.stderr
-        return made
+    """Makes a copy in which `terraform init` has run, for each that asks."""
+    initialised = tmp_path_factory.mktemp("initialised")
+    ignored = shutil.ignore_patterns(".terraform", "*.tfstate*", "*.tfvars")
+    shutil.copytree(ROOT / "infra/terraform", initialised / "terraform", ignore=ignored)
+    for path in [*(ROOT / "infra").glob("*.json"), ROOT / "infra/firestore.rules"]:
+        shutil.copy(path, initialised)
+    done = Terraform(initialised, provider).run("init")
+    assert done.returncode == 0, done.stderr
 
-    return initialised
+    def copied() -> Terraform:
+        folder = tmp_path_factory.mktemp("infra") / "copy"
+        shutil.copytree(initialised, folder)
+        return Terraform(folder, provider)
+
+    return copied
 
 
 @pytest.fixture(scope="module")
@@ -316,29 +316,49 @@ def openapi_paths() -> Iterator[str]:
         yield from (plain, f"{plain}/")
 
 
+WRONG: list[dict[str, dict[str, Any]]] = [
+    {
+        "project": {"project": "No"},
+        "region": {"region": "europe"},
+        "package": {"package": "source.zip"},
+        "llm_deployments": {"llm_deployments": {"default": "http://llm.example.com"}},
+        "settings": {"settings": {"OPENAI_API_KEY": "sk-1"}},
+        "secrets": {"secrets": {"OPENAI_API_KEY": "sk-1"}},
+        "allowed_origins": {"allowed_origins": ["https://a.example.com/"]},
+        "domain": {"front": "domain"},
+        "alert_email": {"alert_email": "me"},
+        "min_instances": {"min_instances": {"other": 1}},
+    },
+    {
+        "domain": {"domain": "runs.example.com"},
+        "memorystore": {"memorystore": True, "secrets": {"REDIS_URL": "1"}},
+    },
+]
+"""{variable that is refused: what is given}; Terraform names all that it refuses, so each of these is one run."""
+
+
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"project": "No"},
-        {"region": "europe"},
-        {"package": "source.zip"},
-        {"llm_deployments": {"default": "http://llm.example.com"}},
-        {"settings": {"OPENAI_API_KEY": "sk-1"}},
-        {"secrets": {"OPENAI_API_KEY": "sk-1"}},
-        {"allowed_origins": ["https://a.example.com/"]},
-        {"front": "domain"},
-        {"domain": "runs.example.com"},
-        {"alert_email": "me"},
-        {"min_instances": {"other": 1}},
-        {"memorystore": True, "secrets": {"REDIS_URL": "1"}},
-    ],
-    ids=str,
+    ("number", "variable"),
+    [(number, variable) for number, together in enumerate(WRONG) for variable in together],
+    ids=[str(given) for together in WRONG for given in together.values()],
 )
-def test_a_wrong_variable_is_refused(wrong_runner: Terraform, wrong: dict[str, Any]) -> None:
-    done = wrong_runner.run("plan", **{**GIVEN, **wrong})
-    assert done.returncode == 1 and "Invalid value for variable" in done.stderr
+def test_a_wrong_variable_is_refused(refused: list[set[str]], number: int, variable: str) -> None:
+    assert variable in refused[number]
+
+
+def test_no_other_variable_is_refused(refused: list[set[str]]) -> None:
+    assert refused == [set(together) for together in WRONG]
 
 
 @pytest.fixture(scope="module")
-def wrong_runner(terraform: Callable[[], Terraform]) -> Terraform:
-    return terraform()
+def refused(terraform: Callable[[], Terraform]) -> list[set[str]]:
+    """The variables that Terraform refuses, of each run in WRONG."""
+    found, runner = [], terraform()
+    for together in WRONG:
+        given = {name: value for values in together.values() for name, value in values.items()}
+        done = runner.run("plan", **{**GIVEN, **given})
+        assert done.returncode == 1, done.stdout
+        refusals = done.stderr.split("Error: ")[1:]
+        assert all(refusal.startswith("Invalid value for variable") for refusal in refusals), done.stderr
+        found.append(set(re.findall(r'variable "(\w+)" \{', done.stderr)))
+    return found

@@ -1,7 +1,8 @@
 """The faults that a plan may hold: each is one entry that can be left out, and says in words what it does."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class OutageMode(StrEnum):
@@ -33,8 +34,7 @@ class DeliveryFaultKind(StrEnum):
     LATE = "comes late"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outage:
+class Outage(Struct, frozen=True, kw_only=True):
     """`part` is the first word of the calls' names: store, queue, timers, cache, directory, llm."""
 
     part: str
@@ -46,8 +46,7 @@ class Outage:
         return f"from {self.start:.1f} s for {self.seconds:.1f} s {self.part} {self.mode}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtCall:
+class AtCall(Struct, frozen=True, kw_only=True):
     """At the `nth` call of `call` ("*" is any call), by processes of `function` ("*" is any function)."""
 
     call: str
@@ -66,8 +65,7 @@ class AtCall:
         return f"at {name} number {self.nth}{also}{whose}: {self.kind}{lasts}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AtDelivery:
+class AtDelivery(Struct, frozen=True, kw_only=True):
     """Of the `nth` item that is put into "queue" or "timers"."""
 
     part: str
@@ -84,8 +82,7 @@ class AtDelivery:
         return f"{what} number {self.nth}{also} {self.kind}{delay}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoseAll:
+class LoseAll(Struct, frozen=True, kw_only=True):
     """The emulator of queue or timers restarts empty; the names of tasks are forgotten too."""
 
     part: str
@@ -95,8 +92,7 @@ class LoseAll:
         return f"at {self.start:.1f} s {self.part} loses all that it holds"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class Pause(Struct, frozen=True, kw_only=True):
     """Nothing of queue or timers is delivered, or the sweeper is not called."""
 
     part: str
@@ -108,8 +104,7 @@ class Pause:
         return f"from {self.start:.1f} s for {self.seconds:.1f} s {what}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoCapacity:
+class NoCapacity(Struct, frozen=True, kw_only=True):
     """The platform answers 429 in place of the function."""
 
     function: str
@@ -120,16 +115,14 @@ class NoCapacity:
         return f"from {self.start:.1f} s for {self.seconds:.1f} s the platform has no instance of {self.function}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraSweep:
+class ExtraSweep(Struct, frozen=True, kw_only=True):
     start: float
 
     def __str__(self) -> str:
         return f"at {self.start:.1f} s two more sweeps start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kill:
+class Kill(Struct, frozen=True, kw_only=True):
     """One instance of the function is killed."""
 
     function: str
@@ -139,8 +132,7 @@ class Kill:
         return f"at {self.start:.1f} s an instance of {self.function} is killed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skew:
+class Skew(Struct, frozen=True, kw_only=True):
     """The clock of the function's instances in this place is wrong by so many seconds."""
 
     function: str
@@ -151,8 +143,7 @@ class Skew:
         return f"the clock of {self.function}/{self.place} is wrong by {self.seconds:+.1f} s"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rollout:
+class Rollout(Struct, frozen=True, kw_only=True):
     """From then on new instances have the plan's second settings, and instances in even places are replaced."""
 
     start: float
@@ -161,8 +152,7 @@ class Rollout:
         return f"at {self.start:.1f} s half of the instances are replaced by a second revision"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OtherRelease:
+class OtherRelease(Struct, frozen=True, kw_only=True):
     """A document that this release cannot read, or an event type that it does not know, is put into the store."""
 
     start: float
@@ -174,8 +164,7 @@ class OtherRelease:
         return f"at {self.start:.1f} s another release stores a run of {self.user} with an unknown {self.change}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverFault:
+class ReceiverFault(Struct, frozen=True, kw_only=True):
     """All receivers of webhooks answer with this code; None lets them answer nothing."""
 
     start: float

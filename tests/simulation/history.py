@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from shared.domain.budget import Balance
 from shared.domain.directory import LlmApi
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Struct, frozen=True, kw_only=True):
     """One write of a run that the store took. `before` is None for its creation."""
 
     at: float
@@ -40,8 +40,7 @@ class Commit:
         return self.after.id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaidCall:
+class PaidCall(Struct, frozen=True, kw_only=True):
     """A call that the LLM accepted and will bill."""
 
     at: float
@@ -66,8 +65,7 @@ class FaultKind(StrEnum):
     LOSS = "a message or task was not delivered again after a failure"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetFault:
+class MetFault(Struct, frozen=True, kw_only=True):
     """A fault that a run met. `part` is the first word of the call's name, as in faults.Outage."""
 
     at: float
@@ -76,8 +74,7 @@ class MetFault:
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerInHand:
+class AnswerInHand(Struct, frozen=True, kw_only=True):
     """A good answer to a submit that reached a living process. `job_id` is None when it is the result itself."""
 
     at: float
@@ -86,8 +83,7 @@ class AnswerInHand:
     job_id: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmAnswer:
+class LlmAnswer(Struct, frozen=True, kw_only=True):
     """What the LLM said in the end about a run: a status code, or a job's state."""
 
     at: float
@@ -95,8 +91,7 @@ class LlmAnswer:
     said: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventAnswer:
+class EventAnswer(Struct, frozen=True, kw_only=True):
     """A function's answer to queue, timers or scheduler. `is_transient_error` tells that its use case raised one."""
 
     at: float
@@ -105,8 +100,7 @@ class EventAnswer:
     is_transient_error: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True):
     """A client was told that nothing was recorded."""
 
     at: float
@@ -119,8 +113,7 @@ class Refusal:
     tenant_id: str
 
 
-@dataclass(slots=True, kw_only=True)
-class SeenRun:
+class SeenRun(Struct, kw_only=True):
     """A run as one client saw it, in the order of its answers."""
 
     at: float
@@ -131,8 +124,7 @@ class SeenRun:
     how: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(Struct, frozen=True, kw_only=True):
     """One update of a stream. `run_id` and `sequence` are those of the event; `connection` counts from 1."""
 
     at: float
@@ -143,8 +135,7 @@ class Update:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class Post(Struct, frozen=True, kw_only=True):
     """What the receiver of a webhook got, and the code of its answer; None when it did not answer."""
 
     at: float
@@ -162,8 +153,7 @@ class Post:
         return self.at - (moment - EPOCH).total_seconds()
 
 
-@dataclass(slots=True, kw_only=True)
-class History:
+class History(Struct, kw_only=True):
     commits: list[Commit] = field(default_factory=list)
     paid: list[PaidCall] = field(default_factory=list)
     llm_answers: list[LlmAnswer] = field(default_factory=list)

@@ -9,9 +9,10 @@ on a hundredth of the system: one run a second or less, and every limit divided 
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import fmean, median, quantiles
 from typing import Any
+
+from msgspec import Struct
 
 from infra import capacity
 from infra.cloud import CLOUD
@@ -36,8 +37,7 @@ QUEUES = {1: (1,), 10: (1,), 100: (1, 5), 1000: (1, 50)}
 """{by how much the load has grown: numbers of queues to try}"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
+class Played(Struct, frozen=True, kw_only=True):
     """What a load has met. Lags are seconds: from the submit to the LLM call, and from the LLM's end to the result."""
 
     runs: int

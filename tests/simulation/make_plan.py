@@ -1,9 +1,9 @@
 """Makes the plan of a seed. Each seed draws which kinds of faults it has, so that rare combinations come up too."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 
+from shared.domain.frozen import replace
 from shared.domain.webhook import ENDING_EVENTS, WEBHOOK_EVENTS
 from tests.simulation.faults import (
     AtCall,

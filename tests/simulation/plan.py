@@ -1,14 +1,15 @@
 """What one seed is about: clients and faults, each an entry that shrinking may leave out."""
 
-from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import Struct, field
+
+from shared.domain.frozen import replace
 from tests.simulation.faults import Fault
 from tests.simulation.script import LlmScript
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanSettings:
+class PlanSettings(Struct, frozen=True, kw_only=True):
     """The settings of the operator and of the platform in this plan; seconds."""
 
     sweep: float = 30.0
@@ -40,8 +41,7 @@ class PlanSettings:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submit:
+class Submit(Struct, frozen=True, kw_only=True):
     """A client that submits one run and follows it to its end."""
 
     name: str
@@ -110,8 +110,7 @@ class Submit:
         return [replace(self, **change) for change in changes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listen:
+class Listen(Struct, frozen=True, kw_only=True):
     """A client that follows a channel to the end; it breaks off and resumes with the last id.
 
     When `stall` is set, it stops reading for so many seconds after the second part of its first connection.
@@ -135,8 +134,7 @@ class Listen:
         return [*simpler, replace(self, stall=0.0)] if self.stall else simpler
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRuns:
+class ListRuns(Struct, frozen=True, kw_only=True):
     """A client that reads all pages of its list."""
 
     name: str
@@ -153,8 +151,7 @@ class ListRuns:
         return []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intrude:
+class Intrude(Struct, frozen=True, kw_only=True):
     """A user who tries everything on a run of somebody else."""
 
     name: str
@@ -173,8 +170,7 @@ class Intrude:
 Client = Submit | Listen | ListRuns | Intrude
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     seed: int
     settings: PlanSettings
     clients: tuple[Client, ...] = ()

@@ -1,9 +1,12 @@
 """What the LLM does with one run: the script that the plan gives it, found again by the id in the run's text."""
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
+
+from msgspec import Struct
+
+from shared.domain.frozen import replace
 
 NEVER = 1e9
 """Seconds after which a job that never ends would end."""
@@ -50,8 +53,7 @@ class JobEnd(StrEnum):
     FORGOTTEN = "is forgotten by the LLM"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmScript:
+class LlmScript(Struct, frozen=True, kw_only=True):
     """`submits` and `checks` are the faults of the first calls, in order; later calls are answered."""
 
     takes: float = 5.0

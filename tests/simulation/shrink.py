@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TypeVar
 
+from shared.domain.frozen import replace
 from tests.simulation.invariants import check
 from tests.simulation.plan import Plan, PlanSettings
 from tests.simulation.simulate import run_plan
@@ -41,7 +41,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
     for number, client in enumerate(plan.clients):
         for simpler in client.simplifications():
             yield replace(plan, clients=(*plan.clients[:number], simpler, *plan.clients[number + 1 :]))
-    for name in PlanSettings.__dataclass_fields__:
+    for name in PlanSettings.__struct_fields__:
         usual = getattr(PlanSettings(), name)
         if getattr(plan.settings, name) != usual:
             yield replace(plan, settings=replace(plan.settings, **{name: usual}))

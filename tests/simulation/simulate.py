@@ -4,7 +4,8 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tests.simulation import loop
 from tests.simulation.history import History
@@ -14,8 +15,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.world import World
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What came of one plan. `virtual_seconds` is how long it lasted on its own clock."""
 
     seed: int

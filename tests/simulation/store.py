@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +9,7 @@ from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.readable import must_be_readable
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
@@ -103,6 +103,8 @@ class SimulatedRunStore:
                 return self._tables.get(run_id, with_result=with_result), self._store_time()
 
         run, read_at = await self._call("get", read, run_id)
+        if or_last_saved and not self._firestore:
+            self._last_saved.put_read(run)
         return replace(run, clock_offset=read_at - self._instance.clock.now()) if self._firestore else run
 
     def _store_time(self) -> datetime:
@@ -150,7 +152,7 @@ class SimulatedRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -158,8 +160,8 @@ class SimulatedRunStore:
         limit: int,
     ) -> RunPage:
         def is_due(row: Row) -> bool:
-            due_at = row.key("due_at")
-            if due_at is None or row.key("shard") != shard or row.key("status") not in (TERMINAL if terminal else OPEN):
+            due_at, has_status = row.key("due_at"), row.key("status") in (TERMINAL if terminal else OPEN)
+            if due_at is None or row.key("shard") not in shards or not has_status:
                 return False
             is_behind = after is None or (due_at, row.key("id")) > (after.at, after.run_id)
             return is_behind and (before is None or due_at <= before)

@@ -1,7 +1,7 @@
 """The simulated database: each method is one atomic commit or one consistent read, and takes no time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from shared.domain.budget import (
     require_room,
     reservation,
 )
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run

@@ -1,13 +1,13 @@
 """Each invariant notices what was planted into the history of a simulation without a violation."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from shared.domain.durations import Durations
 from shared.domain.event import DELTA
+from shared.domain.frozen import replace
 from shared.domain.progress import DEADLINE_EXCEEDED
 from shared.domain.result import Usage
 from shared.domain.run import Run

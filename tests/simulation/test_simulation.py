@@ -1,9 +1,8 @@
 """The first seeds hold every invariant, and a seed always makes the same history."""
 
-from dataclasses import replace
-
 import pytest
 
+from shared.domain.frozen import replace
 from tests.simulation.faults import Kill
 from tests.simulation.make_plan import make_plan
 from tests.simulation.plan import Plan

@@ -1,9 +1,11 @@
 """Cloud Tasks: named tasks, at least once, throttled by 429 and 503, deleted in silence after their last attempt."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import asdict
 
 from shared.adapters.storage.task_name import task_name
 from shared.domain.recheck_plan import Recheck

@@ -1,8 +1,8 @@
 """Violations for the invariants of webhooks, which test_invariants.py plants into a history without one."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from shared.domain.frozen import replace
 from shared.domain.webhook_delivery import Delivery, DeliveryStatus
 from tests.simulation.history import History
 from tests.simulation.plan import Plan, PlanSettings, Submit

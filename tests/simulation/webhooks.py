@@ -1,11 +1,14 @@
 """Webhooks in the simulation: their store, their tasks, and receivers that may refuse, hang or be gone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import asdict
+
 from shared.adapters.storage.webhook_documents import announce, delivery_task_name
+from shared.domain.frozen import replace
 from shared.domain.webhook import Endpoint, OrganizationWebhooks, SigningSecret
 from shared.domain.webhook_delivery import Answer, Delivery, DeliveryError, DeliveryTask
 from shared.errors import SchedulerUnavailable, StoreUnavailable
@@ -107,9 +110,9 @@ class SimulatedWebhookStore:
 
         return await self._call("chain", read)
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
         def read() -> Sequence[Delivery]:
-            found = [one for one in self._tables.deliveries.values() if one.shard == shard and one.due_at is not None]
+            found = [one for one in self._tables.deliveries.values() if one.shard in shards and one.due_at is not None]
             due = [(one.due_at, one.id, one) for one in found if one.due_at is not None and one.due_at <= before]
             return [one for _, _, one in sorted(due, key=lambda entry: entry[:2])][:limit]
 

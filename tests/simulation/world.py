@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from shared.adapters.llm.provider import DirectoryLlmProvider
 from shared.domain import views
 from shared.domain.directory import LlmApi
 from shared.domain.durations import Durations
+from shared.domain.frozen import replace
 from shared.domain.limits import Limits
 from shared.domain.status import Lane
 from shared.services import Services
@@ -283,7 +283,7 @@ class World:
         history.balances, history.usage = dict(self.tables.balances), dict(self.tables.usage)
         history.durations = dict(self.durations)
         ended = [run for run in history.final.values() if run.is_terminal and run.deleted_at is None]
-        history.expected_cache = {run.id: views.status_text(run) for run in ended}
+        history.expected_cache = {run.id: views.status_content(run).decode() for run in ended}
         history.inputs_left = {run_id for run_id, row in self.tables.rows.items() if row.input is not None}
         history.cache = {key: text for key, (_, text) in self.cache.items()}
         history.deliveries = self.webhooks.deliveries

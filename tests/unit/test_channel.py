@@ -2,7 +2,6 @@
 
 import json
 from base64 import urlsafe_b64decode
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from shared.domain import submission
 from shared.domain.channel import OVERLAP, Channel, ChannelCursor, channel_for
 from shared.domain.event import Event
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import ChannelNotFound, InvalidRequest

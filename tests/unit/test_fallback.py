@@ -1,7 +1,6 @@
 """When a run goes to its next model or deployment, and what stands on it then."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ from infra.local.fixtures import MODELS, ORGANIZATIONS
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.domain import fallback, views
 from shared.domain.directory import LlmApi, Model, ModelRef, Organization
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.status import Lane, Service, Status
 from shared.domain.target import MAX_FALLBACKS, Target, plan_for_model, plan_for_organization, wanted_names

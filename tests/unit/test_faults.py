@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from shared.adapters.sqlite.recheck_scheduler import QUEUES
 from shared.domain import submission
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmUnavailable, RunNotFound, SchedulerUnavailable

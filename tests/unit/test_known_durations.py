@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr
 
 from shared.domain.best_plan import FIRST_PLAN
 from shared.domain.durations import Durations, one_duration
@@ -44,7 +45,7 @@ class CountingDurations:
 def counted(world: World) -> CountingDurations:
     """Puts a counting store before the world's own."""
     store = CountingDurations(world.sqlite.durations)
-    object.__setattr__(world.services.advance, "durations", KnownDurations(store=store, clock=world.clock))
+    force_setattr(world.services.advance, "durations", KnownDurations(store=store, clock=world.clock))
     return store
 
 

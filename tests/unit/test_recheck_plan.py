@@ -1,6 +1,5 @@
 """The row of re-checks of one run: its bounds, its names, and what an estimate of the LLM may change."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import islice, pairwise, takewhile
 
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.domain.best_plan import FIRST_PLAN
+from shared.domain.frozen import replace
 from shared.domain.progress import CheckLater, JobCreated, Running, consequence, plan_of, recheck_of, until_next_check
 from shared.domain.recheck_plan import MAX_GAP_SECONDS, RecheckPlan
 from shared.domain.status import Service

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from shared import log
 from shared.domain import views
 from shared.domain.directory import ModelRef
+from shared.domain.frozen import replace
 from shared.domain.progress import MAX_WORKER_ERRORS
 from shared.domain.result import Result, Usage
 from shared.domain.run import Run
@@ -30,7 +30,7 @@ async def cached(world: World, run: Run) -> Any:
 
 
 async def stored(world: World, run: Run) -> Any:
-    return json.loads(views.status_text(await world.get(run)))
+    return json.loads(views.status_content(await world.get(run)))
 
 
 async def test_a_large_result_that_the_cache_missed_is_shown_whole_by_the_sweeper(world: World) -> None:
@@ -109,6 +109,7 @@ async def test_with_the_cache_down_runs_end_in_as_many_writes_and_the_sweeper_sh
         assert (await world.get(ended)).due_at is None
 
 
+@pytest.mark.slow
 async def test_the_sweeper_tries_less_and_less_often_and_not_for_ever() -> None:
     async with World(settings=Settings(sweep_interval=timedelta(minutes=10))) as world:
         world.cache.is_down = True

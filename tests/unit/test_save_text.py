@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.domain.directory import LlmApi
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished, Observation, OnText
 from shared.domain.result import Result
 from shared.domain.run import Run

@@ -2,13 +2,13 @@
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from shared.domain.directory import Model, Organization, Profile, ReferenceFile, StyleGuide
+from shared.domain.frozen import replace
 from shared.domain.result import Result
 from shared.domain.run import Run
 from shared.domain.submission import RunPolicy, new_run, user_run

@@ -39,7 +39,7 @@ def test_a_key_alone_gives_the_models_of_its_vendor_and_no_others(
 def test_each_record_is_a_model_with_prices_a_protocol_and_defaults_that_it_takes() -> None:
     for model_id, record in records(Settings(), vendors=VENDORS).items():
         model = read_record(Model, model_id, record)
-        assert set(record) <= set(Model.__dataclass_fields__), "a misspelt field would be ignored"
+        assert set(record) <= set(Model.__struct_fields__), "a misspelt field would be ignored"
         prices = price_list_at(model.prices, datetime.now(UTC)) or {}
         assert 0 < prices["input"] <= prices["output"] and ("batch" in prices) == (model.batch_api is not None)
         assert model.api in set(LlmApi) and model.upstream_model == model_id and "/" not in model_id

@@ -1,6 +1,5 @@
 """Webhooks under a clock that only the test moves: which events are delivered, in which order, and how often."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from shared.domain.directory import Profile
+from shared.domain.frozen import replace
 from shared.domain.run import Run
 from shared.domain.webhook import SUBMIT, Endpoint
 from shared.domain.webhook_delivery import GAPS, Delivery, DeliveryStatus, task_of

@@ -3,15 +3,17 @@ real broker; the LLM is a fake that obeys the same clock."""
 
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import force_setattr
 
 from infra.local.broker import ALL_QUEUES, Broker
 from infra.local.fixtures import put_fixtures
@@ -22,6 +24,7 @@ from shared.adapters.sqlite.delivery import DEAD_LETTERS, Message, Task
 from shared.adapters.sqlite.webhook_scheduler import WEBHOOKS_QUEUE
 from shared.domain import submission
 from shared.domain.directory import LlmApi, Profile
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.result import Result
 from shared.domain.run import Run
@@ -139,8 +142,8 @@ class CountingStore:
             await after_get()
         return found
 
-    async def due_runs(self, shard: int, **more: Any) -> RunPage:
-        page: RunPage = await self._store.due_runs(shard, **more)
+    async def due_runs(self, shards: Sequence[int], **more: Any) -> RunPage:
+        page: RunPage = await self._store.due_runs(shards, **more)
         return replace(page, runs=[replace(run, clock_offset=self.clock_offset) for run in page.runs])
 
     async def create(self, run: Run, **more: Any) -> Any:
@@ -236,7 +239,7 @@ class World:
         self.save_final = self.services.cancel.save_final
         self.paused_queues: set[str] = set()
         numbers = count(1)
-        object.__setattr__(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
+        force_setattr(self.services.submit, "new_id", lambda: str(UUID(int=next(numbers), version=4)))
         self.broker = Broker(
             self.sqlite.deliveries,
             deliver_task=self._deliver_task,

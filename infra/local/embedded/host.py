@@ -11,12 +11,10 @@ python -m infra.local.embedded.host --front hosting    like Firebase Hosting: no
 
 import argparse
 import asyncio
-import json
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,6 +38,8 @@ from infra.local.routing import FUNCTIONS, PAGES, function_for
 from infra.local.simulator import Simulator
 from shared import log, tracing, wiring
 from shared.adapters.sqlite.delivery import Message, Task
+from shared.domain.frozen import replace
+from shared.domain.json_text import from_text
 from shared.errors import ConfigurationError, ServiceError
 from shared.settings import REGIONS, Settings
 
@@ -85,7 +85,7 @@ class LocalHost:
 
     async def deliver_task(self, task: Task) -> int:
         """Calls the function of the task's queue, as Cloud Tasks does; returns the HTTP status."""
-        traceparent = json.loads(task.body).get(tracing.HEADER)
+        traceparent = from_text(task.body).get(tracing.HEADER)
         headers = task_headers(task, queue=task.queue) | ({tracing.HEADER: traceparent} if traceparent else {})
         return await self._post(FUNCTION_OF_QUEUE[task.queue], task.body.encode(), **headers)
 

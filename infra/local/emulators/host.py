@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import socket
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -30,6 +29,7 @@ from infra.local.reverse_proxy import FRONTS, ReverseProxy
 from infra.local.routing import FUNCTIONS, PAGES
 from infra.local.simulator import Simulator
 from shared import wiring
+from shared.domain.frozen import replace
 from shared.errors import ConfigurationError
 from shared.settings import REGIONS, Settings
 

@@ -7,10 +7,11 @@ Each client's library is imported with its client: importing it takes about 0.1 
 """
 
 import asyncio
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from google.cloud.firestore import AsyncClient
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherAsyncClient
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoogleEndpoints:
+class GoogleEndpoints(Struct, frozen=True, kw_only=True):
     """The project and the servers that the clients use.
 
     An emulator's address has the form host:port; None means Google's own service.

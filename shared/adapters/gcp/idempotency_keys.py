@@ -1,12 +1,12 @@
 """Stores idempotency keys as Firestore documents, `idempotency_keys/{key hash}`, each with the run that holds it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from google.cloud.firestore import AsyncClient
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
+from msgspec.structs import asdict
 
 from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.domain.idempotency import IdempotencyRecord

@@ -10,7 +10,6 @@ counted: the new limit holds for the runs accepted from then on.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from random import choice, randrange, sample
@@ -18,8 +17,10 @@ from typing import Any
 
 from google.cloud.firestore import AsyncClient, FieldFilter
 from google.cloud.firestore_v1.async_batch import AsyncWriteBatch
+from msgspec import Struct
 
 from shared.adapters.gcp.bounds import bounded, google_errors_as
+from shared.domain.frozen import replace
 from shared.domain.limits import WINDOW, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.errors import StoreUnavailable, TooManyRuns
@@ -31,8 +32,7 @@ MAX_EXPIRED_READ = 32
 """Expired permits that one query returns."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Permit:
+class Permit(Struct, frozen=True, kw_only=True):
     """One of `maximum` permits of a scope. A scope is one user's minute, or one tenant's open runs."""
 
     scope: str

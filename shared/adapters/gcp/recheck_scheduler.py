@@ -1,7 +1,8 @@
 """Schedules re-checks as named Cloud Tasks, which send a POST request to recheck_run."""
 
-from dataclasses import asdict
 from datetime import datetime, timedelta
+
+from msgspec.structs import asdict
 
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.named_tasks import NamedTasks

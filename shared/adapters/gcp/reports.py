@@ -1,6 +1,5 @@
 """Reads the runs of a tenant or user by the time of their acceptance, and how full the tenant's limits are."""
 
-from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -20,7 +19,7 @@ from shared.errors import StoreUnavailable
 from shared.ports import Accepted, RunPage, RunPosition
 
 NOT_READ = {"input", "result", "events", "revision", "clock_offset"}
-READ = [STORED_NAMES.get(field.name, field.name) for field in fields(Run) if field.name not in NOT_READ]
+READ = [STORED_NAMES.get(name, name) for name in Run.__struct_fields__ if name not in NOT_READ]
 
 
 class FirestoreRunReports:

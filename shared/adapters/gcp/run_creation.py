@@ -6,7 +6,6 @@ before the next try.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from random import uniform
 from typing import Any
 
@@ -21,6 +20,7 @@ from shared.adapters.gcp.permits import RunPermits
 from shared.adapters.gcp.run_parts import add_parts
 from shared.adapters.gcp.webhook_store import put_deliveries_in
 from shared.adapters.storage.parts import INPUT, split_large_input
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.run import Run
 from shared.domain.webhook_delivery import new_deliveries, with_recorded

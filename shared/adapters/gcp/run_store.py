@@ -7,7 +7,6 @@ writes an id of its own, `save_id`, since two workers may save the same content 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -32,6 +31,7 @@ from shared.adapters.storage.parts import INPUT, RESULT, join_parts, parts_requi
 from shared.adapters.storage.readable import must_be_readable, readable_runs
 from shared.domain.budget import reservation
 from shared.domain.channel import Channel
+from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import NO_LIMITS, Limits
 from shared.domain.run import Run
@@ -200,7 +200,7 @@ class FirestoreRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -208,7 +208,7 @@ class FirestoreRunStore:
         limit: int,
     ) -> RunPage:
         statuses = [status.value for status in Status if (status in TERMINAL) is terminal]
-        query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
+        query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "in", list(shards)))
         query = query.where(filter=FieldFilter("status", "in", statuses))
         if before is not None:
             query = query.where(filter=FieldFilter("due_at", "<=", before))

@@ -1,13 +1,13 @@
 """Defines where Cloud Tasks sends its requests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.domain.status import Lane
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpTarget:
+class HttpTarget(Struct, frozen=True, kw_only=True):
     """One of our functions. Without an audience Cloud Tasks uses the URL with its path.
 
     Cloud Tasks adds an OIDC token of `service_account` (an e-mail address) to each request; None sends requests without
@@ -19,8 +19,7 @@ class HttpTarget:
     service_account: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskTarget(HttpTarget):
+class TaskTarget(HttpTarget, frozen=True, kw_only=True):
     """The function recheck_run, and the queues of its tasks by lane.
 
     A queue has the form projects/{project}/locations/{location}/queues/{queue}.
@@ -29,8 +28,7 @@ class TaskTarget(HttpTarget):
     queues: Mapping[Lane, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookTarget(HttpTarget):
+class WebhookTarget(HttpTarget, frozen=True, kw_only=True):
     """The function deliver_webhook, and the queue of its tasks."""
 
     queue: str

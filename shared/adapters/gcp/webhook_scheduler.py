@@ -1,7 +1,8 @@
 """Schedules deliveries of webhooks as named Cloud Tasks, which send a POST request to deliver_webhook."""
 
-from dataclasses import asdict
 from datetime import datetime, timedelta
+
+from msgspec.structs import asdict
 
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.named_tasks import NamedTasks

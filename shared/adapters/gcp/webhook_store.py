@@ -4,7 +4,6 @@ No client may read either collection (infra/firestore.rules), so the secrets of 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from shared.adapters.gcp.bounds import bounded, google_errors_as
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import plain_times
 from shared.adapters.storage.webhook_documents import from_webhook_document, to_webhook_document
+from shared.domain.frozen import replace
 from shared.domain.webhook import OrganizationWebhooks
 from shared.domain.webhook_delivery import Delivery
 from shared.errors import StoreUnavailable
@@ -98,8 +98,9 @@ class FirestoreWebhookStore:
     async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
         return await self._found(self._where("chain", delivery.chain).order_by("sequence"))
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
-        query = self._where("shard", shard).where(filter=FieldFilter("due_at", "<=", before))
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
+        query = self._firestore.collection(DELIVERIES).where(filter=FieldFilter("shard", "in", list(shards)))
+        query = query.where(filter=FieldFilter("due_at", "<=", before))
         return await self._found(query.order_by("due_at").limit(limit))
 
     async def page(

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 import requests
+from msgspec import Struct
 from urllib3.exceptions import HTTPError
 
 from shared import log
@@ -25,8 +25,7 @@ CHUNK_BYTES = 16 * 1024
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonResponse:
+class JsonResponse(Struct, frozen=True, kw_only=True):
     """`body` is the decoded JSON, or None when the body is not JSON; `max_age` is that of Cache-Control (RFC 9111)."""
 
     status: int

@@ -1,8 +1,9 @@
 """Joins several session issuers into one: each creates and verifies its own kind of session."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 from shared.adapters.identity.by_issuer import TokensByIssuer
 from shared.adapters.identity.claims import unverified_claims
@@ -10,8 +11,7 @@ from shared.errors import Unauthenticated
 from shared.ports import Identity, SessionIssuer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionKind:
+class SessionKind(Struct, frozen=True, kw_only=True):
     """The claim `iss` of the ID tokens that start such a session, and of its cookies."""
 
     id_token_issuer: str

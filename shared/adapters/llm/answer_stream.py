@@ -10,12 +10,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import requests
+from msgspec import Struct
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished, OnText
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
@@ -29,13 +30,15 @@ HAND_OVER_SECONDS = 0.1
 """How often new text goes from the thread to the event loop at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamLimits:
+class StreamLimits(Struct, frozen=True, kw_only=True):
     max_characters: int = 8 * 1024 * 1024
     max_silence_seconds: float = 60.0
     """How long the LLM may send nothing after its first text. Before that it may think as long as the call lasts."""
     writing_seconds: float = 10.0
     """An LLM that has sent text within this time was still writing when the time of the call was over."""
+
+
+DEFAULT_LIMITS = StreamLimits()
 
 
 class StreamRefused(Exception):
@@ -68,7 +71,7 @@ class AnswerStream:
     """One streamed call. `on_text` is called in the event loop."""
 
     def __init__(
-        self, reader: AnswerReader, on_text: OnText | None = None, *, limits: StreamLimits = StreamLimits()
+        self, reader: AnswerReader, on_text: OnText | None = None, *, limits: StreamLimits = DEFAULT_LIMITS
     ) -> None:
         self._reader = reader
         self._limits = limits

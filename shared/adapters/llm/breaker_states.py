@@ -1,7 +1,8 @@
 """Shows the circuit breakers of this process by the deployments and models whose servers they belong to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from shared.adapters.llm.http import LlmHttpPools
 from shared.adapters.llm.provider import find_base_url
@@ -9,8 +10,7 @@ from shared.domain.directory import LlmApi, Model
 from shared.ports import BreakerState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakersOfPools:
+class BreakersOfPools(Struct, frozen=True, kw_only=True):
     """Implements the port CircuitBreakers. A server has one breaker in each of the pools that call it."""
 
     deployments: Mapping[str, str]

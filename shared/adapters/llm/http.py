@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from msgspec import Struct
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from shared import log, tracing
@@ -45,8 +45,7 @@ _SERVER_FAULTS = frozenset(
 """Errors that count for the circuit breaker."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmResponse:
+class LlmResponse(Struct, frozen=True, kw_only=True):
     """`body` is the parsed JSON, or None when the body is not JSON. `retry_after` is the wait that it asks for."""
 
     status: int

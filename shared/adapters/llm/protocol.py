@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from shared import log
 from shared.domain.directory import Model, Organization
+from shared.domain.frozen import repr_without
 from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.run_prices import prices_of
@@ -17,18 +19,20 @@ Secrets = Callable[[str], str | None]
 """Returns the API key of a name, or None when it is not set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LlmCall:
+class LlmCall(Struct, frozen=True, kw_only=True):
     """Says where a run is sent: `base_url` has no slash at its end. Runs of A and B have no model."""
 
     run: Run
     base_url: str
     model: Model | None = None
     organization: Organization | None = None
-    access_token: str | None = field(default=None, repr=False)
+    access_token: str | None = None
     """A Google access token for a model with `auth: google`."""
     on_text: OnText | None = None
     """Gets new text while the LLM writes its answer."""
+
+    def __repr__(self) -> str:
+        return repr_without(self, "access_token")
 
     @property
     def prices(self) -> Mapping[str, float] | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from shared.adapters.llm.protocol import AsynchronousProtocol, LlmCall, SynchronousProtocol
 from shared.domain.directory import LlmApi, Model, Organization
+from shared.domain.frozen import replace
 from shared.domain.progress import Finished, JobCreated, OnText, Running
 from shared.domain.run import Run
 from shared.domain.translation_prompt import is_instructed, translation_content

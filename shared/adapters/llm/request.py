@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import requests
+from msgspec import Struct
 
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused
@@ -18,8 +18,7 @@ _PLAIN_URL = re.compile(r"(https?://[a-z0-9.-]+(?::\d+)?)(?:/[A-Za-z0-9_~-][A-Za
 """A URL whose path `requests` leaves as it is; the group is what stands before the path."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
+class Upload(Struct, frozen=True, kw_only=True):
     """A body that is sent as a form (multipart/form-data) with one file instead of JSON."""
 
     fields: Mapping[str, str]

@@ -13,9 +13,10 @@ or shown. The vendors' documentation:
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from shared.error_codes import ErrorCode
 from shared.errors import LlmRefused, LlmUnavailable
@@ -115,8 +116,7 @@ _GATEWAY_TIMEOUTS = (408, 504)
 """Statuses of a server that had the request when time was up, so it may have done the work."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VendorError:
+class VendorError(Struct, frozen=True, kw_only=True):
     """Holds what an error body says, wherever its vendor puts it. `message` may quote the user's text."""
 
     codes: frozenset[str] = frozenset()

@@ -7,16 +7,16 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from shared.adapters.sqlite.database import Database
 
 DEAD_LETTERS = "dead-letters"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A queue message. `published_at` is in epoch seconds."""
 
     id: int
@@ -27,8 +27,7 @@ class Message:
     """The number of deliveries, including this one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """A scheduled call. `body` is the JSON of a Recheck or DeliveryTask, or of a Cloud Tasks task in the emulator."""
 
     name: str
@@ -38,16 +37,14 @@ class Task:
     """The number of deliveries, including this one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Struct, frozen=True, kw_only=True):
     """A delivery that has ended. `again_at` is when its row is due again, in epoch seconds; None acknowledges it."""
 
     row: Message | Task
     again_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
+class Leased(Struct, frozen=True, kw_only=True):
     """Leased rows by topic and by queue, and when the next row of each is due, of those that have one."""
 
     messages: Mapping[str, Sequence[Message]]

@@ -3,13 +3,13 @@
 A name stays reserved for 24 hours after the scheduled time, also when its task has been delivered.
 """
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from shared import tracing
 from shared.adapters.sqlite.database import Database
 from shared.adapters.storage.task_name import task_name
+from shared.domain.json_text import to_text
 from shared.domain.recheck_plan import Recheck
 from shared.domain.status import Lane
 from shared.errors import SchedulerUnavailable, StoreUnavailable
@@ -38,7 +38,7 @@ class SqliteRecheckScheduler:
             "checks": recheck.checks,
             **tracing.headers(),
         }
-        row = (task_name(recheck), QUEUES[lane], json.dumps(content), due_at, due_at + NAME_RESERVED_SECONDS)
+        row = (task_name(recheck), QUEUES[lane], to_text(content), due_at, due_at + NAME_RESERVED_SECONDS)
         try:
             self._database.write_soon(
                 lambda connection: connection.execute(

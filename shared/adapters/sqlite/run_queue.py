@@ -1,10 +1,10 @@
 """Publishes runs as rows of a table, which the local broker delivers to process_run."""
 
-import json
 from collections.abc import Callable
 
 from shared import tracing
 from shared.adapters.sqlite.database import Database
+from shared.domain.json_text import to_text
 from shared.domain.status import Lane
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.ports import Clock
@@ -27,7 +27,7 @@ class SqliteRunQueue:
         the message, such as the end of the delivery that published it, is never on the disk without it.
         """
         now = self._clock.now().timestamp()
-        row = (TOPICS[lane], json.dumps({"run_id": run_id}), json.dumps(tracing.headers()), now, now)
+        row = (TOPICS[lane], to_text({"run_id": run_id}), to_text(tracing.headers()), now, now)
         try:
             self._database.write_soon(
                 lambda connection: connection.execute(

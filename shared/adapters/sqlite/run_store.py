@@ -11,7 +11,6 @@ from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.run_lists import count_query, page_query
 from shared.adapters.sqlite.webhook_store import forget_expired_deliveries, put_deliveries
 from shared.adapters.storage.ending import as_saved
-from shared.adapters.storage.json_text import from_text, to_text
 from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.parts import (
     INPUT,
@@ -26,6 +25,7 @@ from shared.adapters.storage.run_document import from_document, to_document
 from shared.domain.channel import Channel
 from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
+from shared.domain.json_text import from_text, to_text
 from shared.domain.limits import NO_LIMITS, Limits, minute_of, too_many_open_runs, too_many_submits
 from shared.domain.run import Run
 from shared.domain.status import Kind, Status
@@ -99,7 +99,10 @@ class SqliteRunStore:
             document = from_text(row[0])
             if with_result and document.get("result_parts"):
                 document["result"] = await self._read_parts(run_id, RESULT)
-            return from_document(document, revision=row[1])
+            run = from_document(document, revision=row[1])
+        if or_last_saved:
+            self._last_saved.put_read(run)
+        return run
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
@@ -172,7 +175,7 @@ class SqliteRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -181,10 +184,12 @@ class SqliteRunStore:
     ) -> RunPage:
         latest = before.isoformat() if before else _AFTER_ALL_TIMES
         cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
-        query = "SELECT document, revision, due_at, id FROM runs"
-        query += f" WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
-        query += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-        return await self._page(query, [shard, latest, *cursor, limit])
+        of_shard = f"SELECT due_at, id FROM runs WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ?"
+        of_shard += " AND due_at <= ? AND (due_at, id) > (?, ?)"
+        page = " UNION ALL ".join([of_shard] * len(shards))  # SQLite merges them in the order of their index
+        query = "SELECT document, revision, page.due_at, page.id"
+        query += f" FROM ({page} ORDER BY due_at, id LIMIT ?) AS page CROSS JOIN runs USING (id)"
+        return await self._page(query, [*(value for shard in shards for value in (shard, latest, *cursor)), limit])
 
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int

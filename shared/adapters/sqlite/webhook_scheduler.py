@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
+
+from msgspec.structs import asdict
 
 from shared import tracing
 from shared.adapters.sqlite.database import Database

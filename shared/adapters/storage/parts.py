@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from shared.adapters.storage.json_text import from_text, to_text
 from shared.domain.frozen import replace
+from shared.domain.json_text import from_text, to_text
 from shared.domain.run import INLINE_INPUT_BYTES, Run
 from shared.errors import ResultTooLarge, StoreUnavailable
 

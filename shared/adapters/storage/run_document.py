@@ -1,6 +1,6 @@
 """Converts runs to documents of plain values and back, so that all stores and listeners see the same fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,9 @@ def to_document(run: Run) -> dict[str, Any]:
     processing_time = run.processing_time
     document["processing_time"] = processing_time.total_seconds() if processing_time else None
     if document["error"] is not None:
-        document["error"] = _renamed(document["error"], STORED_ERROR_NAMES)
-    return _renamed(document, STORED_NAMES)
+        _rename(document["error"], STORED_ERROR_NAMES.items())
+    _rename(document, STORED_NAMES.items())
+    return document
 
 
 def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
@@ -34,10 +35,11 @@ def from_document(document: Mapping[str, Any], *, revision: Any) -> Run:
     A missing field gets its default and an unknown field is ignored, because another release may have written the
     document. Raises ValueError (msgspec.ValidationError) when a value has the wrong type.
     """
-    values = _renamed(document, {stored: name for name, stored in STORED_NAMES.items()})
+    values = {**document, "revision": revision}
+    _rename(values, [(stored, name) for name, stored in STORED_NAMES.items()])
     if values.get("error") is not None:
-        values["error"] = _renamed(values["error"], {stored: name for name, stored in STORED_ERROR_NAMES.items()})
-    values["revision"] = revision
+        values["error"] = dict(values["error"])
+        _rename(values["error"], [(stored, name) for name, stored in STORED_ERROR_NAMES.items()])
     return msgspec.convert(values, Run)
 
 
@@ -45,6 +47,8 @@ def _drop_revision(value: Any) -> None:
     """Replaces the only value of a run that msgspec does not know, the `revision`; `to_document` deletes it anyway."""
 
 
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a copy in which each key that stands in `names` ({old key: new key}) has its new name."""
-    return {names.get(name, name): value for name, value in values.items()}
+def _rename(values: dict[str, Any], names: Iterable[tuple[str, str]]) -> None:
+    """Renames keys of `values`; `names` are (old key, new key). A key that is not there is left out."""
+    for old, new in names:
+        if old in values:
+            values[new] = values.pop(old)

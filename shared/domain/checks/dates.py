@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Any
+
+from msgspec import Struct, field
 
 from shared.domain.checks.digits import with_ascii_digits
 from shared.domain.checks.finding import CheckName, finding, missing_and_added
@@ -28,8 +29,7 @@ MAX_DATES = 60
 """Further dates of a text are left to the check of numbers, which bounds the time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Date:
+class Date(Struct, frozen=True, kw_only=True):
     """A date in a text; an ambiguous one, such as 03/04/2024, has several readings."""
 
     text: str
@@ -38,8 +38,7 @@ class Date:
     readings: frozenset[Reading] = field(default_factory=frozenset)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DateReport:
+class DateReport(Struct, frozen=True, kw_only=True):
     """The finding, and both texts without the dates that were read in both."""
 
     finding: Mapping[str, Any]

@@ -5,13 +5,15 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct
+
 from shared.domain.checks.finding import CheckName, finding, missing_and_added
 from shared.domain.checks.number_words import SCALES, stands_in_words
+from shared.domain.frozen import replace
 
 MAX_NUMBERS = 300
 """Further numbers of a text are not compared, which bounds the time."""
@@ -29,8 +31,7 @@ _AFTERNOON_BEHIND = re.compile(
 _AFTERNOON_BEFORE = re.compile(r"(?:午後|下午|晚上|夜|오후|저녁)\s?$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
+class Number(Struct, frozen=True, kw_only=True):
     """A number in a text with the values that it may stand for: 1,234 is 1234 or 1.234."""
 
     text: str

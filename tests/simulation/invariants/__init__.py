@@ -1,7 +1,8 @@
 """What must hold after every simulation, whatever its faults: each invariant yields a sentence for each violation."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tests.simulation.history import History
 from tests.simulation.invariants.case import Case, Invariant
@@ -16,8 +17,7 @@ from tests.simulation.plan import Plan
 INVARIANTS: tuple[Invariant, ...] = (*SERVICE, *LIFECYCLE, *MONEY, *DURATIONS, *CLIENTS, *WEBHOOKS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Violation:
+class Violation(Struct, frozen=True, kw_only=True):
     invariant: str
     """The function's name."""
     sentence: str

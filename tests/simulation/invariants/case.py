@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+
+from msgspec import Struct
 
 from shared.domain.repair import has_answer_in_hand
 from shared.domain.run import Run
@@ -21,8 +22,7 @@ MAX_HANDLING = 130.0
 """The longest that a last delivery takes: a synchronous call and the saving of its answer."""
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True, dict=True):
     plan: Plan
     history: History
 

@@ -1,11 +1,11 @@
 """Invariants of what the store keeps: every run ends once, in time, by one writer at a time."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 from shared.domain.attempt import Outcome
 from shared.domain.event import EventType, without_deltas
+from shared.domain.frozen import replace
 from shared.domain.progress import plan_of
 from shared.domain.recheck_plan import CLOCK_SKEW
 from shared.domain.repair import has_answer_in_hand

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tests.simulation.mutants.catalogue import MUTANTS, Mutant
 
@@ -16,8 +17,7 @@ MAX_SECONDS = 400.0
 WIDTHS = "{:<44} {:<50} {:>6} {:>7}  {}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caught:
+class Caught(Struct, frozen=True, kw_only=True):
     mutant: Mutant
     seeds: int
     seconds: float

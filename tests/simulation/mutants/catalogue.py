@@ -1,6 +1,6 @@
 """The mutants: which guarantee each one takes out, and by which change of the code."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 ADVANCE = "shared.usecases.advance"
 BILL = "shared.domain.bill"
@@ -32,8 +32,7 @@ SWEEP_WEBHOOKS = "shared.usecases.sweep_webhooks"
 WEBHOOK_DELIVERY = "shared.domain.webhook_delivery"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
+class Edit(Struct, frozen=True, kw_only=True):
     """Replaces `old`, which must occur exactly once in the module, by `new`."""
 
     module: str
@@ -41,8 +40,7 @@ class Edit:
     new: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutant:
+class Mutant(Struct, frozen=True, kw_only=True):
     name: str
     guarantee: str
     edits: tuple[Edit, ...]
