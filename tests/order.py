@@ -38,6 +38,7 @@ FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"
+SLOW = "take more than a second each, for they wait, start processes or play many cases"
 SHORT_FOLDERS = {"contract", "adapters", "entrypoints", "unit"}
 HANDFUL = 8
 """How many short tests of a file a worker gets at once: each hand-over costs three processes some milliseconds."""
@@ -52,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "emulators: needs Google's emulators")
+    config.addinivalue_line("markers", "slow: takes more than a second: a quick answer leaves it out")
     config.addinivalue_line(
         "markers", "ends_group: ends the system that its group shares, so that it is the last of it"
     )
@@ -100,7 +102,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupSc
 
 def reason_to_leave_out(item: pytest.Item) -> str | None:
     needs_emulators = item.get_closest_marker("emulators") or "google_emulators" in fixtures(item)
-    return EMULATORS if needs_emulators else None
+    return EMULATORS if needs_emulators else SLOW if item.get_closest_marker("slow") else None
 
 
 def group_name(item: pytest.Item) -> str | None:

@@ -6,7 +6,6 @@ Linux, a test run fails whose tests have left a process behind.
 """
 
 import ctypes
-import gc
 import json
 import os
 import shutil
@@ -15,10 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,7 @@ PR_SET_CHILD_SUBREAPER = 36
 END_SECONDS = 5.0
 MEMORY = "/dev/shm"
 MIN_MEMORY = 4 << 30
-FOR_TESTS = ("tests.authority", "tests.examples", "tests.google", "tests.redis_server", "tests.sqlite")
-"""Plugins that only a process which runs tests loads: they take a second to import."""
-pytest.register_assert_rewrite(*FOR_TESTS)
 FOLDER = pytest.StashKey[Path]()
-COLLECTED_WITH = pytest.StashKey[set[str]]()
-"""The modules that this process had imported when it had read all files with tests."""
 LEFT_RUNNING = pytest.StashKey[list[str]]()
 
 
@@ -81,8 +74,6 @@ def shared_folder(request: pytest.FixtureRequest) -> SharedFolder:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name in FOR_TESTS if collects_tests(config) else ():
-        config.pluginmanager.register(import_module(name), name)
     if is_worker(config):
         config.stash[FOLDER] = Path(config.workerinput["shared_folder"])  # type: ignore[attr-defined]
         return
@@ -91,19 +82,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = str(config.stash[FOLDER] / "tests")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """Keeps the garbage collector from looking at all that was imported, again and again, as main.py does."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        session.config.stash[COLLECTED_WITH] = set(sys.modules)
-        gc.freeze()
-        gc.set_threshold(20_000, 20, 50)
-        gc.enable()
 
 
 def leave_servers_to_others() -> None:
@@ -154,11 +132,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
-
-
-def collects_tests(config: pytest.Config) -> bool:
-    """Returns False in a process that only starts workers and collects their reports."""
-    return is_worker(config) or config.getoption("dist", "no") == "no"
 
 
 def end_children() -> list[str]:

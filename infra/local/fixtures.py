@@ -1,5 +1,6 @@
 """Defines the organizations, users and models of a new local system, and writes them to its directory."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,9 +102,12 @@ async def put_fixtures(directory: DocumentDirectory, settings: Settings) -> None
         "style_guides": STYLE_GUIDES,
         "reference_files": REFERENCE_FILES,
     }
-    for collection, documents in fixtures.items():
-        for document_id, document in documents.items():
-            await directory.put(collection, document_id, document)
+    puts = [
+        directory.put(collection, document_id, document)
+        for collection, documents in fixtures.items()
+        for document_id, document in documents.items()
+    ]
+    await asyncio.gather(*puts)
     withdrawn = records(settings, vendors=set(VENDORS) - settings.vendors_with_models)
     await _disable(directory, withdrawn)
 

@@ -110,14 +110,14 @@ class RunStore(Protocol):
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
         after: RunPosition | None = None,
         limit: int,
     ) -> RunPage:
-        """Returns open runs of one shard, ordered by (due_at, id), from behind the position `after` on.
+        """Returns open runs of these shards, ordered by (due_at, id), from behind the position `after` on.
 
         With `before`, only runs that are due by then. With `terminal` True, runs that have ended and that the result
         cache does not show yet. Results that are stored in parts are left out; saving such a run keeps them.

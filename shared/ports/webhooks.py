@@ -50,8 +50,8 @@ class WebhookStore(Protocol):
     async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
         """Returns all deliveries of the same run to the same endpoint, in the order of their events."""
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
-        """Returns pending deliveries of one shard that are due by then, the longest due first."""
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
+        """Returns pending deliveries of these shards that are due by then, the longest due first."""
 
     async def page(
         self, organization_id: str, endpoint_id: str, *, limit: int, after: DeliveryPosition | None = None

@@ -97,7 +97,7 @@ class ReadRuns(Struct, frozen=True, kw_only=True):
         found: list[Run] = []
         unreadable: list[str] = []
         for shard, terminal in product(range(SHARDS), (False, True)):
-            page = await self.store.due_runs(shard, terminal=terminal, before=before, limit=MAX_OVERDUE)
+            page = await self.store.due_runs([shard], terminal=terminal, before=before, limit=MAX_OVERDUE)
             found += [run for run in page.runs if tenant_id in (None, run.tenant_id)]
             unreadable += page.unreadable
         runs = sorted(found, key=lambda run: (run.is_terminal, run.due_at or before, run.id))

@@ -25,12 +25,11 @@ class RecoverRuns(Struct, frozen=True, kw_only=True):
         """
         released = 0
         await self.webhooks.recover()
-        for shard in range(SHARDS):
-            last: RunPosition | None = None
-            while (page := await self.store.due_runs(shard, after=last, limit=PAGE)).positions:
-                last = page.positions[-1]
-                for run in page.runs:
-                    released += await self._release(run)
+        last: RunPosition | None = None
+        while (page := await self.store.due_runs(range(SHARDS), after=last, limit=PAGE)).positions:
+            last = page.positions[-1]
+            for run in page.runs:
+                released += await self._release(run)
         return released
 
     async def _release(self, run: Run) -> bool:

@@ -10,8 +10,8 @@ A pass has four rounds:
    fails again.
 4. Deliveries of webhooks that are overdue are scheduled again (see sweep_webhooks.py).
 
-A round reads the first pages of all shards side by side, since nearly all of them are empty. The runs of one page are
-repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
+A round reads all shards with one query, and each for itself only when there is more than a page. The runs of one page
+are repaired side by side. The sweeper never calls the LLM, so a slow LLM cannot slow it.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from shared.usecases.save_final_run import SaveFinalRun
 from shared.usecases.sweep_webhooks import SweepWebhooks
 
 PAGE = 100
-"""Maximum runs that are repaired at the same time, and that the first pages of all shards have together."""
+"""Maximum runs that are repaired at the same time."""
 MAX_CACHED = 500
 MAX_FORGOTTEN = 500
 MAX_REPAIR_PAUSE = timedelta(minutes=5)
@@ -149,16 +149,18 @@ class SweepRuns(Struct, frozen=True, kw_only=True):
     async def _pages(
         self, shards: Sequence[int], *, before: datetime | None, terminal: bool = False
     ) -> AsyncIterator[Sequence[Run]]:
-        """Yields pages of one shard after the other. Errors of first pages are raised when their shard's turn comes."""
-        due, limit = partial(self.store.due_runs, terminal=terminal, before=before), PAGE // len(shards)
-        first_pages = await asyncio.gather(*(due(shard, limit=limit) for shard in shards), return_exceptions=True)
-        for shard, first in zip(shards, first_pages, strict=True):
-            if isinstance(first, BaseException):
-                raise first
-            page, size = first, limit
+        """Yields the due runs of one shard after the other, page by page; one query is enough when a page has all."""
+        due = partial(self.store.due_runs, terminal=terminal, before=before, limit=PAGE)
+        page = await due(shards)
+        if len(page.positions) < PAGE:
+            for shard in shards:
+                yield [run for run in page.runs if run.shard == shard]
+            return
+        for shard in shards:
+            page = await due([shard])
             yield page.runs
-            while len(page.positions) == size:
-                page, size = await due(shard, after=page.positions[-1], limit=PAGE), PAGE
+            while len(page.positions) == PAGE:
+                page = await due([shard], after=page.positions[-1])
                 yield page.runs
 
     async def _count(self, repair: Awaitable[bool], swept: Swept, counter: str) -> ServiceError | None:

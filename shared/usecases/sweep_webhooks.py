@@ -4,7 +4,6 @@ A delivery is overdue a while after its next try was due. It is scheduled first 
 backlog does not grow by its own repair: the pause is the time since its event, within MIN_PAUSE and MAX_PAUSE.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -45,25 +44,24 @@ class SweepWebhooks(Struct, frozen=True, kw_only=True):
         return scheduled
 
     async def _pages(self, *, before: datetime) -> AsyncIterator[Sequence[Delivery]]:
-        """Yields pages of one shard after the other. The first ones, which are mostly empty, are read side by side."""
+        """Yields the overdue deliveries: all at once when a page takes them, else each shard's, page by page."""
         due = partial(self.store.due, before=before, limit=PAGE)
-        first_pages = await asyncio.gather(*(due(shard) for shard in range(SHARDS)), return_exceptions=True)
-        for shard, first in enumerate(first_pages):
-            if isinstance(first, BaseException):
-                raise first
-            page = first
+        page = await due(range(SHARDS))
+        if len(page) < PAGE:
             yield page
-            for _ in range(MAX_PAGES - 1):
+            return
+        for shard in range(SHARDS):
+            for _ in range(MAX_PAGES):
+                page = await due([shard])
+                yield page
                 if len(page) < PAGE:
                     break
-                page = await due(shard)
-                yield page
 
     async def recover(self) -> None:
         """Ends the leases of a worker that is known to have died, and schedules its deliveries at once."""
         now = self.clock.now()
         for shard in range(SHARDS):
-            for delivery in await self.store.due(shard, before=now + LEASE, limit=PAGE):
+            for delivery in await self.store.due([shard], before=now + LEASE, limit=PAGE):
                 if delivery.is_claimed:
                     await self._repair(delivery, now)
 

@@ -8,6 +8,8 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 CHAINS = 100
 HOST = """
@@ -49,6 +51,7 @@ asyncio.run(main(Path(sys.argv[2]), int(sys.argv[3])))
 """
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_a_batch_loses_no_task_and_the_batch_comes_again(tmp_path: Path) -> None:
     """Each delivery schedules the next task of its chain before it ends, as a check of a run does."""
     lines: list[str] = []

@@ -40,6 +40,7 @@ def start_writer(path: Path, name: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", WRITER, str(path), root, name], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 async def test_acknowledged_writes_of_several_processes_survive_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     writers = [start_writer(path, name) for name in ("a", "b")]

@@ -29,6 +29,7 @@ from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.recheck_plan import Recheck
 from shared.domain.result import Result, Usage
+from shared.domain.run import SHARDS
 from shared.domain.status import USER_RUN_KINDS, Kind, Lane, Status
 from shared.domain.webhook import rotated
 from shared.domain.webhook_delivery import DeliveryTask
@@ -70,8 +71,8 @@ async def use_store(sqlite: SqliteBackend) -> None:
     for wanted, after in product(filters(), (None, POSITION)):
         await sqlite.store.list_runs(wanted, limit=9, offset=1, after=after)
         await sqlite.store.count_runs(wanted, at_most=9)
-    for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
-        await sqlite.store.due_runs(1, terminal=terminal, before=before, after=last, limit=9)
+    for shards, terminal, before, last in product(([1], range(SHARDS)), (False, True), (None, NOW), (None, POSITION)):
+        await sqlite.store.due_runs(shards, terminal=terminal, before=before, after=last, limit=9)
     for tenant_id, last in product((None, "acme"), (None, POSITION)):
         await sqlite.store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, after=last, limit=9)
     await sqlite.store.forget(large)
@@ -128,7 +129,8 @@ async def use_webhooks(sqlite: SqliteBackend) -> None:
     await webhooks.add(delivery)
     await webhooks.save(await webhooks.delivery(delivery.id) or delivery)
     await webhooks.chain(delivery)
-    await webhooks.due(1, before=NOW, limit=9)
+    for shards in ([1], range(SHARDS)):
+        await webhooks.due(shards, before=NOW, limit=9)
     for after in (None, DeliveryPosition(at=NOW, delivery_id="d")):
         await webhooks.page("acme", "hook", limit=9, after=after)
     await webhooks.of_run("r")

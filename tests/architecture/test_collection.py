@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workers import COLLECTED_WITH
+from tests.collection import COLLECTED_WITH
 
 SLOW_TO_IMPORT = {"anthropic", "openai", "schemathesis"}
 

@@ -1,6 +1,5 @@
 """The table of faults in tests/README.md names tests that exist."""
 
-import ast
 import re
 from pathlib import Path
 
@@ -9,9 +8,8 @@ TESTS = Path(__file__).parents[1]
 
 def test_every_test_that_the_table_of_faults_names_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (TESTS / "README.md").read_text(encoding="utf-8")))
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in TESTS.rglob("test_*.py")]
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    defined = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, functions)}
+    files = [path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py")]
+    defined = {name for file in files for name in re.findall(r"^(?:async )?def (test_\w+)\(", file, re.MULTILINE)}
     assert len(named) > 60 and sorted(named - defined) == []
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,14 +31,28 @@ ASKS_FOR = {
 """{function: what it takes from Services until its first answer}"""
 
 
-def loaded_by(statement: str, settings: dict[str, str]) -> set[str]:
-    command = [sys.executable, "-c", f"{statement}\nimport sys; print(*sys.modules)"]
-    return set(subprocess.check_output(command, cwd=ROOT, text=True, env=settings).split())
+def loaded_by(*statements: str, settings: dict[str, str]) -> list[set[str]]:
+    """Runs the statements in a process of their own; returns the modules that are loaded after each of them."""
+    program = "\n".join(f"{statement}\nimport sys; print(*sys.modules)" for statement in statements)
+    written = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True, env=settings)
+    return [set(line.split()) for line in written.splitlines()]
+
+
+@cache
+def loaded_by_function(function: str) -> tuple[set[str], set[str]]:
+    """Returns the modules that are loaded at its start, and with its first answer."""
+    asked = "\n".join(f"services.{name}" for name in ASKS_FOR[function])
+    started, answered = loaded_by(
+        f"import main, threading\nmain.{function}\nassert threading.active_count() == 1",
+        f"services = main.wiring.services()\n{asked}",
+        settings=CLOUD,
+    )
+    return started, answered
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_process_loads_its_function_and_connects_to_nothing(function: str) -> None:
-    loaded = loaded_by(f"import main, threading\nmain.{function}\nassert threading.active_count() == 1", CLOUD)
+    loaded, _ = loaded_by_function(function)
     of_functions = {name for name in loaded if name.startswith("functions.")}
     assert of_functions == {f"functions.{function}"}
     heavy = {
@@ -56,8 +71,7 @@ def test_a_process_loads_its_function_and_connects_to_nothing(function: str) -> 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_first_answer_loads_the_adapters_that_it_needs_only(function: str) -> None:
-    asked = "\n".join(f"services.{name}" for name in ASKS_FOR[function])
-    loaded = loaded_by(f"import main\nmain.{function}\nservices = main.wiring.services()\n{asked}", CLOUD)
+    _, loaded = loaded_by_function(function)
     assert {"google.cloud.firestore", "google.cloud.tasks_v2", "google.pubsub_v1"} & loaded == {
         "google.cloud.firestore"
     }
@@ -68,5 +82,6 @@ def test_a_first_answer_loads_the_adapters_that_it_needs_only(function: str) -> 
 
 
 def test_traces_that_are_not_exported_load_no_exporter() -> None:
-    loaded = loaded_by("from shared import wiring\nwiring.services().submit\nwiring.close()", {"PATH": "/usr/bin:/bin"})
+    statement = "from shared import wiring\nwiring.services().submit\nwiring.close()"
+    [loaded] = loaded_by(statement, settings={"PATH": "/usr/bin:/bin"})
     assert "shared.usecases.submit" in loaded and "opentelemetry" not in loaded

@@ -17,6 +17,7 @@ from shared.adapters.gcp.usage import USAGE, months_query
 from shared.adapters.gcp.webhook_store import FirestoreWebhookStore
 from shared.domain.channel import Channel
 from shared.domain.limits import too_many_open_runs
+from shared.domain.run import SHARDS
 from shared.domain.status import USER_RUN_KINDS, Kind, Status
 from shared.domain.webhook_delivery import Delivery
 from shared.ports import Accepted, DeliveryPosition, RunFilter, RunPage, RunPosition
@@ -78,7 +79,7 @@ async def all_queries() -> list[Any]:
             await store.list_runs(wanted, limit=10, after=after)
         await store.count_runs(wanted, at_most=10)
     for terminal, before, last in product((False, True), (None, NOW), (None, POSITION)):
-        await store.due_runs(1, terminal=terminal, before=before, after=last, limit=10)
+        await store.due_runs(range(SHARDS), terminal=terminal, before=before, after=last, limit=10)
     for tenant_id in (None, "acme"):
         await store.changed_runs(Channel(name="c", tenant_id=tenant_id), since=NOW, limit=10)
     permits = store._firestore.collection(PERMITS)
@@ -93,7 +94,7 @@ async def all_queries() -> list[Any]:
     webhooks = WebhookRecorder(store._clients)
     for last_delivery in (None, DeliveryPosition(at=NOW, delivery_id="msg_1")):
         await webhooks.page("acme", "hook", limit=10, after=last_delivery)
-    await webhooks.due(1, before=NOW, limit=10)
+    await webhooks.due(range(SHARDS), before=NOW, limit=10)
     await webhooks.chain(A_DELIVERY)
     return [*store.sent, *webhooks.sent, *[query._to_protobuf() for query in others]]
 

@@ -213,7 +213,8 @@ def test_every_exception_is_caught_in_the_wrappers_and_where_a_thread_hands_it_b
         relative(path) for path in PRODUCT for line in path.read_text().splitlines() if "except Exception" in line
     ]
     web = ["shared/web/push.py", "shared/web/push.py", "shared/web/routes.py", "shared/web/sse.py"]
-    assert sorted(places) == ["shared/adapters/sqlite/worker.py", *web]
+    threads = ["shared/adapters/llm/threads.py", "shared/adapters/sqlite/worker.py"]
+    assert sorted(places) == [*threads, *web]
 
 
 def leaves(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:

@@ -8,6 +8,7 @@ PARTS = {
     "hints": "tests.bench.recheck_hints",
     "peers": "tests.bench.comparison",
     "growth": "tests.bench.growth",
+    "open": "tests.bench.open_runs",
     "streams": "tests.bench.streams",
     "google": "tests.bench.google",
     "cold": "tests.bench.cold",

@@ -459,6 +459,7 @@ async def test_no_more_runs_are_started_at_once_than_there_are_threads(server: S
     await asyncio.gather(*[start() for _ in range(4)])
 
 
+@pytest.mark.slow
 async def test_the_time_limit_of_a_call_includes_the_wait_for_a_thread(server: ScriptedServer) -> None:
     server.replies = [waits(2.5), ok(status="running")]
     http = LlmHttp(threads=1, name="test")

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from shared.adapters.llm.request import prepare_request
 from shared.adapters.llm.transport import NotConnected, Transport, host_line
+from shared.errors import LlmRefused
 
 Answer = Callable[[socket.socket], bool]
 """Writes one response; returns whether the connection stays open."""
@@ -198,9 +199,10 @@ class RecordingServer(Server):
         self.received = b""
 
     def answer(self, connection: socket.socket) -> None:
-        while not self.received.endswith(self.end):
-            self.received += connection.recv(1_000_000)
-        says(b"thanks")(connection)
+        with suppress(OSError), connection:
+            while not self.received.endswith(self.end) and (received := connection.recv(1_000_000)):
+                self.received += received
+            says(b"thanks")(connection)
 
 
 def recorded(
@@ -244,6 +246,40 @@ def test_a_header_with_a_line_break_is_not_sent(transport: Transport) -> None:
         with pytest.raises(requests.exceptions.InvalidHeader):
             transport.send(request, timeout=(5, 5))
         assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "server", ["https://llm.example", "http://127.0.0.1:8080", "http://LLM.example:080", "http://a.b:7"]
+)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/jobs",
+        "/jobs/0f-1_2~3.4",
+        "/a//b",
+        "/a/../b",
+        "/a/./b",
+        "/a/.b",
+        "/a/b/",
+        "/%7Ea%2f",
+        "/a b?c=d#e",
+        "/\u00fc",
+    ],
+)
+def test_a_request_goes_to_the_address_that_requests_makes_of_a_url(server: str, path: str) -> None:
+    request = requests.Request("GET", server + path).prepare()
+    assert prepare_request("GET", server + path, {}, None).url == request.url
+
+
+@pytest.mark.parametrize(
+    "url", ["", "llm.example/jobs", "http://", "http://a:99999/jobs", "http://*.a/b", "http://-.a:x/b"]
+)
+def test_what_is_no_address_is_refused_each_time(url: str) -> None:
+    for _ in range(2):
+        with pytest.raises(LlmRefused):
+            prepare_request("GET", url, {}, None)
 
 
 @pytest.mark.parametrize(

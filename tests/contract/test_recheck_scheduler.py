@@ -176,6 +176,7 @@ async def test_the_same_recheck_is_delivered_once_however_often_it_is_scheduled(
     assert [body["sequence"] for _, _, body in receiver.requests] == ["10", "11"]
 
 
+@pytest.mark.slow
 async def test_a_recheck_that_fails_is_delivered_again_with_growing_pauses(
     scheduler: RecheckScheduler, receiver: Receiver
 ) -> None:
@@ -186,6 +187,7 @@ async def test_a_recheck_that_fails_is_delivered_again_with_growing_pauses(
     assert times[1] - times[0] >= 0.9 and times[2] - times[1] >= 1.9
 
 
+@pytest.mark.slow
 async def test_an_unreachable_scheduler_raises_scheduler_unavailable_within_seconds() -> None:
     started_at = time.monotonic()
     async with cloud_scheduler("127.0.0.1:1", "http://127.0.0.1:1") as scheduler:
@@ -194,6 +196,7 @@ async def test_an_unreachable_scheduler_raises_scheduler_unavailable_within_seco
     assert time.monotonic() - started_at < 8
 
 
+@pytest.mark.slow
 async def test_the_emulator_sends_the_headers_and_the_token_of_cloud_tasks(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, cloud_scheduler(host, receiver.url) as scheduler:
         receiver.answers = [500]
@@ -206,6 +209,7 @@ async def test_the_emulator_sends_the_headers_and_the_token_of_cloud_tasks(tmp_p
     assert (claims["aud"], claims["email"]) == ("https://recheck.example", ACCOUNT)
 
 
+@pytest.mark.slow
 async def test_the_emulator_keeps_its_tasks_across_a_restart(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, cloud_scheduler(host, receiver.url) as scheduler:
         await scheduler.schedule(recheck(), at=in_seconds(1), lane=Lane.SHORT)
@@ -264,6 +268,7 @@ async def test_a_queue_that_does_not_exist_makes_the_scheduler_unavailable(tmp_p
         proxy.close()
 
 
+@pytest.mark.slow
 async def test_a_paused_queue_delivers_its_tasks_when_it_is_resumed(tmp_path: Path, receiver: Receiver) -> None:
     async with (
         emulator(tmp_path) as host,
@@ -281,6 +286,7 @@ async def test_a_paused_queue_delivers_its_tasks_when_it_is_resumed(tmp_path: Pa
     assert [body["sequence"] for _, _, body in receiver.requests] == ["long", "short"]
 
 
+@pytest.mark.slow
 async def test_a_queue_keeps_to_the_limits_it_was_created_with(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, clients_of(host) as clients:
         defaults = (await clients().tasks.get_queue(name=QUEUE)).rate_limits
@@ -296,6 +302,7 @@ async def test_a_queue_keeps_to_the_limits_it_was_created_with(tmp_path: Path, r
     assert times[5] - times[0] >= 0.4, "four are the burst, and the others come a quarter of a second apart"
 
 
+@pytest.mark.slow
 async def test_a_task_that_is_refused_with_429_slows_its_queue(tmp_path: Path, receiver: Receiver) -> None:
     async with emulator(tmp_path) as host, clients_of(host) as clients:
         limits = RateLimits(max_dispatches_per_second=2)
@@ -312,6 +319,7 @@ async def test_a_task_that_is_refused_with_429_slows_its_queue(tmp_path: Path, r
     assert times[1] - times[0] >= 0.9, "one dispatch a second is half of the queue's own rate"
 
 
+@pytest.mark.slow
 async def test_the_emulator_drops_and_duplicates_tasks_as_configured(tmp_path: Path, receiver: Receiver) -> None:
     faults = Faults(drop_every=3, duplicate_every=2)
     async with emulator(tmp_path, faults=faults) as host, cloud_scheduler(host, receiver.url) as scheduler:

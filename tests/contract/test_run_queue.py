@@ -91,6 +91,7 @@ async def test_published_runs_are_pushed(queue: RunQueue, receiver: Receiver) ->
     assert {"data", "messageId", "publishTime"} <= set(body["message"]) and "/subscriptions/" in body["subscription"]
 
 
+@pytest.mark.slow
 async def test_a_message_that_is_not_acknowledged_is_delivered_again(queue: RunQueue, receiver: Receiver) -> None:
     receiver.answers = [500, 503]
     await queue.publish("run-1", lane=Lane.SHORT)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
 from shared.domain.limits import Limits
 from shared.domain.result import Result, Usage
-from shared.domain.run import Run
+from shared.domain.run import SHARDS, Run
 from shared.domain.status import Kind, Status
 from shared.errors import ResultTooLarge, RunNotFound, StaleRun, StoreUnavailable
 from shared.ports import RunFilter, RunPosition
@@ -203,7 +204,7 @@ async def test_saving_a_run_that_was_read_without_its_large_result_keeps_the_res
     large = Result(text="x" * 300_000)
     done = (await backend.store.get(run.id)).completed(NOW, result=large, usage=Usage(), checks=1)
     await backend.store.save(done.postponed(NOW))
-    [due] = (await backend.store.due_runs(0, terminal=True, limit=10)).runs
+    [due] = (await backend.store.due_runs([0], terminal=True, limit=10)).runs
     assert due.result is None and due.lacks_result
     assert (await backend.store.get(run.id, with_result=False)).lacks_result
     await backend.store.save(due.postponed(None))
@@ -266,7 +267,7 @@ async def test_a_run_with_missing_parts_does_not_hide_other_runs(backend: Any) -
     await delete_parts(backend, broken)
     channel = Channel(name="user:demo", tenant_id="acme")
     assert good.id in [run.id for run in (await backend.store.list_runs(JOBS, limit=10)).runs]
-    assert good.id in [run.id for run in (await backend.store.due_runs(0, limit=10)).runs]
+    assert good.id in [run.id for run in (await backend.store.due_runs([0], limit=10)).runs]
     assert good.id in [run.id for run in (await backend.store.changed_runs(channel, since=NOW, limit=10)).runs]
     with pytest.raises(StoreUnavailable):
         await backend.store.get(broken.id)
@@ -359,23 +360,39 @@ async def test_due_runs_of_a_shard_are_listed_in_order_and_in_pages(backend: Any
         await backend.store.create(run)
     seen: list[str] = []
     last = None
-    while (page := await backend.store.due_runs(0, after=last, limit=2)).runs:
+    while (page := await backend.store.due_runs([0], after=last, limit=2)).runs:
         seen += [run.id for run in page.runs]
         last = page.positions[-1]
     assert seen == [run.id for run in sorted(runs, key=lambda run: (run.due_at, run.id))]
-    early = await backend.store.due_runs(0, before=NOW + timedelta(seconds=1), limit=100)
+    early = await backend.store.due_runs([0], before=NOW + timedelta(seconds=1), limit=100)
     assert {run.id for run in early.runs} == {run.id for run in runs[:4]}
+
+
+async def test_due_runs_of_several_shards_are_listed_by_their_times(backend: Any) -> None:
+    runs = [a_run(due_at=NOW + timedelta(seconds=n), shard=5 * n % SHARDS) for n in range(SHARDS)]
+    for run in runs:
+        await backend.store.create(run)
+    for terminal in (False, True):
+        due = partial(backend.store.due_runs, terminal=terminal, before=NOW + timedelta(hours=1))
+        [*pages] = [await due(range(SHARDS), limit=5), await due([5, 2, 7], limit=5)]
+        assert [[run.id for run in page.runs] for page in pages] == [
+            [run.id for run in runs[:5] if not terminal],
+            [run.id for run in runs if run.shard in (5, 2, 7) and not terminal],
+        ]
+        if not terminal:
+            rest = await due(range(SHARDS), after=pages[0].positions[-1], limit=5)
+            assert [run.id for run in rest.runs] == [run.id for run in runs[5:]]
 
 
 async def test_a_complete_run_is_due_only_while_it_has_a_due_time(backend: Any) -> None:
     await backend.store.create(run := a_run())
     ended = (await backend.store.get(run.id)).cancelled(NOW)
     waiting = await backend.store.save(ended.postponed(NOW + timedelta(minutes=1)))
-    [due] = (await backend.store.due_runs(0, terminal=True, before=NOW + timedelta(minutes=1), limit=10)).runs
+    [due] = (await backend.store.due_runs([0], terminal=True, before=NOW + timedelta(minutes=1), limit=10)).runs
     assert due == waiting and due.is_terminal
-    assert (await backend.store.due_runs(0, terminal=True, before=NOW, limit=10)).positions == []
+    assert (await backend.store.due_runs([0], terminal=True, before=NOW, limit=10)).positions == []
     await backend.store.save(due.postponed(None))
-    assert (await backend.store.due_runs(0, terminal=True, limit=10)).positions == []
+    assert (await backend.store.due_runs([0], terminal=True, limit=10)).positions == []
 
 
 async def test_open_and_complete_due_runs_are_listed_separately(backend: Any) -> None:
@@ -383,8 +400,8 @@ async def test_open_and_complete_due_runs_are_listed_separately(backend: Any) ->
     for run in runs.values():
         await backend.store.create(run)
     for terminal, due in ((False, list(runs.values())[:2]), (True, list(runs.values())[2:])):
-        first = await backend.store.due_runs(0, terminal=terminal, limit=1)
-        others = await backend.store.due_runs(0, terminal=terminal, after=first.positions[0], limit=10)
+        first = await backend.store.due_runs([0], terminal=terminal, limit=1)
+        others = await backend.store.due_runs([0], terminal=terminal, after=first.positions[0], limit=10)
         assert [run.id for run in [*first.runs, *others.runs]] == [run.id for run in due]
 
 
@@ -393,14 +410,15 @@ async def test_sqlite_finds_due_runs_with_an_index() -> None:
     statements: list[str] = []
     await sqlite.database.read(lambda connection: connection.set_trace_callback(statements.append))
     for terminal in (False, True):
-        await sqlite.store.due_runs(0, terminal=terminal, before=NOW, after=RunPosition(at=NOW, run_id="r"), limit=10)
+        await sqlite.store.due_runs([0], terminal=terminal, before=NOW, after=RunPosition(at=NOW, run_id="r"), limit=10)
     plans = [
         await rows(sqlite, f"EXPLAIN QUERY PLAN {statement}")
         for statement in statements
         if statement.startswith("SELECT document")
     ]
-    for [plan], index in zip(plans, ("runs_due", "runs_not_shown"), strict=True):
-        assert f"SEARCH runs USING INDEX {index} (shard=?" in plan[3]
+    for plan, index in zip(plans, ("runs_due", "runs_not_shown"), strict=True):
+        steps = " ".join(step[3] for step in plan)
+        assert f"SEARCH runs USING INDEX {index} (shard=?" in steps and "TEMP B-TREE" not in steps
     sqlite.close()
 
 
@@ -431,8 +449,8 @@ async def test_a_document_that_cannot_be_read_ends_no_page_and_is_named(backend:
     for run in runs:
         await backend.store.create(run)
     await make_unreadable(backend, runs[1])
-    first = await backend.store.due_runs(0, limit=2)
-    second = await backend.store.due_runs(0, after=first.positions[-1], limit=2)
+    first = await backend.store.due_runs([0], limit=2)
+    second = await backend.store.due_runs([0], after=first.positions[-1], limit=2)
     assert [run.id for run in (*first.runs, *second.runs)] == [runs[0].id, runs[2].id, runs[3].id]
     assert (first.unreadable, second.unreadable) == ([runs[1].id], [])
     listed = await backend.store.list_runs(JOBS, limit=2)

@@ -271,7 +271,7 @@ async def test_an_unreadable_document_does_not_affect_other_watchers(google_emul
             assert await feed.next(timeout=60) == good
             cancelled = await store.save((await store.get(good.id)).cancelled(NOW))
             assert await feed.next(timeout=60) == cancelled
-        page = await store.due_runs(0, limit=10)
+        page = await store.due_runs([0], limit=10)
         assert page.runs == []
 
 

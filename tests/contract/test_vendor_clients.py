@@ -207,6 +207,7 @@ def test_an_unknown_response_is_openais_not_found(chatgpt: openai.OpenAI) -> Non
         chatgpt.responses.retrieve("resp_0")
 
 
+@pytest.mark.slow
 def test_openais_client_waits_as_long_as_the_rate_limit_says(chatgpt: openai.OpenAI) -> None:
     patient = chatgpt.with_options(max_retries=2)
     answer = patient.chat.completions.create(model="m", messages=[{"role": "user", "content": "again [[rate-limit]]"}])

@@ -105,11 +105,13 @@ async def test_due_deliveries_of_a_shard_are_listed_in_order(backend: Any) -> No
     await backend.webhooks.add(a_delivery(4, shard=2))
     ended = await backend.webhooks.delivery("msg_test_2")
     await backend.webhooks.save(replace(ended, status=DeliveryStatus.FAILED, due_at=None))
-    due = await backend.webhooks.due(1, before=NOW + timedelta(seconds=5), limit=10)
+    due = await backend.webhooks.due([1], before=NOW + timedelta(seconds=5), limit=10)
     assert [delivery.sequence for delivery in due] == [1, 3]
-    assert [delivery.sequence for delivery in await backend.webhooks.due(1, before=NOW, limit=10)] == []
-    [first] = await backend.webhooks.due(1, before=NOW + timedelta(days=1), limit=1)
+    assert [delivery.sequence for delivery in await backend.webhooks.due([1], before=NOW, limit=10)] == []
+    [first] = await backend.webhooks.due([1], before=NOW + timedelta(days=1), limit=1)
     assert first.sequence == 1
+    of_both = await backend.webhooks.due([2, 1], before=NOW + timedelta(days=1), limit=3)
+    assert [delivery.sequence for delivery in of_both] == [1, 3, 4]
 
 
 async def test_pages_of_an_endpoint_show_each_delivery_once_newest_first(backend: Any) -> None:

@@ -196,7 +196,7 @@ async def test_the_threads_that_ask_end_with_everything_else(guarded: Functions,
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("path", [CREATE, LOOK_UP, "/token"])
+@pytest.mark.parametrize("path", [CREATE, LOOK_UP, pytest.param("/token", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reply", [Reply(500), Reply(403, b'{"error": {}}'), Reply(200, b"canary-7f3a"), Reply(429)])
 async def test_an_error_of_google_is_503_and_is_logged_without_its_text(
     guarded: Functions, authority: Authority, path: str, reply: Reply

@@ -150,7 +150,7 @@ class SimulatedRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -158,8 +158,8 @@ class SimulatedRunStore:
         limit: int,
     ) -> RunPage:
         def is_due(row: Row) -> bool:
-            due_at = row.key("due_at")
-            if due_at is None or row.key("shard") != shard or row.key("status") not in (TERMINAL if terminal else OPEN):
+            due_at, has_status = row.key("due_at"), row.key("status") in (TERMINAL if terminal else OPEN)
+            if due_at is None or row.key("shard") not in shards or not has_status:
                 return False
             is_behind = after is None or (due_at, row.key("id")) > (after.at, after.run_id)
             return is_behind and (before is None or due_at <= before)

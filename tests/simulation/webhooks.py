@@ -110,9 +110,9 @@ class SimulatedWebhookStore:
 
         return await self._call("chain", read)
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
         def read() -> Sequence[Delivery]:
-            found = [one for one in self._tables.deliveries.values() if one.shard == shard and one.due_at is not None]
+            found = [one for one in self._tables.deliveries.values() if one.shard in shards and one.due_at is not None]
             due = [(one.due_at, one.id, one) for one in found if one.due_at is not None and one.due_at <= before]
             return [one for _, _, one in sorted(due, key=lambda entry: entry[:2])][:limit]
 

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def test_batches_are_looked_at_on_their_own_scale() -> None:
     assert min(gaps) > 120 and max(gaps) <= 1200 and len(batch) < len(standard)
 
 
+@pytest.mark.slow
 def test_at_70_seconds_six_checks_and_three_seconds_suffice_and_before_50_jobs_nothing_is_worse_than_doubling() -> None:
     rows = rechecks.measure(repeats=6)
     known = [row for row in rows if row.median == 70 and row.name in ("50 known", "200 known")]

@@ -14,6 +14,7 @@ def rows() -> Mapping[tuple[str, int, int, str], HintRow]:
     return {(row.shape, row.median, row.known, row.hint): row for row in recheck_hints.measure()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", MEDIANS)
 @pytest.mark.parametrize("known", recheck_hints.STAGES)
@@ -25,6 +26,7 @@ def test_an_estimate_saves_lag_and_costs_few_checks(
     assert wrong.lag <= none.lag and wrong.checks <= none.checks + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_waits_of_ten_seconds_for_one_check_in_ten_delay_the_end_by_less(
     rows: Mapping[tuple[str, int, int, str], HintRow], shape: str

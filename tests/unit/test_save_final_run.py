@@ -109,6 +109,7 @@ async def test_with_the_cache_down_runs_end_in_as_many_writes_and_the_sweeper_sh
         assert (await world.get(ended)).due_at is None
 
 
+@pytest.mark.slow
 async def test_the_sweeper_tries_less_and_less_often_and_not_for_ever() -> None:
     async with World(settings=Settings(sweep_interval=timedelta(minutes=10))) as world:
         world.cache.is_down = True

@@ -1,6 +1,6 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
-import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from shared.domain.frozen import replace
 from shared.domain.recheck_plan import Recheck
 from shared.domain.run import SHARDS, Run
 from shared.domain.status import Lane, Status
-from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound, StoreUnavailable
+from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
 from shared.ports import RunPage
 from shared.usecases.sweep import PAGE
 from tests.unit.world import DEMO, FOREVER, CountingStore, World
@@ -138,64 +138,52 @@ async def test_a_pass_that_has_no_time_left_leaves_the_rest_to_the_next_one(worl
     assert {(await world.get(run)).waiting_for for run in runs} == {"worker"}
 
 
-class Shards(CountingStore):
-    """Answers about due runs when a round has asked for all shards, and fails for one of them."""
-
-    broken: int | None = None
+class Queries(CountingStore):
+    """Notes which shards are asked for, of open runs that are due."""
 
     def __init__(self, store: Any) -> None:
         super().__init__(store)
-        self.asked, self._all_asked = [0], asyncio.Event()
+        self.asked: list[list[int]] = []
 
-    async def due_runs(self, shard: int, **more: Any) -> RunPage:
-        if more["before"] is not None and more.get("after") is None:
-            self.asked[-1] += 1
-            if self.asked[-1] < SHARDS:
-                await asyncio.wait_for(self._all_asked.wait(), timeout=5)
-            else:
-                self.asked.append(0)
-                self._all_asked.set()
-                self._all_asked = asyncio.Event()
-        if shard == self.broken:
-            raise StoreUnavailable
-        return await super().due_runs(shard, **more)
+    async def due_runs(self, shards: Sequence[int], **more: Any) -> RunPage:
+        if more["before"] is not None and not more["terminal"]:
+            self.asked.append(list(shards))
+        return await super().due_runs(shards, **more)
 
 
-async def test_a_round_asks_for_its_shards_side_by_side(world: World) -> None:
-    run = await world.submit()
-    await world.lose_everything_under_way()
-    world.clock.forward(120)
-    store = Shards(world.store)
-    assert (await replace(world.services.sweep, store=store)()).repaired == 1
-    assert store.asked == [SHARDS, SHARDS, 0] and (await world.get(run)).waiting_for == "worker"
-
-
-async def test_a_shard_that_cannot_be_read_ends_the_pass_when_its_turn_comes(world: World) -> None:
+async def test_a_round_that_finds_less_than_a_page_asks_once_and_begins_with_another_shard_each_time(
+    world: World,
+) -> None:
     runs = [await world.submit() for _ in range(40)]
     await world.lose_everything_under_way()
     world.clock.forward(120)
-    interval = world.services.sweep.interval.total_seconds()
-    first = int(world.clock.now().timestamp() / interval) % SHARDS
-    store = Shards(world.store)
-    store.broken = (first + 4) % SHARDS
-    with pytest.raises(StoreUnavailable):
-        await replace(world.services.sweep, store=store)()
-    repaired = {run.shard for run in runs if (await world.get(run)).waiting_for == "worker"}
-    assert repaired == {run.shard for run in runs if (run.shard - first) % SHARDS < 4} != set()
+    first = int(world.clock.now().timestamp() / world.services.sweep.interval.total_seconds()) % SHARDS
+    store, published = Queries(world.store), note_published(world)
+    assert (await replace(world.services.sweep, store=store)()).repaired == len(runs)
+    assert store.asked == [[(first + number) % SHARDS for number in range(SHARDS)]]
+    shards = {run.id: (run.shard - first) % SHARDS for run in runs}
+    assert [shards[run_id] for run_id in published] == sorted(shards.values())
 
 
-async def test_a_backlog_of_many_pages_is_repaired_in_one_pass_and_each_run_once(world: World) -> None:
-    runs = [await world.submit() for _ in range(PAGE + 60)]
+async def test_a_backlog_is_repaired_shard_by_shard_and_each_run_once(world: World) -> None:
+    runs = [await world.submit() for _ in range(PAGE)]
     await world.lose_everything_under_way()
     world.clock.forward(120)
+    store, published = Queries(world.store), note_published(world)
+    assert (await replace(world.services.sweep, store=store)()).repaired == len(runs)
+    assert sorted(published) == sorted(run.id for run in runs)
+    assert [[shard] for shard in store.asked[0]] == store.asked[1:]
+
+
+def note_published(world: World) -> list[str]:
+    """Publishes nothing, and returns a list to which the ids of the runs are added that would have been published."""
     published: list[str] = []
 
     async def publish(run_id: str, *, lane: Lane) -> None:
         published.append(run_id)
 
     world.sqlite.queue.publish = publish  # type: ignore[method-assign]
-    assert (await world.services.sweep()).repaired == len(runs)
-    assert sorted(published) == sorted(run.id for run in runs)
+    return published
 
 
 async def test_an_error_that_no_code_foresees_stops_the_repair_of_no_other_run(world: World) -> None:

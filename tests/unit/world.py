@@ -3,7 +3,7 @@ real broker; the LLM is a fake that obeys the same clock."""
 
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,8 +142,8 @@ class CountingStore:
             await after_get()
         return found
 
-    async def due_runs(self, shard: int, **more: Any) -> RunPage:
-        page: RunPage = await self._store.due_runs(shard, **more)
+    async def due_runs(self, shards: Sequence[int], **more: Any) -> RunPage:
+        page: RunPage = await self._store.due_runs(shards, **more)
         return replace(page, runs=[replace(run, clock_offset=self.clock_offset) for run in page.runs])
 
     async def create(self, run: Run, **more: Any) -> Any:

@@ -200,7 +200,7 @@ class FirestoreRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -208,7 +208,7 @@ class FirestoreRunStore:
         limit: int,
     ) -> RunPage:
         statuses = [status.value for status in Status if (status in TERMINAL) is terminal]
-        query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "==", shard))
+        query = self._firestore.collection(RUNS).where(filter=FieldFilter("shard", "in", list(shards)))
         query = query.where(filter=FieldFilter("status", "in", statuses))
         if before is not None:
             query = query.where(filter=FieldFilter("due_at", "<=", before))

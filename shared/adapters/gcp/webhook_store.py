@@ -98,8 +98,9 @@ class FirestoreWebhookStore:
     async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
         return await self._found(self._where("chain", delivery.chain).order_by("sequence"))
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
-        query = self._where("shard", shard).where(filter=FieldFilter("due_at", "<=", before))
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
+        query = self._firestore.collection(DELIVERIES).where(filter=FieldFilter("shard", "in", list(shards)))
+        query = query.where(filter=FieldFilter("due_at", "<=", before))
         return await self._found(query.order_by("due_at").limit(limit))
 
     async def page(

@@ -5,8 +5,9 @@ https://www.rfc-editor.org/rfc/rfc9112 says where a response ends, and when its 
 
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
+from math import ceil
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from requests import ConnectionError as LostConnection
@@ -24,11 +25,25 @@ class Connection:
 
     def __init__(self, opened: HTTPConnection) -> None:
         self._opened = opened
+        self._seconds: float | None = None
         self.channel: socket.socket = opened.sock
 
     def is_usable(self) -> bool:
         """Returns False when the server has closed the connection, or has sent what nobody has asked for."""
         return not wait_for_read(self.channel, timeout=0)
+
+    def send(self, parts: Sequence[bytes], *, seconds: float) -> None:
+        """Sends a request. The sending of each part, and later each read, may take `seconds`, rounded up to tenths.
+
+        Most calls of a server have the same time then, and the socket is not told again: each time costs a thread its
+        turn. Raises OSError.
+        """
+        rounded = ceil(10 * seconds) / 10
+        if rounded != self._seconds:
+            self.channel.settimeout(rounded)
+            self._seconds = rounded
+        for part in parts:
+            self.channel.sendall(part)
 
     def close(self) -> None:
         self._opened.close()

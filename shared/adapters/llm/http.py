@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from shared.adapters.llm.answer_stream import AnswerStream
 from shared.adapters.llm.breaker import CircuitBreaker
 from shared.adapters.llm.json_body import parse_json
 from shared.adapters.llm.request import prepare_request
+from shared.adapters.llm.threads import CallThreads
 from shared.adapters.llm.transport import NotConnected, Transport
 from shared.adapters.llm.vendor_errors import SENTENCES, error_of
 from shared.adapters.llm.vendor_waits import read_wait
@@ -62,7 +63,7 @@ class LlmHttp:
     def __init__(self, *, threads: int, name: str) -> None:
         self._threads = threads
         self._name = name
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: CallThreads | None = None
         self._transport: Transport | None = None
         self._slots = asyncio.Semaphore(threads)
         self._breaker = CircuitBreaker()
@@ -131,15 +132,13 @@ class LlmHttp:
     ) -> LlmResponse:
         deadline = time.monotonic() + seconds
         if self._pool is None or self._transport is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
+            self._pool = CallThreads(size=self._threads, name=self._name)
             self._transport = Transport()
         with tracing.span(f"LLM {method}", SpanKind.CLIENT):
             request = prepare_request(method, url, {**tracing.headers(), **(headers or {})}, body)
             if stream is not None:
                 stream.begin()
-            exchange = asyncio.get_running_loop().run_in_executor(
-                self._pool, _send_request, self._transport, request, deadline, stream
-            )
+            exchange = self._pool.submit(partial(_send_request, self._transport, request, deadline, stream))
             response = await _await_response(exchange, deadline, stream)
             raise_for_status(response, is_check=method == "GET")
             return response
@@ -152,7 +151,7 @@ class LlmHttp:
     def close(self) -> None:
         """Closes pool and connections at once. Calls that are under way end in their threads, without a reader."""
         if self._pool is not None and self._transport is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.close()
             self._transport.close()
 
 

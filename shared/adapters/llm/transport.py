@@ -55,8 +55,9 @@ class Transport(BaseAdapter):
     ) -> requests.Response:
         """Returns a response whose body is still to be read, through `raw.read1`; it must be closed.
 
-        `timeout` is the pair of seconds for the connection and for each read. Raises NotConnected, ConnectTimeout,
-        ReadTimeout or ConnectionError. Certificates are always verified; the other arguments are without effect.
+        `timeout` is the pair of seconds for the connection and for each read (see Connection.send). Raises
+        NotConnected, ConnectTimeout, ReadTimeout or ConnectionError. Certificates are always verified; the other
+        arguments are without effect.
         """
         connect_seconds, read_seconds = timeout
         url = urlsplit(request.url or "")
@@ -65,9 +66,7 @@ class Transport(BaseAdapter):
         connection = self._connection(server, connect_seconds)
         reader = ResponseReader(connection.channel)
         try:
-            connection.channel.settimeout(read_seconds)
-            for part in parts:
-                connection.channel.sendall(part)
+            connection.send(parts, seconds=read_seconds)
             reader.read_head()
         except TimeoutError as error:
             connection.close()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shared import log
+from shared.adapters.sqlite.inline_worker import InlineWorker
 from shared.adapters.sqlite.migrations import migrate
 from shared.adapters.sqlite.worker import Worker
 
@@ -42,18 +43,21 @@ class Database:
         `busy_timeout_seconds` is how long to wait while another process writes.
         """
         opened = partial(connect, str(path), busy_timeout_seconds)
-        self._writer = Worker("sqlite", opened, threads=1, batch_size=MAX_WRITES_PER_COMMIT)
-        self._reader = self._writer  # a database in memory belongs to one connection
         self._path = str(path)
         self._of_thread = threading.local()
         self._looking_up: list[sqlite3.Connection] = []
         """The connections of the threads that have looked rows up."""
-        if str(path) != MEMORY:
-            readonly = partial(connect, str(path), busy_timeout_seconds, is_reader=True)
-            self._reader = Worker("sqlite-reader", readonly, threads=READERS, batch_size=MAX_READS_AT_ONCE)
+        self._writer: Worker
+        self._reader: Worker
+        if self._path == MEMORY:  # it belongs to one connection
+            self._writer = self._reader = InlineWorker("sqlite", opened)
+            return
+        readonly = partial(connect, str(path), busy_timeout_seconds, is_reader=True)
+        self._writer = Worker("sqlite", opened, threads=1, batch_size=MAX_WRITES_PER_COMMIT)
+        self._reader = Worker("sqlite-reader", readonly, threads=READERS, batch_size=MAX_READS_AT_ONCE)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs `work(connection)` in a thread of a reader and returns its result.
+        """Runs `work(connection)` in a thread of a reader, or on a database in memory at once; returns its result.
 
         It sees every write that has returned, and of all others what is committed.
         """

@@ -172,7 +172,7 @@ class SqliteRunStore:
 
     async def due_runs(
         self,
-        shard: int,
+        shards: Sequence[int],
         *,
         terminal: bool = False,
         before: datetime | None = None,
@@ -181,10 +181,12 @@ class SqliteRunStore:
     ) -> RunPage:
         latest = before.isoformat() if before else _AFTER_ALL_TIMES
         cursor = (after.at.isoformat(), after.run_id) if after else ("", "")
-        query = "SELECT document, revision, due_at, id FROM runs"
-        query += f" WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ? AND due_at <= ?"
-        query += " AND (due_at, id) > (?, ?) ORDER BY due_at, id LIMIT ?"
-        return await self._page(query, [shard, latest, *cursor, limit])
+        of_shard = f"SELECT due_at, id FROM runs WHERE status IN {_TERMINAL if terminal else _OPEN} AND shard = ?"
+        of_shard += " AND due_at <= ? AND (due_at, id) > (?, ?)"
+        page = " UNION ALL ".join([of_shard] * len(shards))  # SQLite merges them in the order of their index
+        query = "SELECT document, revision, page.due_at, page.id"
+        query += f" FROM ({page} ORDER BY due_at, id LIMIT ?) AS page CROSS JOIN runs USING (id)"
+        return await self._page(query, [*(value for shard in shards for value in (shard, latest, *cursor)), limit])
 
     async def changed_runs(
         self, channel: Channel, *, since: datetime, after: RunPosition | None = None, limit: int

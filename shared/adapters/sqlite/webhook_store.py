@@ -57,9 +57,13 @@ class SqliteWebhookStore:
     async def chain(self, delivery: Delivery) -> Sequence[Delivery]:
         return await self._select("WHERE chain = ? ORDER BY sequence", delivery.chain)
 
-    async def due(self, shard: int, *, before: datetime, limit: int) -> Sequence[Delivery]:
-        where = "WHERE due_at IS NOT NULL AND shard = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?"
-        return await self._select(where, shard, before.isoformat(), limit)
+    async def due(self, shards: Sequence[int], *, before: datetime, limit: int) -> Sequence[Delivery]:
+        of_shard = "SELECT due_at, id FROM webhook_deliveries WHERE due_at IS NOT NULL AND shard = ? AND due_at <= ?"
+        page = " UNION ALL ".join([of_shard] * len(shards))  # SQLite merges them in the order of their index
+        where = f"WHERE id IN (SELECT id FROM ({page} ORDER BY due_at, id LIMIT ?))"
+        values = [value for shard in shards for value in (shard, before.isoformat())]
+        found = await self._select(where, *values, limit)
+        return sorted(found, key=lambda one: (one.due_at or one.at, one.id))
 
     async def page(
         self, organization_id: str, endpoint_id: str, *, limit: int, after: DeliveryPosition | None = None

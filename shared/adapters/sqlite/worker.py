@@ -125,9 +125,9 @@ class Worker:
             batch, is_last = self._batch(first)
             try:
                 connection = connection or self._connect()
-                _run_batch(connection, batch)
+                run_batch(connection, batch)
             except (sqlite3.Error, OSError) as error:
-                _fail(batch, error)
+                fail(batch, error)
             _return_outcomes(batch)
             if is_last:
                 break
@@ -146,7 +146,7 @@ class Worker:
         return batch, False
 
 
-def _run_batch(connection: sqlite3.Connection, batch: list[_Operation]) -> None:
+def run_batch(connection: sqlite3.Connection, batch: list[_Operation]) -> None:
     """Runs the operations, in one transaction when one of them writes. Raises sqlite3.Error when the commit fails."""
     if not any(operation.is_write for operation in batch):
         for operation in batch:
@@ -199,7 +199,7 @@ def _run(connection: sqlite3.Connection, operation: _Operation) -> None:
         operation.error = error
 
 
-def _fail(batch: list[_Operation], error: Exception) -> None:
+def fail(batch: list[_Operation], error: Exception) -> None:
     for operation in batch:
         operation.error = error
 
@@ -211,10 +211,10 @@ def _return_outcomes(batch: list[_Operation]) -> None:
         by_loop.setdefault(operation.future.get_loop(), []).append(operation)
     for loop, operations in by_loop.items():
         with suppress(RuntimeError):  # the loop is closed, so no caller waits any more
-            loop.call_soon_threadsafe(_resolve, operations)
+            loop.call_soon_threadsafe(resolve, operations)
 
 
-def _resolve(operations: list[_Operation]) -> None:
+def resolve(operations: list[_Operation]) -> None:
     for operation in operations:
         if operation.future.done():  # the caller was cancelled
             continue
