@@ -71,8 +71,8 @@ class RunStore(Protocol):
         """Returns the run. Its input is empty when it is stored in parts (see load_input).
 
         With `with_result` False, a result that is stored in parts is left out (`Run.lacks_result`). With
-        `or_last_saved`, a store may once return the run as this process has last saved it: when another process has
-        saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
+        `or_last_saved`, a store may a few times return the run as this process has last saved or read it: when another
+        process has saved or deleted it since, a save of what follows raises StaleRun. Raises RunNotFound.
         """
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from shared.adapters.clock import SystemClock
 from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.run_store import FirestoreRunStore
 from shared.adapters.sqlite.backend import SqliteBackend
+from shared.adapters.storage.last_saved import MAX_CHECKS
 from shared.domain.channel import Channel
 from shared.domain.directory import ModelRef
 from shared.domain.erasure import erased as without_content
@@ -90,6 +91,21 @@ async def test_a_state_that_another_process_has_changed_is_handed_over_once_and_
     with pytest.raises(StaleRun):
         await mine.store.save(known.claimed(NOW, lease=timedelta(seconds=9)))
     assert (await mine.store.get(run.id, or_last_saved=True)).status is Status.CANCELLED
+    mine.close()
+    theirs.close()
+
+
+async def test_a_few_checks_of_a_job_get_the_state_that_another_process_has_changed(tmp_path: Path) -> None:
+    mine, theirs = (SqliteBackend(tmp_path / "runs.db", SystemClock()) for _ in range(2))
+    await mine.store.create(run := a_run())
+    claimed = await mine.store.save((await mine.store.get(run.id)).claimed(NOW, lease=timedelta(seconds=9)))
+    await mine.store.save(claimed.with_provider_job(NOW, provider_job_id="job-1"))
+    await theirs.store.save((await theirs.store.get(run.id)).postponed(NOW))
+    states = [await mine.store.get(run.id, or_last_saved=True) for _ in range(2 * MAX_CHECKS + 2)]
+    assert [state.revision for state in states] == [*[3] * MAX_CHECKS, *[4] * (MAX_CHECKS + 2)]
+    await theirs.store.save(states[-1].cancelled(NOW))
+    states = [await mine.store.get(run.id, or_last_saved=True) for _ in range(MAX_CHECKS + 1)]
+    assert states[0].status is Status.PROCESSING and states[-1].status is Status.CANCELLED
     mine.close()
     theirs.close()
 

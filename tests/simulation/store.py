@@ -103,6 +103,8 @@ class SimulatedRunStore:
                 return self._tables.get(run_id, with_result=with_result), self._store_time()
 
         run, read_at = await self._call("get", read, run_id)
+        if or_last_saved and not self._firestore:
+            self._last_saved.put_read(run)
         return replace(run, clock_offset=read_at - self._instance.clock.now()) if self._firestore else run
 
     def _store_time(self) -> datetime:

@@ -99,7 +99,10 @@ class SqliteRunStore:
             document = from_text(row[0])
             if with_result and document.get("result_parts"):
                 document["result"] = await self._read_parts(run_id, RESULT)
-            return from_document(document, revision=row[1])
+            run = from_document(document, revision=row[1])
+        if or_last_saved:
+            self._last_saved.put_read(run)
+        return run
 
     async def load_input(self, run: Run) -> Mapping[str, Any]:
         if run.input_parts == 0:
