@@ -24,7 +24,7 @@ GROUPS = {
     "_one_faulty_system": "faulty",
     "cloud": "cloud",
     "local": "local",
-    "python_client": "local",
+    "made_without_node": "local",
     "fuzzed": "fuzzing",
 }
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.

@@ -35,8 +35,9 @@ MAX_STARTED_WHEN_BUSY = 4
 """Of each topic, while the event loop is busy: requests come first, then runs that have begun, then new runs."""
 BUSY_SECONDS = 0.005
 """An event loop that wakes the broker so much later than it should is busy."""
-MAX_STARTED_WHEN_LATE = 1
-"""Of each topic, while re-checks are late: a run that has begun ends in time before a new one begins."""
+RECHECKS_PER_START = 4
+"""Of each topic, while re-checks are late, a round starts one run for so many re-checks of the round before, or one:
+runs that have begun end in time before new ones begin, and still do not keep new ones waiting for ever."""
 LATE_SECONDS = 0.005
 BACKLOG_PAUSE_SECONDS = 0.01
 ROUND_PAUSE_SECONDS = 0.025
@@ -107,6 +108,8 @@ class Broker:
         self._is_loop_busy = False
         self._is_late = False
         """Has a re-check waited longer than LATE_SECONDS at the start of this round?"""
+        self._recheck_count = 0
+        """Re-checks that the last round has started."""
         self._in_flight: defaultdict[str, set[asyncio.Task[None]]] = defaultdict(set)
         """By topic and by queue."""
         self._paces: dict[str, Pace] = {topic: PushWindow(max_size=MAX_CONCURRENT) for topic in self._topics}
@@ -149,6 +152,7 @@ class Broker:
         leased = await self._exchange(topics, {queue: self._room(queue) for queue in self._queues()})
         self._next_due = dict(leased.next_due)
         counts = {kind: len(rows) for kind, rows in (*leased.messages.items(), *leased.tasks.items())}
+        self._recheck_count = sum(counts.get(queue, 0) for queue in QUEUES.values())
         self._has_backlog = any(count >= self._most(kind) for kind, count in counts.items())
         for topic, messages in leased.messages.items():
             for message in messages:
@@ -215,7 +219,7 @@ class Broker:
         if kind not in self._topics:
             return MAX_STARTED_PER_ROUND
         if self._is_late:
-            return MAX_STARTED_WHEN_LATE
+            return max(self._recheck_count // RECHECKS_PER_START, 1)
         return MAX_STARTED_WHEN_BUSY if self._is_loop_busy else MAX_STARTED_PER_ROUND
 
     async def _pause(self) -> None:

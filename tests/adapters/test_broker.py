@@ -16,7 +16,7 @@ from infra.local.broker import (
     LATE_SECONDS,
     MAX_STARTED_PER_ROUND,
     MAX_STARTED_WHEN_BUSY,
-    MAX_STARTED_WHEN_LATE,
+    RECHECKS_PER_START,
     Broker,
 )
 from infra.local.pacing import FIRST_WINDOW, MIN_PAUSE_SECONDS, DispatchRate
@@ -212,12 +212,13 @@ class Rounds:
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
         self.next_due: dict[str, float] = {}
+        self.tasks: dict[str, list[Task]] = {}
 
     async def exchange(
         self, ended: object, *, topics: Mapping[str, int], queues: Mapping[str, int], now: float, lease: float
     ) -> Leased:
         self.asked.append((max(topics.values()), max(queues.values())))
-        return Leased(messages={}, tasks={}, next_due=dict.fromkeys(topics, now) | self.next_due)
+        return Leased(messages={}, tasks=self.tasks, next_due=dict.fromkeys(topics, now) | self.next_due)
 
     async def release_leases(self, *, now: float) -> None:
         """There are none."""
@@ -252,12 +253,18 @@ async def test_while_the_event_loop_is_busy_few_new_runs_start_and_others_go_on(
 
 
 @pytest.mark.parametrize(
-    ("queue", "late_by", "most"),
-    [("rechecks", 1, MAX_STARTED_WHEN_LATE), ("rechecks", -1, FIRST_WINDOW), ("webhooks", 1, FIRST_WINDOW)],
+    ("queue", "late_by", "count", "most"),
+    [
+        ("rechecks", 1, 2 * RECHECKS_PER_START, 2),
+        ("rechecks", 1, 1, 1),
+        ("rechecks", -1, 2 * RECHECKS_PER_START, FIRST_WINDOW),
+        ("webhooks", 1, 2 * RECHECKS_PER_START, FIRST_WINDOW),
+    ],
 )
-async def test_while_rechecks_are_late_hardly_any_new_run_starts(queue: str, late_by: float, most: int) -> None:
+async def test_while_rechecks_are_late_few_new_runs_start(queue: str, late_by: float, count: int, most: int) -> None:
     rounds: Any = Rounds()
     rounds.next_due = {queue: NOW - LATE_SECONDS - late_by}
+    rounds.tasks = {queue: [Task(name="t", queue=queue, body="{}", deliveries=1)] * count}
 
     async def answer(*_: object) -> int:
         return 204

@@ -24,10 +24,18 @@ USAGE = Path(__file__).parent / "clients" / "usage.ts"
 
 
 @pytest.fixture(scope="module")
-def python_client(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def made_without_node(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """What the command wrote into `folder` and into `stderr`, and its `status`, on a machine without Node.js."""
+    folder, nothing = tmp_path_factory.mktemp("clients"), tmp_path_factory.mktemp("nothing")
+    command = [sys.executable, "-m", "infra.clients.generate", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(nothing)}, capture_output=True, text=True)
+    return SimpleNamespace(folder=folder, stderr=done.stderr, status=done.returncode)
+
+
+@pytest.fixture(scope="module")
+def python_client(made_without_node: SimpleNamespace) -> Any:
     """The generated package: `models`, `jobs`, `user_runs`, and `Client`."""
-    folder = tmp_path_factory.mktemp("clients") / "python"
-    generate.generate_python(folder)
+    folder = made_without_node.folder / "python"
     with pytest.MonkeyPatch.context() as patched:
         patched.syspath_prepend(folder)
         package = import_module("llm_runs_client")
@@ -154,10 +162,8 @@ def test_the_readmes_program_with_the_typescript_client_shows_a_completed_run(
     assert "status: 'completed'" in shown.stdout
 
 
-def test_without_node_the_python_client_is_generated_alone_and_a_line_says_so(tmp_path: Path) -> None:
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    command = [sys.executable, "-m", "infra.clients.generate", str(tmp_path / "clients")]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(nothing)}, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, f"{generate.NODE_IS_MISSING}\n")
-    assert [path.name for path in (tmp_path / "clients").iterdir()] == ["python"]
+def test_without_node_the_python_client_is_generated_alone_and_a_line_says_so(
+    made_without_node: SimpleNamespace,
+) -> None:
+    assert (made_without_node.status, made_without_node.stderr) == (0, f"{generate.NODE_IS_MISSING}\n")
+    assert [path.name for path in made_without_node.folder.iterdir()] == ["python"]

@@ -237,7 +237,9 @@ def _immutable_columns(run: Run) -> tuple[Any, ...]:
 
 
 def _put_parts(connection: sqlite3.Connection, run_id: str, content: str, parts: Sequence[str]) -> None:
-    """`content` is INPUT or RESULT."""
+    """Stores the parts, of which most runs have none. `content` is INPUT or RESULT."""
+    if not parts:
+        return
     rows = [(run_id, content, number, part) for number, part in enumerate(parts)]
     connection.executemany("INSERT OR REPLACE INTO run_parts VALUES (?, ?, ?, ?)", rows)
 

@@ -88,7 +88,9 @@ class SqliteWebhookStore:
 
 
 def put_deliveries(connection: sqlite3.Connection, deliveries: Sequence[Delivery]) -> None:
-    """Stores new deliveries; one that is there stays as it is."""
+    """Stores new deliveries, of which most runs have none; one that is there stays as it is."""
+    if not deliveries:
+        return
     rows = [
         (
             delivery.id,
