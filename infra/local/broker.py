@@ -31,7 +31,7 @@ ACK_DEADLINE_SECONDS = 600.0
 MAX_CONCURRENT = 256
 """Deliveries at once, for each topic and for tasks."""
 MAX_STARTED_PER_ROUND = 16
-MAX_STARTED_WHEN_BUSY = 4
+MAX_STARTED_WHEN_BUSY = 1
 """Of each topic, while the event loop is busy: requests come first, then runs that have begun, then new runs."""
 BUSY_SECONDS = 0.005
 """An event loop that wakes the broker so much later than it should is busy."""
