@@ -101,6 +101,30 @@ def test_a_connection_is_used_again_when_its_response_was_read(transport: Transp
         assert server.paths == [b"/0", b"/1", b"/2"] and server.connections == 1
 
 
+def test_who_stops_an_answer_too_late_stops_no_later_one_on_its_connection(transport: Transport) -> None:
+    with serving(CHUNKED, says(b"abcde"), says(b"fghij")) as server:
+        request = prepare_request("GET", server.url, {}, None)
+        with transport.send(request, timeout=(5, 5)) as earlier:
+            while earlier.raw.read1(65536):
+                pass
+        with transport.send(request, timeout=(5, 5)) as later:
+            earlier.raw.shutdown()
+            earlier.close()
+            earlier.raw.close()
+            assert later.raw.read1(65536) == b"abcde"
+        assert fetch(transport, server.url) == (200, b"fghij")
+        assert server.connections == 1
+
+
+def test_a_connection_whose_answer_was_stopped_is_not_used_again(transport: Transport) -> None:
+    with serving(says(b"abcde"), says(b"fghij")) as server:
+        with transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5)) as response:
+            assert response.raw.read1(65536) == b"abcde"
+            response.raw.shutdown()
+        assert fetch(transport, server.url) == (200, b"fghij")
+        assert server.connections == 2
+
+
 def test_a_connection_whose_response_was_not_read_is_closed(transport: Transport) -> None:
     with serving(says(b"abcde", size=10), says(b"fghij")) as server:
         transport.send(prepare_request("GET", server.url, {}, None), timeout=(5, 5)).close()

@@ -6,6 +6,7 @@ and redirects an LLM call has no use for. A request leaves in one piece, so that
 
 import socket
 import ssl
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -131,6 +132,9 @@ class Body:
         self._connection = connection
         self._reader = reader
         self._decoding: DecodingResponse | None = None
+        self._is_open = True
+        self._while_open = threading.Lock()
+        """Is held while the connection is shut down or given away: the next call to get it must not lose its answer."""
 
     def decode(self, headers: Mapping[str, str]) -> None:
         """Makes `read1` return the body without the encoding that the headers name."""
@@ -147,14 +151,19 @@ class Body:
         return self._reader.read1(amount)
 
     def shutdown(self) -> None:
-        """Ends a read that is under way in another thread."""
-        self._connection.channel.shutdown(socket.SHUT_RD)
+        """Ends a read that is under way in another thread; does nothing once the body is closed."""
+        with self._while_open:
+            if self._is_open:
+                self._reader.leaves_connection_usable = False
+                self._connection.channel.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
-        """Gives the connection back when the body was read to its end, and closes it otherwise."""
-        if self._reader.leaves_connection_usable:
+        """Gives the connection back when the body was read to its end, and closes it otherwise; once only."""
+        with self._while_open:
+            was_open, self._is_open = self._is_open, False
+        if was_open and self._reader.leaves_connection_usable:
             self._transport.put_back(self._server, self._connection)
-        else:
+        elif was_open:
             self._connection.close()
 
 
