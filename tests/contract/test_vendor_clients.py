@@ -14,6 +14,9 @@ import uvicorn
 from infra.local.simulator import Simulator
 from tests.lazy import lazily_loaded
 
+pytestmark = pytest.mark.slow
+"""Loading the vendors' clients takes seconds."""
+
 if TYPE_CHECKING:
     import anthropic
     import openai

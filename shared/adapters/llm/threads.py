@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class CallThreads:
-    """At most `size` threads, which start when there is work for them. Only one event loop may use them.
+    """Keeps at most `size` threads, which start when there is work for them. Only one event loop may use them.
 
     They do not keep the process from ending.
     """
