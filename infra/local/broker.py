@@ -152,8 +152,8 @@ class Broker:
         leased = await self._exchange(topics, {queue: self._room(queue) for queue in self._queues()})
         self._next_due = dict(leased.next_due)
         counts = {kind: len(rows) for kind, rows in (*leased.messages.items(), *leased.tasks.items())}
-        self._recheck_count = sum(counts.get(queue, 0) for queue in QUEUES.values())
         self._has_backlog = any(count >= self._most(kind) for kind, count in counts.items())
+        self._recheck_count = sum(counts.get(queue, 0) for queue in QUEUES.values())
         for topic, messages in leased.messages.items():
             for message in messages:
                 self._start(topic, self._deliver_message(topic, message))
