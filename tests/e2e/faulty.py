@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -143,7 +144,10 @@ class FaultySystem:
         return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
-        while not self._sweeping.wait(self._sweep_seconds):
+        """Sweeps at a fixed rate: the time of a pass says which shard it patrols, and delays would leave shards out."""
+        due = time.monotonic()
+        while not self._sweeping.wait(max(due - time.monotonic(), 0)):
+            due = max(due + self._sweep_seconds, time.monotonic())
             try:
                 httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False, verify=NO_TLS)
             except httpx.TransportError:
