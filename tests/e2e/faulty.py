@@ -15,7 +15,7 @@ import httpx
 
 from infra.local.emulators.functions import start_functions, url_of
 from infra.local.emulators.google import start_pubsub
-from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
+from infra.local.emulators.processes import ChildProcess, wait_until_listening
 from infra.local.routing import FUNCTIONS
 from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.domain.frozen import replace
@@ -24,6 +24,7 @@ from shared.settings import Settings
 from tests.e2e.system import ROOT, until
 from tests.grpc_proxy import GrpcProxy
 from tests.plain_http import NO_TLS
+from tests.programs import ForkedProcesses
 
 SWEEP_SECONDS = 1.0
 GRACE_SECONDS = 2.0
@@ -45,7 +46,7 @@ class FaultySystem:
         self._sweep_seconds = sweep_seconds
         self._grace_seconds = grace_seconds
         self._stack = stack
-        self._processes = stack.enter_context(ChildProcesses(folder))
+        self._processes = stack.enter_context(ForkedProcesses(folder))
         self.project = f"demo-{uuid4().hex[:12]}"  # of its own: all share one Firestore
         self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
         tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
