@@ -25,6 +25,7 @@ GROUPS = {
     "cloud": "cloud",
     "local": "local",
     "made_without_node": "local",
+    "chromium": "local",  # so that two workers start a browser, not all
     "fuzzed": "fuzzing",
 }
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.

@@ -69,6 +69,9 @@ class FaultySystem:
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
 
+    def stop(self) -> None:
+        self._stack.close()
+
     def log(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
 
