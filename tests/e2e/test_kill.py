@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.e2e.system import System, until, until_all_ended
 
 RUNS = 200
-SOON_REPAIRED = {"SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
+SOON_REPAIRED: dict[str, Any] = {"SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
 """An accepted run whose message is lost by the kill is sent again after seconds instead of a quarter of a minute."""
 
 
