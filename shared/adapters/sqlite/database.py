@@ -131,8 +131,8 @@ def connect(path: str, busy_timeout_seconds: float, *, is_reader: bool = False) 
     )  # one thread uses it at a time: its own, and at last the one that closes it
     _use_wal(connection, busy_timeout_seconds)
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
     migrate(connection)
+    connection.execute("PRAGMA foreign_keys=ON")  # not before a migration: to replace the table of runs deletes no parts
     connection.execute("PRAGMA temp_store=MEMORY")  # not before a migration, which sorts all runs for a new index
     if is_reader:
         connection.execute("PRAGMA query_only=ON")

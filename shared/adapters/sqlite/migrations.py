@@ -102,6 +102,38 @@ STEPS = (
     CREATE INDEX tallies_by_day ON tallies (day);
     CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
     """,
+    # A row of a table WITHOUT ROWID may take a quarter of a page; the rest of a document stood in pages of its own.
+    """
+    CREATE TABLE new_runs (
+        id TEXT PRIMARY KEY NOT NULL, revision INTEGER NOT NULL,
+        document TEXT NOT NULL, status TEXT NOT NULL, due_at TEXT, updated_at TEXT NOT NULL,
+        user_id TEXT NOT NULL, tenant_id TEXT NOT NULL, kind TEXT NOT NULL, job_type TEXT, question_id TEXT,
+        channel TEXT NOT NULL, shard INTEGER NOT NULL, created_at TEXT NOT NULL, expires_at TEXT NOT NULL
+    );
+    INSERT INTO new_runs SELECT * FROM runs;
+    DROP TABLE runs;
+    ALTER TABLE new_runs RENAME TO runs;
+    CREATE INDEX runs_open ON runs (tenant_id, status) WHERE status IN ('pending', 'processing');
+    CREATE INDEX runs_by_channel ON runs (channel, updated_at, id, tenant_id);
+    CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL AND status IN ('pending', 'processing');
+    CREATE INDEX runs_not_shown ON runs (shard, due_at, id)
+        WHERE due_at IS NOT NULL AND status IN ('completed', 'failed', 'cancelled');
+    CREATE INDEX runs_expiring ON runs (expires_at);
+    CREATE INDEX runs_by_kind ON runs (user_id, kind, created_at DESC, id DESC);
+    CREATE INDEX runs_by_status ON runs (user_id, kind, status, job_type, created_at DESC, id DESC);
+    CREATE INDEX runs_by_question ON runs (user_id, question_id, kind, status, job_type, created_at DESC, id DESC)
+        WHERE question_id IS NOT NULL;
+    CREATE INDEX runs_by_tenant ON runs (tenant_id, created_at DESC, id DESC);
+    CREATE TABLE new_tasks (
+        name TEXT PRIMARY KEY NOT NULL, body TEXT NOT NULL, deliver_at REAL, deliveries INTEGER NOT NULL DEFAULT 0,
+        forget_at REAL NOT NULL, queue TEXT NOT NULL DEFAULT 'rechecks'
+    );
+    INSERT INTO new_tasks SELECT * FROM tasks;
+    DROP TABLE tasks;
+    ALTER TABLE new_tasks RENAME TO tasks;
+    CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
+    CREATE INDEX tasks_to_forget ON tasks (forget_at);
+    """,
 )
 
 
@@ -119,6 +151,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a step that copies the runs leaves a log as large as they
 
 
 def _version(connection: sqlite3.Connection) -> int:
