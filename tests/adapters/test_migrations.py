@@ -13,7 +13,7 @@ import pytest
 
 from shared.adapters.clock import SystemClock
 from shared.adapters.sqlite.backend import SqliteBackend
-from shared.adapters.sqlite.migrations import STEPS, migrate
+from shared.adapters.sqlite.migrations import STEPS, migrate, statements
 from shared.adapters.storage.run_document import to_document
 from shared.domain.channel import Channel
 from shared.domain.result import Result
@@ -76,6 +76,11 @@ async def test_a_file_of_the_earlier_release_is_listed_continued_and_read_by_tha
     sqlite.close()
     late = a_run(created_at=NOW + timedelta(seconds=9))
     assert in_the_earlier_release(earlier, file, late) == ["pending", "cancelled", "pending", "pending"]
+    sqlite = SqliteBackend(file, SystemClock())
+    assert await sqlite.store.count_runs(JOBS, at_most=9) == 4
+    await sqlite.store.forget(late)
+    assert await sqlite.store.count_runs(JOBS, at_most=9) == 3
+    sqlite.close()
 
 
 @pytest.mark.parametrize("step", range(len(STEPS)))
@@ -107,7 +112,7 @@ migrate(connection)
 def with_steps(file: Path, steps: int) -> sqlite3.Connection:
     """Returns a connection to a new file whose schema has only the first steps."""
     connection = sqlite3.connect(file, isolation_level=None)
-    for statement in ";".join(STEPS[:steps]).split(";"):
+    for statement in statements(";".join(STEPS[:steps])):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {steps}")
     return connection

@@ -4,6 +4,7 @@ A released step never changes, because existing files have already run it. A cha
 """
 
 import sqlite3
+from collections.abc import Iterator
 
 STEPS = (
     """
@@ -134,6 +135,20 @@ STEPS = (
     CREATE INDEX tasks_by_delivery ON tasks (queue, deliver_at) WHERE deliver_at IS NOT NULL;
     CREATE INDEX tasks_to_forget ON tasks (forget_at);
     """,
+    # Triggers count exactly for every process, and for an earlier release that writes to the file again.
+    """
+    CREATE TABLE run_counts (
+        user_id TEXT NOT NULL, kind TEXT NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY (user_id, kind)
+    ) WITHOUT ROWID;
+    INSERT INTO run_counts SELECT user_id, kind, count(*) FROM runs GROUP BY user_id, kind;
+    CREATE TRIGGER runs_count_new AFTER INSERT ON runs BEGIN
+        INSERT INTO run_counts VALUES (NEW.user_id, NEW.kind, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+    END;
+    CREATE TRIGGER runs_count_deleted AFTER DELETE ON runs BEGIN
+        UPDATE run_counts SET runs = runs - 1 WHERE user_id = OLD.user_id AND kind = OLD.kind;
+        DELETE FROM run_counts WHERE user_id = OLD.user_id AND kind = OLD.kind AND runs = 0;
+    END;
+    """,
 )
 
 
@@ -144,7 +159,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for number, step in enumerate(STEPS[_version(connection) :], start=_version(connection) + 1):
-            for statement in filter(str.strip, step.split(";")):
+            for statement in statements(step):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
@@ -152,6 +167,16 @@ def migrate(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a step that copies the runs leaves a log as large as they
+
+
+def statements(step: str) -> Iterator[str]:
+    """Yields the statements of a step. The body of a trigger has semicolons of its own."""
+    statement = ""
+    for piece in step.split(";"):
+        statement += f"{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _version(connection: sqlite3.Connection) -> int:
