@@ -183,7 +183,7 @@ async def test_the_statements_of_lists_and_totals_read_indexes_only_until_the_pa
         "SEARCH runs USING COVERING INDEX runs_by_kind",
         "SEARCH runs USING COVERING INDEX runs_by_status",
         "SEARCH runs USING COVERING INDEX runs_by_question",
-        "SEARCH runs USING PRIMARY KEY",
+        "SEARCH runs USING INDEX sqlite_autoindex_runs_1",
     }
 
 

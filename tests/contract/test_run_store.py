@@ -117,6 +117,21 @@ async def test_a_forgotten_run_is_not_handed_over(backend: Any) -> None:
         await backend.store.get(run.id, or_last_saved=True)
 
 
+async def test_a_total_counts_each_run_once_and_forgotten_ones_no_longer(backend: Any) -> None:
+    first, second = a_run(), a_run()
+    for run in (first, first, second, a_run(kind=Kind.USER_RUN), a_run(user_id="other")):
+        await backend.store.create(run)
+    await backend.store.save((await backend.store.get(first.id)).cancelled(NOW))
+    assert await backend.store.count_runs(JOBS, at_most=10) == 2
+    both = replace(JOBS, kinds=(Kind.JOB, Kind.USER_RUN))
+    assert [await backend.store.count_runs(both, at_most=most) for most in (10, 2)] == [3, 2]
+    for run in (first, first, second):
+        await backend.store.forget(run)
+    assert await backend.store.count_runs(JOBS, at_most=10) == 0
+    if isinstance(backend, SqliteBackend):
+        assert await rows(backend, "SELECT * FROM run_counts WHERE user_id = 'demo' AND kind = 'job'") == []
+
+
 async def test_exactly_one_of_many_concurrent_saves_succeeds(backend: Any) -> None:
     await backend.store.create(run := a_run())
     read = await backend.store.get(run.id)
@@ -261,6 +276,7 @@ async def test_expired_runs_and_keys_are_deleted_with_their_parts(sqlite: Sqlite
     assert await sqlite.store.forget_expired(NOW + timedelta(days=30), limit=10) == 1
     remaining = [await rows(sqlite, f"SELECT * FROM {table}") for table in ("runs", "idempotency", "run_parts")]
     assert [len(rows) for rows in remaining] == [1, 1, 0] and remaining[1][0][0] == "new"
+    assert await sqlite.store.count_runs(JOBS, at_most=10) == 1
 
 
 async def delete_parts(backend: Any, run: Run) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -66,6 +67,9 @@ class FaultySystem:
         self._sweeping = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
+
+    def stop(self) -> None:
+        self._stack.close()
 
     def log(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
@@ -143,7 +147,10 @@ class FaultySystem:
         return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
-        while not self._sweeping.wait(self._sweep_seconds):
+        """Sweeps at a fixed rate: the time of a pass says which shard it patrols, and delays would leave shards out."""
+        due = time.monotonic()
+        while not self._sweeping.wait(max(due - time.monotonic(), 0)):
+            due = max(due + self._sweep_seconds, time.monotonic())
             try:
                 httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False, verify=NO_TLS)
             except httpx.TransportError:

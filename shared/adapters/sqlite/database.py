@@ -131,9 +131,10 @@ def connect(path: str, busy_timeout_seconds: float, *, is_reader: bool = False) 
     )  # one thread uses it at a time: its own, and at last the one that closes it
     _use_wal(connection, busy_timeout_seconds)
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
     migrate(connection)
-    connection.execute("PRAGMA temp_store=MEMORY")  # not before a migration, which sorts all runs for a new index
+    # Not before a migration: it drops a table of runs, but none of their parts, and it sorts all runs for a new index.
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA temp_store=MEMORY")
     if is_reader:
         connection.execute("PRAGMA query_only=ON")
     return connection
