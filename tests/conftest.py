@@ -37,4 +37,4 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-pytest_plugins = ["tests.workers", "tests.collection", "tests.order", "tests.coverage_summary"]
+pytest_plugins = ["tests.workers", "tests.programs", "tests.collection", "tests.order", "tests.coverage_summary"]

@@ -25,6 +25,7 @@ GROUPS = {
     "cloud": "cloud",
     "local": "local",
     "made_without_node": "local",
+    "chromium": "local",  # so that two workers start a browser, not all
     "fuzzed": "fuzzing",
 }
 """A fixture of tests/e2e, and the group of all tests that ask for it; the slowest group first.
@@ -34,7 +35,7 @@ a file of FOLDERS_OF_GROUPS.
 """
 FOLDERS_OF_GROUPS = {"architecture", "infra"}
 """The tests of each of their files read the same sources, or the same large schema."""
-FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "unit", "architecture")
+FOLDERS = ("e2e", "contract", "adapters", "entrypoints", "simulation", "architecture", "unit")
 SLOW_FOLDERS = {"e2e": "start whole systems", "simulation": "play whole systems under a virtual clock"}
 """What their tests do. A quick answer does not even read them."""
 EMULATORS = "need Google's emulators"

@@ -126,8 +126,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Some tests mostly wait: with a worker more than cores, no core is idle meanwhile."""
-    return (os.cpu_count() or 1) + 1
+    """Tests of whole systems mostly wait: with two workers more than cores, hardly a core is idle meanwhile."""
+    return (os.cpu_count() or 1) + (1 if config.getoption("--fast") else 2)
 
 
 def is_worker(config: pytest.Config) -> bool:

@@ -1,6 +1,6 @@
 """Repairs what lost messages and lost tasks leave behind, so that every accepted run ends.
 
-A pass has four rounds:
+A pass has four rounds. The second follows the first; the others run beside them, so that a slow one holds up no other:
 
 1. *Overdue* runs, whose `due_at` has passed, are published or scheduled again; a worker then starts, checks or
    expires them. Each gets a later `due_at`, so the next pass begins with the runs that this pass did not reach.
@@ -88,16 +88,21 @@ class SweepRuns(Struct, frozen=True, kw_only=True):
         this = Pass(now=self.clock.now())
         patrolled = int(this.now.timestamp() / self.interval.total_seconds()) % SHARDS
         shards = [(patrolled + number) % SHARDS for number in range(SHARDS)]
-        await self._side_by_side(this, shards, before=this.now, counter="repaired", repair=self._repair)
-        await self._side_by_side(this, [patrolled], before=None, counter="patrolled", repair=self._patrol)
-        await self._refresh_cache(this, shards)
-        await self._sweep_webhooks(this)
+        rounds = (self._sweep_open_runs(this, shards), self._refresh_cache(this, shards), self._sweep_webhooks(this))
+        for error in await asyncio.gather(*rounds, return_exceptions=True):
+            if error is not None:
+                raise error
         this.swept.forgotten = await self.store.forget_expired(this.now, limit=MAX_FORGOTTEN)
         if this.swept != Swept():
             log.info("swept", **asdict(this.swept))
         if this.unexpected:
             raise ExceptionGroup("runs not repaired", this.unexpected)
         return this.swept
+
+    async def _sweep_open_runs(self, this: Pass, shards: Sequence[int]) -> None:
+        """Repairs what is overdue, and patrols the first of the shards."""
+        await self._side_by_side(this, shards, before=this.now, counter="repaired", repair=self._repair)
+        await self._side_by_side(this, shards[:1], before=None, counter="patrolled", repair=self._patrol)
 
     async def _side_by_side(
         self,

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from shared.adapters.llm.request import prepare_request
 from shared.adapters.llm.transport import NotConnected, Transport, host_line
-from shared.errors import LlmRefused
+from shared.errors import LlmRefused, LlmUnavailable
 
 Answer = Callable[[socket.socket], bool]
 """Writes one response; returns whether the connection stays open."""
@@ -270,6 +270,17 @@ def test_a_header_with_a_line_break_is_not_sent(transport: Transport) -> None:
         with pytest.raises(requests.exceptions.InvalidHeader):
             transport.send(request, timeout=(5, 5))
         assert server.connections == 0
+
+
+@pytest.mark.parametrize("key", ["a\u201cb\u201d", "a\nb", "\u043a\u043b\u044e\u0447"])
+@pytest.mark.parametrize(("method", "error"), [("POST", LlmRefused), ("GET", LlmUnavailable)])
+def test_a_key_that_no_header_can_carry_is_answered_like_a_wrong_key(
+    method: str, error: type[LlmRefused | LlmUnavailable], key: str
+) -> None:
+    with pytest.raises(error, match="does not accept our credentials") as raised:
+        prepare_request(method, "http://llm.example", {"Authorization": f"Bearer {key}"}, None)
+    assert raised.value.code == "llm_credentials"
+    assert raised.value.__suppress_context__, "the error that it comes from quotes the key"
 
 
 @pytest.mark.parametrize(

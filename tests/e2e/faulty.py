@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ import httpx
 
 from infra.local.emulators.functions import start_functions, url_of
 from infra.local.emulators.google import start_pubsub
-from infra.local.emulators.processes import ChildProcess, ChildProcesses, wait_until_listening
+from infra.local.emulators.processes import ChildProcess, wait_until_listening
 from infra.local.routing import FUNCTIONS
 from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.domain.frozen import replace
@@ -23,6 +24,7 @@ from shared.settings import Settings
 from tests.e2e.system import ROOT, until
 from tests.grpc_proxy import GrpcProxy
 from tests.plain_http import NO_TLS
+from tests.programs import ForkedProcesses
 
 SWEEP_SECONDS = 1.0
 GRACE_SECONDS = 2.0
@@ -44,7 +46,7 @@ class FaultySystem:
         self._sweep_seconds = sweep_seconds
         self._grace_seconds = grace_seconds
         self._stack = stack
-        self._processes = stack.enter_context(ChildProcesses(folder))
+        self._processes = stack.enter_context(ForkedProcesses(folder))
         self.project = f"demo-{uuid4().hex[:12]}"  # of its own: all share one Firestore
         self.pubsub_emulator = self._start_pubsub(self._processes.reserve_host())
         tasks = self._python("tasks", "infra.local.emulators.tasks", "--folder", str(folder))
@@ -66,6 +68,9 @@ class FaultySystem:
         self._sweeping = threading.Event()
         threading.Thread(target=self._sweep, daemon=True).start()
         stack.callback(self._sweeping.set)
+
+    def stop(self) -> None:
+        self._stack.close()
 
     def log(self) -> str:
         return "".join(path.read_text(errors="replace") for path in self._processes.folder.glob("*_run*.log"))
@@ -143,7 +148,10 @@ class FaultySystem:
         return self._processes.keep(start_pubsub(folder, host=host, project=self.project))
 
     def _sweep(self) -> None:
-        while not self._sweeping.wait(self._sweep_seconds):
+        """Sweeps at a fixed rate: the time of a pass says which shard it patrols, and delays would leave shards out."""
+        due = time.monotonic()
+        while not self._sweeping.wait(max(due - time.monotonic(), 0)):
+            due = max(due + self._sweep_seconds, time.monotonic())
             try:
                 httpx.post(url_of(self.ports["sweep_runs"]), timeout=60, trust_env=False, verify=NO_TLS)
             except httpx.TransportError:

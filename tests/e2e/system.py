@@ -21,6 +21,7 @@ from shared.adapters.clock import SystemClock
 from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.adapters.sqlite.backend import SqliteBackend
 from tests.plain_http import NO_TLS
+from tests.programs import ForkedPopen
 
 ROOT = Path(__file__).parents[2]
 MIN_PAUSE_SECONDS = 0.05
@@ -60,7 +61,7 @@ class System:
     def start(self) -> None:
         command = [sys.executable, "-m", self.module, "--quiet", *self._options]
         with (self.data_dir.parent / "stderr").open("a") as errors:
-            self.process = subprocess.Popen(
+            self.process: subprocess.Popen[str] = ForkedPopen(
                 command,
                 cwd=self._started_in,
                 env=self._environment,

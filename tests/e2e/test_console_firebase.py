@@ -81,15 +81,15 @@ async def test_a_reader_signs_in_with_firebase_and_the_list_follows_firestore(
         page.on("request", lambda request: streams.append(request.url) if "/stream" in request.url else None)
         await page.goto(f"{cloud.url}/")
         await page.get_by_role("button", name="Sign in with Google").click()
-        await expect(page.locator(".state")).to_contain_text("· live", timeout=30_000)
+        await expect(page.locator(".state")).to_contain_text("· live")
         await expect(page.get_by_role("link", name="Operators")).to_have_count(0)
         with cloud.client("demo") as client:
             run_id = client.post("/llm_user_runs", json={"input_text": "hello [[slow 1]]"}).json()["run_uuid"]
         row = page.locator(f"#run-{run_id}")
-        await expect(row).to_be_visible(timeout=30_000)
-        await expect(row).to_contain_text("completed", timeout=30_000)
+        await expect(row).to_be_visible()
+        await expect(row).to_contain_text("completed")
         await row.click()
-        await expect(page.locator(".badge.completed")).to_be_visible(timeout=30_000)
+        await expect(page.locator(".badge.completed")).to_be_visible()
         await expect(page.locator(".panel").nth(1)).to_contain_text("Hallo")
         await expect(page.get_by_role("cell", name="run.completed")).to_be_visible()
         assert streams == [], "a listener needs no stream, which Hosting would hold back"

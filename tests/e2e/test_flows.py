@@ -10,6 +10,9 @@ from tests.e2e.system import System, until, updates
 
 TEXT = "Hello world, pay invoice 4711 of {amount} by 2026-12-01."
 ADMIN_RUN = {"text": TEXT, "source_lang": "en", "target_lang": "de"}
+ERRORS = {"[[fail]]": "llm_failed", "[[refuse]]": "llm_refused", "[[garbage]]": "llm_unreadable"}
+"""{marker: the code with which its run fails}"""
+WAITED_FOR = ("[[rate-limit]]", "[[slow 3]]")
 
 
 def finished(system: System, job_id: str, *, user: str = "demo") -> Any:
@@ -27,6 +30,23 @@ def submit(system: System, path: str, body: Any, *, user: str = "demo") -> str:
         answer = client.post(path, json=body, headers={"Accept": "application/json"})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["job_id"])
+
+
+@pytest.fixture(scope="module")
+def _runs_of_markers() -> dict[str, dict[str, str]]:
+    """{address of a system: {marker: id of a run}}"""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def runs_of_markers(system: System, _runs_of_markers: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Some take half a minute, so all begin with the first test of a system and go on beside the others."""
+    if system.url not in _runs_of_markers:
+        _runs_of_markers[system.url] = {
+            marker: submit(system, "/llm_user_runs", {"input_text": f"hello {marker}"})
+            for marker in (*ERRORS, *WAITED_FOR)
+        }
+    return _runs_of_markers[system.url]
 
 
 def test_a_streams_its_updates_without_being_asked(system: System) -> None:
@@ -186,11 +206,11 @@ def test_a_stream_resumes_without_a_gap_or_a_repeat(system: System) -> None:
     assert [event["id"] for event in browser] == [event["id"] for event in whole][2:]
 
 
-@pytest.mark.parametrize(
-    ("marker", "code"), [("[[fail]]", "llm_failed"), ("[[refuse]]", "llm_refused"), ("[[garbage]]", "llm_unreadable")]
-)
-def test_an_error_of_the_llm_fails_the_run_with_its_code(system: System, marker: str, code: str) -> None:
-    run_id = submit(system, "/llm_user_runs", {"input_text": f"hello {marker}"})
+@pytest.mark.parametrize(("marker", "code"), ERRORS.items())
+def test_an_error_of_the_llm_fails_the_run_with_its_code(
+    system: System, runs_of_markers: dict[str, str], marker: str, code: str
+) -> None:
+    run_id = runs_of_markers[marker]
     status = finished(system, run_id)
     with system.client() as client:
         run = client.get(f"/llm_user_runs/{run_id}").json()
@@ -200,10 +220,9 @@ def test_an_error_of_the_llm_fails_the_run_with_its_code(system: System, marker:
     assert result.json()["error"] == result.json()["error_message"] == run["error"]["message"]
 
 
-@pytest.mark.parametrize("marker", ["[[rate-limit]]", "[[slow 3]]"])
-def test_a_busy_or_slow_llm_is_waited_for(system: System, marker: str) -> None:
-    run_id = submit(system, "/llm_user_runs", {"input_text": f"hello {marker}"})
-    assert finished(system, run_id)["status"] == "completed"
+@pytest.mark.parametrize("marker", WAITED_FOR)
+def test_a_busy_or_slow_llm_is_waited_for(system: System, runs_of_markers: dict[str, str], marker: str) -> None:
+    assert finished(system, runs_of_markers[marker])["status"] == "completed"
 
 
 def test_a_run_that_never_finishes_fails_at_its_deadline(system: System) -> None:

@@ -7,16 +7,19 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from tests.e2e.system import System, until, until_all_ended
 
 RUNS = 200
+SOON_REPAIRED: dict[str, Any] = {"SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
+"""An accepted run whose message is lost by the kill is sent again after seconds instead of a quarter of a minute."""
 
 
 def test_nothing_is_lost_and_nothing_done_twice_when_the_system_is_killed(data_dir: Path) -> None:
-    system = System(data_dir, LLM_SIM_SECONDS="2")
+    system = System(data_dir, LLM_SIM_SECONDS="2", **SOON_REPAIRED)
     accepted: list[str] = []
     submitting = threading.Thread(target=submit_all, args=(system, accepted))
     submitting.start()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -63,7 +64,8 @@ def test_each_function_can_be_served_on_its_own_over_one_folder(data_dir: Path) 
 
 
 def test_a_second_system_takes_over_when_the_first_is_killed(data_dir: Path) -> None:
-    first, second = System(data_dir, LLM_SIM_SECONDS="1"), System(data_dir, LLM_SIM_SECONDS="1")
+    settings: dict[str, Any] = {"LLM_SIM_SECONDS": "1", "SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
+    first, second = System(data_dir, **settings), System(data_dir, **settings)
     with first.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
     first.kill()

@@ -25,6 +25,7 @@ from infra.local.emulators.processes import ChildProcess, ChildProcesses
 from shared.settings import REGIONS
 from tests.e2e.system import System, environment, until
 from tests.plain_http import NO_TLS
+from tests.programs import ForkedProcesses
 
 STREAMS = 50
 RUNS = 10
@@ -63,7 +64,7 @@ class Functions:
 def functions_over(data_dir: Path, **settings: str) -> Iterator[Functions]:
     folder = data_dir.parent / "functions"
     folder.mkdir()
-    with ChildProcesses(folder) as processes:
+    with ForkedProcesses(folder) as processes:
         yield Functions(processes, data_dir, **settings)
 
 

@@ -15,6 +15,8 @@ from tests.simulation.simulate import Outcome, run_plan, run_seed
 
 MIN_SEEDS = 1000
 """With a time and no number of seeds, at least so many run, however long they take."""
+START = "fork" if sys.platform == "linux" else "spawn"
+"""How a process that runs seeds is made: a fork need not import what this one has imported."""
 REPORT_SECONDS = 10.0
 CHUNK = 8
 
@@ -42,7 +44,7 @@ def run_many(start: int, *, seeds: int | None, seconds: float | None) -> int:
     wanted = seeds if seeds is not None or seconds is not None else MIN_SEEDS
     least = seeds if seeds is not None else MIN_SEEDS
     numbers = iter(range(start, start + wanted)) if wanted is not None else count(start)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+    with multiprocessing.get_context(START).Pool(os.cpu_count()) as pool:
         for outcome in pool.imap_unordered(run_seed, _paced(numbers, totals), chunksize=CHUNK):
             totals.add(outcome)
             if outcome.violations:

@@ -1,8 +1,9 @@
 """The sweeper and the burial: whatever is lost, every run ends."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from shared.domain.status import Lane, Status
 from shared.errors import LlmUnavailable, QueueUnavailable, RunNotFound
 from shared.ports import RunPage
 from shared.usecases.sweep import PAGE
+from shared.usecases.sweep_webhooks import SweepWebhooks
 from tests.unit.world import DEMO, FOREVER, CountingStore, World
 
 
@@ -278,6 +280,24 @@ async def test_a_slow_cache_takes_half_of_the_time_between_two_passes_at_most(wo
     tries = world.cache.calls
     await world.services.sweep()
     assert world.cache.calls - tries == 4
+
+
+async def test_a_cache_that_does_not_answer_holds_up_no_webhooks(world: World) -> None:
+    await ended_without_the_cache(world, 1)
+    world.cache.is_down = False
+    webhooks, are_swept = world.services.sweep.webhooks, asyncio.Event()
+
+    async def until_webhooks_are_swept() -> None:
+        async with asyncio.timeout(5):
+            await are_swept.wait()
+
+    async def sweep_webhooks() -> int:
+        are_swept.set()
+        return await webhooks()
+
+    world.cache.during_put = until_webhooks_are_swept
+    await replace(world.services.sweep, webhooks=cast(SweepWebhooks, sweep_webhooks))()
+    assert are_swept.is_set()
 
 
 async def test_operators_see_runs_that_nobody_swept(world: World) -> None:

@@ -1,7 +1,7 @@
 """What schemathesis takes for a failure and is none, each with its reason; and how often it asks for a stream."""
 
 import itertools
-from typing import Any
+from typing import Any, TypeAlias
 
 import schemathesis
 from schemathesis.core.failures import AcceptedNegativeData, Failure
@@ -31,7 +31,7 @@ BEYOND_SCHEMAS = {
     ("idempotency_conflict", None): "the same key is drawn again, with another body",
 }
 """(code, field) of what is refused although the schema allows it."""
-Case = schemathesis.Case[Any]
+Case: TypeAlias = schemathesis.Case[Any]
 STREAM_EVERY = 8
 _submits = itertools.count(1)
 
