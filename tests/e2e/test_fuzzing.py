@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis.configuration import storage_directory
 
 from shared.web import csrf
 from tests.e2e.system import ROOT, System
@@ -90,6 +91,7 @@ def fuzz(system: System, folder: Path) -> None:
     runs = {share.name: words(system, share, folder) for share in shares(system)}
     # Without HOME, requests asks the system for the user's folder before each request, which takes a fifth of the time.
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}
+    environment["HYPOTHESIS_STORAGE_DIRECTORY"] = str(storage_directory().path)
     command = [sys.executable, "-m", "tests.e2e.fuzzing.forks", "openapi.json", json.dumps(runs)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
