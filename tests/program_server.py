@@ -20,7 +20,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 MODULES = (
-    "infra.local.embedded.host", "infra.local.emulators.google_setup", "infra.local.emulators.tasks",
+    "infra.cli", "infra.local.embedded.host", "infra.local.emulators.google_setup", "infra.local.emulators.tasks",
     "infra.local.simulator",
 )  # fmt: skip
 """The programs that are started with `python -m`."""
@@ -89,7 +89,7 @@ def become(words: list[str], environment: dict[str, str], folder: str) -> None:
         sys.argv = [module, *options]
         sys.path[:1] = [folder, *filter(None, [environment.get("PYTHONPATH")])]
         sys.modules.pop(module)
-        name_process(module.removeprefix("infra.local."))
+        name_process(module.removeprefix("infra.").removeprefix("local."))
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     else:
         sys.argv = words

@@ -3,7 +3,8 @@
 A fork differs from a process of its own in nothing that tests see: it is a child of the tests' process and the leader
 of a session, with the environment, folder, input and outputs that it was given. But its output has no buffer, and `ps`
 shows the command line of program_server.py, with the program's name in the column `comm`. On systems other than Linux,
-and where the environment has what Python or a package reads when it is imported, a program is a process of its own.
+where a test gives what Python or a package reads when it is imported, and outside of test runs (tests/bench measures
+real processes), a program is a process of its own.
 """
 
 import ctypes
@@ -29,7 +30,8 @@ READ_AT_IMPORT = (
     "PYTHON", "WEB_CONCURRENCY",
 )  # fmt: skip
 """How the names of these variables begin."""
-HARMLESS = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "PYTHON_DOTENV_DISABLED"}
+NOT_READ_AT_IMPORT = {"PYTHONUNBUFFERED", "PYTHON_DOTENV_DISABLED"}
+KEPT = ("HOME", "PATH", "PYTHONDONTWRITEBYTECODE")
 
 
 class ProgramServer:
@@ -38,6 +40,7 @@ class ProgramServer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_for_tests = False
 
     @property
     def pid(self) -> int | None:
@@ -49,7 +52,9 @@ class ProgramServer:
             if self._process is None:
                 self._start()
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
-            return int(self._socket.recv(100))
+            answer = self._socket.recv(100)
+            assert answer, "program_server.py has ended; its error is in the standard error of the tests"
+            return int(answer)
 
     def end(self) -> None:
         if self._process is not None:
@@ -59,7 +64,7 @@ class ProgramServer:
     def _start(self) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._socket, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", *HARMLESS) if name in os.environ}
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         with its:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.program_server", str(its.fileno())],
@@ -96,13 +101,23 @@ class ForkedPopen(subprocess.Popen[AnyStr]):
         self._close_pipe_fds(*[asked[name] for name in pipes])  # type: ignore[attr-defined]
 
 
+def run(command: Sequence[str], *, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """Returns what the program printed, as subprocess.run does that captures it."""
+    pipe = subprocess.PIPE
+    with ForkedPopen(
+        command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        output, errors = process.communicate(stdin)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
 def forkable(command: list[str], environment: Mapping[str, str]) -> list[str] | None:
     """Returns what program_server.py needs of the command; None if it is to be a process of its own."""
     is_module = command[:2] == [sys.executable, "-m"] and command[2] in MODULES
-    read = {name for name in environment if name.startswith(READ_AT_IMPORT)} - HARMLESS
-    if environment.get("PYTHONPATH") == str(ROOT):
-        read.remove("PYTHONPATH")
-    if sys.platform != "linux" or read or not (is_module or command[0] == FRAMEWORK):
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    given = {name for name, value in environment.items() if name.startswith(READ_AT_IMPORT) and own.get(name) != value}
+    is_possible = SERVER.is_for_tests and sys.platform == "linux" and not given - NOT_READ_AT_IMPORT
+    if not is_possible or not (is_module or command[0] == FRAMEWORK):
         return None
     return command[1:] if is_module else command
 
@@ -124,6 +139,10 @@ class ForkedProcesses(ChildProcesses):
                 start_new_session=True,
             )
         return self.keep(ChildProcess(name, host, process, log))
+
+
+def pytest_configure() -> None:
+    SERVER.is_for_tests = True
 
 
 def pytest_sessionfinish() -> None:

@@ -146,12 +146,13 @@ def end_children() -> list[str]:
 
 
 def running_children() -> dict[int, str]:
-    """{process id: command line} of this process's children; a zombie has no command line."""
+    """{process id: command line, name} of this process's children; a zombie has no command line."""
     found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            name, _, numbers = stat.read_text().partition("(")[2].rpartition(")")
+            parent = int(numbers.split()[1])
             command = (stat.parent / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             if parent == os.getpid() and command:
-                found[int(stat.parent.name)] = command
+                found[int(stat.parent.name)] = f"{command} ({name})"
     return found

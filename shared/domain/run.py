@@ -22,8 +22,10 @@ INLINE_INPUT_BYTES = 16 * 1024
 SHARDS = 8
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class Run(Struct, frozen=True, kw_only=True, rename={"usage": "metrics"}, omit_defaults=True):
     """One piece of LLM work. All times are aware UTC.
+
+    Stored documents have the `usage` as `metrics`, and may lack fields with their default: no default ever changes.
 
     `due_at` is when the sweeper looks at the run if nothing else happens. An open run always has one; a terminal run
     has one only while the result cache does not show it.

@@ -1,6 +1,5 @@
 """The functions as processes with a proxy before each of Google's services, for tests in which those fail."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +20,7 @@ from shared.adapters.identity.embedded import EmbeddedTokens
 from shared.domain.frozen import replace
 from shared.domain.limits import Limits
 from shared.settings import Settings
-from tests.e2e.system import ROOT, until
+from tests.e2e.system import until
 from tests.grpc_proxy import GrpcProxy
 from tests.plain_http import NO_TLS
 from tests.programs import ForkedProcesses
@@ -127,9 +126,9 @@ class FaultySystem:
             pubsub_emulator=self.pubsub_emulator.host,
             tasks_emulator=self.tasks.target,
         )
-        given = [f"{name}={value}" for name, value in direct.as_environment().items()]
-        command = [sys.executable, "-m", "infra.local.emulators.google_setup", *urls]
-        subprocess.run(["env", *given, *command], cwd=ROOT, check=True)
+        command = (sys.executable, "-m", "infra.local.emulators.google_setup", *urls)
+        started = self._processes.start("set-up", *command, settings=direct.as_environment())
+        assert started.process.wait(timeout=60) == 0, started.log.read_text()
 
     def _start(self, ports: dict[str, int]) -> dict[str, ChildProcess]:
         return start_functions(self.settings, ports, self._processes)

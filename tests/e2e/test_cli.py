@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.system import ROOT, System
+from tests.programs import run
 
 
 class CommandLine:
@@ -25,7 +26,7 @@ class CommandLine:
         assert logged_in.returncode == 0, logged_in.stderr
 
     def __call__(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self.command(*arguments), input=stdin, capture_output=True, text=True, check=False)
+        return run(self.command(*arguments), stdin=stdin)
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "infra.cli", "--login", str(self._login), *arguments]

@@ -1,14 +1,18 @@
 """The state machine, whatever is observed in whatever order."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.adapters.storage.run_document import from_document, to_document
+from shared.adapters.storage.run_document import from_document, from_json, to_document, to_json
+from shared.domain.bill import NO_BILL
 from shared.domain.event import MAX_EVENTS
 from shared.domain.failure import Failure
+from shared.domain.frozen import replace
 from shared.domain.progress import (
     Check,
     CheckLater,
@@ -24,7 +28,7 @@ from shared.domain.progress import (
     consequence,
     next_step,
 )
-from shared.domain.result import Result
+from shared.domain.result import Result, Usage
 from shared.domain.run import Run
 from shared.domain.status import Status
 from shared.errors import LlmRefused, LlmUnavailable
@@ -91,6 +95,7 @@ def check_soundness(before: Run, run: Run, now: Any) -> None:
     assert (run.status is Status.COMPLETED) == (run.result is not None)
     assert (run.status is Status.FAILED) == (run.error is not None)
     assert from_document(to_document(run), revision=None) == run
+    assert from_json(to_json(run), revision=None) == run
 
 
 @given(observations, seconds)
@@ -108,6 +113,23 @@ def test_a_document_of_another_release_is_read_all_the_same() -> None:
     document["error"].pop("retriable")
     changed = {**document, "added_later": 1, "metrics": {**document["metrics"], "seconds": 3}}
     assert from_document(changed, revision=None) == run
+
+
+def test_stored_json_lacks_what_is_at_its_default_and_documents_do_not() -> None:
+    run = replace(new_run(), revision=7, clock_offset=timedelta(seconds=1))
+    stored, document = json.loads(to_json(run)), to_document(run)
+    left_out = {name: value for name, value in document.items() if name not in stored and value not in (None, 0, ())}
+    assert left_out.pop("metrics") == msgspec.to_builtins(Usage()) and left_out.pop("bill") == msgspec.to_builtins(
+        NO_BILL
+    )
+    assert left_out == {"service": "standard", "max_attempts": 3}  # which never change: stored runs rely on them
+    assert set(stored) < set(document) and "revision" not in document
+    assert from_json(to_json(run), revision=7) == from_document(document, revision=7) == run
+
+
+def test_stored_json_takes_half_of_a_surrogate_pair() -> None:
+    run = replace(new_run(), input={"text": "a\ud800"})
+    assert from_json(to_json(run), revision=None) == run
 
 
 def test_many_events_are_cut_in_the_middle() -> None:

@@ -11,7 +11,6 @@ from shared.adapters.gcp.clients import ClientsByLoop
 from shared.adapters.gcp.document import from_firestore
 from shared.adapters.gcp.run_store import RUNS
 from shared.adapters.storage.readable import readable_runs
-from shared.adapters.storage.run_document import STORED_NAMES
 from shared.domain.budget import Balance
 from shared.domain.run import Run
 from shared.domain.status import TERMINAL, Kind, Status
@@ -19,7 +18,7 @@ from shared.errors import StoreUnavailable
 from shared.ports import Accepted, RunPage, RunPosition
 
 NOT_READ = {"input", "result", "events", "revision", "clock_offset"}
-READ = [STORED_NAMES.get(name, name) for name in Run.__struct_fields__ if name not in NOT_READ]
+READ = [name for name in Run.__struct_encode_fields__ if name not in NOT_READ]
 
 
 class FirestoreRunReports:

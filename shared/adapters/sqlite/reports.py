@@ -1,13 +1,12 @@
 """Reads the runs of a tenant or user by the time of their acceptance, and how full the tenant's limits are."""
 
-import json
 from datetime import date, datetime
 from typing import Any
 
 from shared.adapters.sqlite.database import Database
 from shared.adapters.sqlite.usage import read_balance
 from shared.adapters.storage.readable import readable_runs
-from shared.adapters.storage.run_document import from_document
+from shared.adapters.storage.run_document import from_json
 from shared.domain.budget import Balance
 from shared.domain.status import Kind
 from shared.ports import Accepted, RunPage, RunPosition
@@ -34,7 +33,7 @@ class SqliteRunReports:
         query += " ORDER BY created_at DESC, id DESC LIMIT ?"
         values = [value for _, own in starts for value in (*own, *values)]
         rows = await self._database.read(lambda connection: connection.execute(query, [*values, limit]).fetchall())
-        runs = list(readable_runs(rows, lambda row: from_document(json.loads(row[0]), revision=row[1])))
+        runs = list(readable_runs(rows, lambda row: from_json(row[0], revision=row[1])))
         positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
         return RunPage(runs=runs, positions=positions)
 

@@ -14,6 +14,7 @@ from shared.adapters.storage.ending import as_saved
 from shared.adapters.storage.last_saved import LastSavedRuns
 from shared.adapters.storage.parts import (
     INPUT,
+    MAX_INLINE_RESULT_BYTES,
     RESULT,
     join_parts,
     parts_required,
@@ -21,7 +22,7 @@ from shared.adapters.storage.parts import (
     split_large_result,
 )
 from shared.adapters.storage.readable import must_be_readable, readable_runs
-from shared.adapters.storage.run_document import from_document, to_document
+from shared.adapters.storage.run_document import from_document, from_json, to_document, to_json
 from shared.domain.channel import Channel
 from shared.domain.frozen import replace
 from shared.domain.idempotency import IdempotencyRecord
@@ -36,6 +37,8 @@ from shared.ports import RunFilter, RunPage, RunPosition
 _KINDS = f"({', '.join(repr(kind.value) for kind in Kind)})"
 _AFTER_ALL_TIMES = "9999"
 """Is greater than every time as text."""
+_SURELY_INLINE_CHARACTERS = MAX_INLINE_RESULT_BYTES // 4
+"""A character takes four bytes at most."""
 _OPEN = "('pending', 'processing')"
 _TERMINAL = "('completed', 'failed', 'cancelled')"
 """SQLite uses a partial index only for a condition with the same text as in sqlite/migrations.py."""
@@ -96,10 +99,10 @@ class SqliteRunStore:
         if row is None:
             raise RunNotFound
         with must_be_readable():
-            document = from_text(row[0])
-            if with_result and document.get("result_parts"):
-                document["result"] = await self._read_parts(run_id, RESULT)
-            run = from_document(document, revision=row[1])
+            run = from_json(row[0], revision=row[1])
+            if with_result and run.result_parts:
+                result = await self._read_parts(run_id, RESULT)
+                run = from_document({**from_text(row[0]), "result": result}, revision=row[1])
         if or_last_saved:
             self._last_saved.put_read(run)
         return run
@@ -218,16 +221,26 @@ class SqliteRunStore:
         """
         rows = await self._database.read(lambda connection: connection.execute(query, values).fetchall())
         rows.sort(key=itemgetter(2, 3), reverse=newest_first)  # SQLite promises no order of a join
-        runs = list(readable_runs(rows, lambda row: from_document(from_text(row[0]), revision=row[1])))
+        runs = list(readable_runs(rows, lambda row: from_json(row[0], revision=row[1])))
         positions = [RunPosition(at=datetime.fromisoformat(at), run_id=run_id) for _, _, at, run_id in rows]
         return RunPage(runs=runs, positions=positions)
 
 
 def _mutable_columns(run: Run) -> tuple[tuple[Any, ...], list[str]]:
     """Returns (the columns that a save may change, in the order of the table; the parts of a large result)."""
-    document, parts = split_large_result(to_document(run))
-    text = to_text(document)
+    text, parts = _json_and_parts(run)
     return (text, run.status, run.due_at.isoformat() if run.due_at else None, run.updated_at.isoformat()), parts
+
+
+def _json_and_parts(run: Run) -> tuple[str, list[str]]:
+    """Returns (the JSON to store, the parts of a large result). Raises ResultTooLarge."""
+    if run.result is None:
+        return to_json(run), []
+    text = to_json(replace(run, result_parts=0))
+    if len(text) <= _SURELY_INLINE_CHARACTERS:
+        return text, []
+    document, parts = split_large_result(to_document(run))
+    return to_text(document), parts
 
 
 def _immutable_columns(run: Run) -> tuple[Any, ...]:
