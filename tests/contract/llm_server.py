@@ -75,9 +75,8 @@ def streams(*events: str | float, ends: bool = True) -> Reply:
     """Sends server-sent events; a number is a pause in seconds. Without `ends` the body lacks its last chunk."""
 
     def reply(connection: socket.socket) -> None:
-        connection.sendall(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
+        head = ["HTTP/1.1 200 OK", "Content-Type: text/event-stream; charset=utf-8", "Transfer-Encoding: chunked"]
+        connection.sendall("\r\n".join([*head, "Connection: close"]).encode() + b"\r\n\r\n")
         try:
             for event in events:
                 if isinstance(event, str):

@@ -114,7 +114,7 @@ STEPS = (
     INSERT INTO new_runs SELECT * FROM runs;
     DROP TABLE runs;
     ALTER TABLE new_runs RENAME TO runs;
-    CREATE INDEX runs_open ON runs (tenant_id, status) WHERE status IN ('pending', 'processing');
+    CREATE INDEX runs_open ON runs (tenant_id, status, id) WHERE status IN ('pending', 'processing');
     CREATE INDEX runs_by_channel ON runs (channel, updated_at, id, tenant_id);
     CREATE INDEX runs_due ON runs (shard, due_at, id) WHERE due_at IS NOT NULL AND status IN ('pending', 'processing');
     CREATE INDEX runs_not_shown ON runs (shard, due_at, id)
