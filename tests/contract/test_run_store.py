@@ -123,6 +123,10 @@ async def test_a_total_counts_each_run_once_and_forgotten_ones_no_longer(backend
         await backend.store.create(run)
     await backend.store.save((await backend.store.get(first.id)).cancelled(NOW))
     assert await backend.store.count_runs(JOBS, at_most=10) == 2
+    for status, total in ((Status.PENDING, 1), (Status.CANCELLED, 1), (Status.FAILED, 0)):
+        for job_type in (None, first.job_type):
+            filtered = replace(JOBS, status=status, job_type=job_type)
+            assert await backend.store.count_runs(filtered, at_most=10) == total
     both = replace(JOBS, kinds=(Kind.JOB, Kind.USER_RUN))
     assert [await backend.store.count_runs(both, at_most=most) for most in (10, 2)] == [3, 2]
     for run in (first, first, second):

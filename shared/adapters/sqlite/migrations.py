@@ -138,15 +138,28 @@ STEPS = (
     # Triggers count exactly for every process, and for an earlier release that writes to the file again.
     """
     CREATE TABLE run_counts (
-        user_id TEXT NOT NULL, kind TEXT NOT NULL, runs INTEGER NOT NULL, PRIMARY KEY (user_id, kind)
+        user_id TEXT NOT NULL, kind TEXT NOT NULL, status TEXT NOT NULL, job_type TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (user_id, kind, status, job_type)
     ) WITHOUT ROWID;
-    INSERT INTO run_counts SELECT user_id, kind, count(*) FROM runs GROUP BY user_id, kind;
+    INSERT INTO run_counts
+        SELECT user_id, kind, status, coalesce(job_type, ''), count(*) FROM runs GROUP BY 1, 2, 3, 4;
     CREATE TRIGGER runs_count_new AFTER INSERT ON runs BEGIN
-        INSERT INTO run_counts VALUES (NEW.user_id, NEW.kind, 1) ON CONFLICT DO UPDATE SET runs = runs + 1;
+        INSERT INTO run_counts VALUES (NEW.user_id, NEW.kind, NEW.status, coalesce(NEW.job_type, ''), 1)
+            ON CONFLICT DO UPDATE SET runs = runs + 1;
     END;
     CREATE TRIGGER runs_count_deleted AFTER DELETE ON runs BEGIN
-        UPDATE run_counts SET runs = runs - 1 WHERE user_id = OLD.user_id AND kind = OLD.kind;
-        DELETE FROM run_counts WHERE user_id = OLD.user_id AND kind = OLD.kind AND runs = 0;
+        UPDATE run_counts SET runs = runs - 1 WHERE (user_id, kind, status, job_type)
+            = (OLD.user_id, OLD.kind, OLD.status, coalesce(OLD.job_type, ''));
+        DELETE FROM run_counts WHERE runs = 0 AND (user_id, kind, status, job_type)
+            = (OLD.user_id, OLD.kind, OLD.status, coalesce(OLD.job_type, ''));
+    END;
+    CREATE TRIGGER runs_count_changed AFTER UPDATE OF status ON runs WHEN NEW.status != OLD.status BEGIN
+        INSERT INTO run_counts VALUES (NEW.user_id, NEW.kind, NEW.status, coalesce(NEW.job_type, ''), 1)
+            ON CONFLICT DO UPDATE SET runs = runs + 1;
+        UPDATE run_counts SET runs = runs - 1 WHERE (user_id, kind, status, job_type)
+            = (OLD.user_id, OLD.kind, OLD.status, coalesce(OLD.job_type, ''));
+        DELETE FROM run_counts WHERE runs = 0 AND (user_id, kind, status, job_type)
+            = (OLD.user_id, OLD.kind, OLD.status, coalesce(OLD.job_type, ''));
     END;
     """,
 )
