@@ -1,7 +1,7 @@
 """Which worker runs a test, which tests come first, and which are left out of a quick answer.
 
 Tests that share an expensive fixture are a group and go to one worker. Tests that start whole systems come first, for
-they mostly wait: short tests between them fill the gaps, and others make the end of the run even.
+they mostly wait: what is short fills the gaps and makes the end of the run even.
 
 pytest-xdist has groups too, but forgets them with pytest 9.2 (github.com/pytest-dev/pytest-xdist issue 1386): here each
 worker writes down which test is of which group, and the scheduler of the process that started them reads it.
@@ -9,9 +9,8 @@ worker writes down which test is of which group, and the scheduler of the proces
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
-from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if reasons[item]])
         items[:] = [item for item in items if not reasons[item]]
     items.sort(key=place)
-    items[:] = mixed(items)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -123,22 +121,6 @@ def handfuls(items: Iterable[pytest.Item]) -> dict[str, str]:
             groups[item.nodeid] = f"{folder(item)} {item.path.stem} {seen[item.path] // HANDFUL}"
             seen[item.path] += 1
     return groups
-
-
-def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Puts a handful of short tests after each test that starts a system of its own.
-
-    Such tests wait now and then, and with nothing between them all workers would do so at the same time.
-    """
-    waiting = [item for item in items if folder(item) == "e2e" and group_name(item) is None]
-    if not waiting:
-        return list(items)
-    first = items.index(waiting[0])
-    rest = items[first + len(waiting) :]
-    names = handfuls(rest)
-    fillers = [list(handful) for _, handful in groupby(rest, lambda item: names.get(item.nodeid, item.nodeid))]
-    pairs: Iterable[Iterable[list[pytest.Item]]] = zip_longest(([item] for item in waiting), fillers, fillvalue=[])
-    return [*items[:first], *(item for pair in pairs for item in chain(*pair))]
 
 
 def has_fixture_of_module(item: pytest.Item) -> bool:
