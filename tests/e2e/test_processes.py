@@ -69,8 +69,8 @@ def test_a_second_system_takes_over_when_the_first_is_killed(data_dir: Path) -> 
     with first.client() as client:
         run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
     first.kill()
-    with second.client() as client:
-        until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "completed")
+    with second.client() as client:  # whose simulated LLM may not know a job of the first's, so that it is made anew
+        until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "completed", seconds=300)
     assert second.stop() == 0
 
 
