@@ -1,5 +1,6 @@
 """Functions served one by one, commands of the README, and how things end."""
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ import httpx
 import pytest
 
 from infra.local.emulators.ports import reserved_port
+from infra.local.emulators.processes import ChildProcesses, wait_until_listening
+from shared.settings import REGIONS
 from tests.e2e.system import ROOT, System, environment, until, until_all_ended, updates
 from tests.plain_http import NO_TLS
 
@@ -64,14 +67,27 @@ def test_each_function_can_be_served_on_its_own_over_one_folder(data_dir: Path) 
 
 
 def test_a_second_system_takes_over_when_the_first_is_killed(data_dir: Path) -> None:
-    settings: dict[str, Any] = {"LLM_SIM_SECONDS": "1", "SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
-    first, second = System(data_dir, **settings), System(data_dir, **settings)
-    with first.client() as client:
-        run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
-    first.kill()
-    with second.client() as client:  # whose simulated LLM may not know a job of the first's, so that it is made anew
-        until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "completed", seconds=300)
-    assert second.stop() == 0
+    settings: dict[str, Any] = {"SWEEP_SECONDS": "0.5", "PENDING_GRACE_SECONDS": "2"}
+    with shared_llm(data_dir) as url:
+        settings["LLM_DEPLOYMENTS"] = json.dumps(dict.fromkeys(REGIONS, url))
+        first, second = System(data_dir, **settings), System(data_dir, **settings)
+        with first.client() as client:
+            run_id = client.post("/llm_user_runs", json={"input_text": "hello"}).json()["run_uuid"]
+        first.kill()
+        with second.client() as client:
+            until(lambda: client.get(f"/llm_user_runs/{run_id}").json()["status"] == "completed")
+        assert second.stop() == 0
+
+
+@contextmanager
+def shared_llm(data_dir: Path) -> Iterator[str]:
+    """A simulated LLM outside of all systems: one that a system has itself knows no job that another has sent."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with ChildProcesses(data_dir) as processes:
+        host = processes.reserve_host()
+        llm = processes.start("llm", sys.executable, "-m", "infra.local.simulator", "--host", host, host=host)
+        wait_until_listening(llm)
+        yield f"http://{host}"
 
 
 def test_ctrl_c_ends_it_at_once_even_with_a_stream_open(data_dir: Path) -> None:
